@@ -1,0 +1,50 @@
+// An environment is a world that speaks and listens in tokens; a player is anything that answers for a seat.
+//
+// A step may speak to several seats at once (each hears only its own tokens), and asks at most one seat for an action.
+// An environment is deterministic in (task, seed, actions).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace paradigm {
+
+struct Observation {
+    int seat = 0;
+    std::vector<int32_t> tokens;              // injected into the seat's stream
+    std::vector<std::vector<int32_t>> legal;  // the allowed actions as token sequences (prefix-free); empty: any token
+    std::vector<int32_t> stop;                // the action ends with the first of these, which belongs to it
+    int max_action_tokens = 0;                // the action ends here at the latest; 0: the seat only listens
+    int32_t thought_until = -1;               // action tokens before the first of these are labelled thought; -1: none
+};
+
+struct Step {
+    std::vector<Observation> observations;  // at most one with max_action_tokens > 0
+    std::vector<float> rewards;             // one a seat
+    bool terminated = false;
+    bool truncated = false;
+};
+
+class Environment {
+  public:
+    virtual ~Environment() = default;
+    virtual int num_seats() const = 0;
+    virtual Step reset(const std::string& task, uint64_t seed) = 0;
+    virtual Step step(const int32_t* action, std::size_t length) = 0;
+    virtual std::unique_ptr<Environment> clone() const = 0;
+};
+
+// Pure in (environment, observation, seed) and safe to call from several threads at once.
+class Player {
+  public:
+    virtual ~Player() = default;
+    virtual std::vector<int32_t> act(const Environment& environment, const Observation& observation, uint64_t seed) const = 0;
+};
+
+using EnvironmentFactory = std::function<std::unique_ptr<Environment>()>;
+
+}  // namespace paradigm

@@ -1,0 +1,36 @@
+"""Builds the C++ extension `paradigm._core`; every other setting is in pyproject.toml."""
+
+import os
+import sys
+from glob import glob
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+if sys.platform == "win32":
+    sys.exit("paradigm runs on Linux and macOS; on Windows, install it inside WSL 2 (https://learn.microsoft.com/windows/wsl).")
+if not (ROOT / "paradigm" / "kernels").is_dir():
+    sys.exit(
+        "paradigm/kernels must be a symbolic link to ../kernels, but it is a plain file: this checkout was made without symlinks. "
+        "Run `git config core.symlinks true && git checkout -- paradigm/kernels`, then build again."
+    )
+
+openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
+ParallelCompile("PARADIGM_BUILD_JOBS", default=os.cpu_count() or 1).install()
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "paradigm._core",
+            sorted(glob("csrc/src/*.cpp") + glob("csrc/bindings/*.cpp")),
+            include_dirs=["csrc/include"],
+            depends=sorted(glob("csrc/include/paradigm/*.h") + glob("csrc/src/*.h") + glob("csrc/bindings/*.h")),
+            cxx_std=17,
+            extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", *openmp],
+            extra_link_args=openmp,
+        )
+    ],
+    cmdclass={"build_ext": build_ext},
+)
