@@ -47,4 +47,14 @@ class Player {
 
 using EnvironmentFactory = std::function<std::unique_ptr<Environment>()>;
 
+// How environments and players written in C++ pass through Python unopened, from their own binding to the sampler's.
+struct NativeEnvironment {
+    EnvironmentFactory factory;
+    int num_seats = 1;
+};
+
+struct NativePlayer {
+    std::shared_ptr<const Player> player;
+};
+
 }  // namespace paradigm
