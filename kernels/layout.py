@@ -7,6 +7,7 @@ Two forms. *Packed* (training, prefill of whole documents): `cu_seqlens` cuts T 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -25,13 +26,17 @@ class Layout:
     """
 
     is_paged = False
+    context_lengths: Tensor
+    slots: Tensor
+    block_table: Tensor
+    cache: PagedCache
 
     def __init__(self, cu_seqlens: Tensor | Sequence[int], parent: Tensor | Sequence[int] | None = None, positions: Tensor | None = None):
         cu = torch.as_tensor(cu_seqlens, dtype=torch.int32)
         bounds = cu.tolist()
         if cu.dim() != 1 or not bounds or bounds[0] != 0:
             raise ValueError(f"cu_seqlens must be one-dimensional and start at 0, got {bounds[:4]}...")
-        self.lengths: list[int] = [end - start for start, end in zip(bounds, bounds[1:])]
+        self.lengths: list[int] = [end - start for start, end in pairwise(bounds)]
         if min(self.lengths, default=0) < 0:
             raise ValueError(f"cu_seqlens must not decrease, got a document of length {min(self.lengths)}")
         self.cu_seqlens = cu
@@ -71,11 +76,6 @@ class Layout:
         layout.num_tokens = positions.numel()
         layout.parent = None
         return layout
-
-    context_lengths: Tensor
-    slots: Tensor
-    block_table: Tensor
-    cache: PagedCache
 
 
 class PagedCache:
