@@ -28,7 +28,7 @@ setup(
             include_dirs=["csrc/include"],
             depends=sorted(glob("csrc/include/paradigm/*.h") + glob("csrc/src/*.h") + glob("csrc/bindings/*.h")),
             cxx_std=17,
-            extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", *openmp],
+            extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", *openmp],
             extra_link_args=openmp,
         )
     ],
