@@ -70,7 +70,7 @@ class PackedBatch:
         """Packs whole trajectories into batches of at most `max_tokens` tokens, best fit first, in an order that depends only on them.
 
         Args:
-            trajectories: what to train on; failed ones are left out. A buffer is sorted by index first.
+            trajectories: what to train on, taken in the order of their index. Failed ones and those without a weighted row are left out.
             max_tokens: the most tokens a batch may hold; a longer trajectory is an error, never cut.
             rows: "action" predicts the sampled tokens only, "all" every token but the first of each trajectory.
             normalize: what coefficient streams (ce, advantage, kl, entropy, value) are divided by: "tokens", the number of rows of the
@@ -99,6 +99,7 @@ class PackedBatch:
         _normalize(weights, counted, buffer, normalize)
         weights.setdefault("behaviour_logprob", buffer.logprobs)
         temperature = _one_temperature(buffer, mask)
+        kept = kept[buffer._sum(mask)[kept] > 0]
         return [_batch(buffer, bin_, mask, weights, temperature) for bin_ in _best_fit(kept, lengths, max_tokens)]
 
 

@@ -30,7 +30,7 @@ def test_every_token_is_packed_once_and_predicted_by_the_one_before(lengths, max
     batches = PackedBatch.pack(buffer, max_tokens, rows="all")
     assert all(b.num_tokens <= max_tokens for b in batches)
     packed = sorted(tuple(doc.tolist()) for b in batches for doc in np.split(b.tokens.numpy(), b.layout.cu_seqlens[1:-1].tolist()))
-    assert packed == sorted(tuple(t.tokens.tolist()) for t in buffer if len(t))
+    assert packed == sorted(tuple(t.tokens.tolist()) for t in buffer if len(t) > 1)
     for b in batches:
         assert (b.tokens[b.position + 1] == b.target).all()
         starts = set(b.layout.cu_seqlens[:-1].tolist())
@@ -53,6 +53,7 @@ def test_only_action_rows_with_weight_are_kept_and_shares_do_not_depend_on_the_c
     assert [b.streams["advantage"].tolist() for b in parts] == [pytest.approx([0.2] * 3), pytest.approx([-0.4] * 2)]
     (zero_weight_dropped,) = PackedBatch.pack(buffer, 8, advantage=[0.0, -2.0])
     assert zero_weight_dropped.streams["advantage"].tolist() == pytest.approx([-0.4, -0.4]), "absent rows still count"
+    assert zero_weight_dropped.tokens.tolist() == [5, 6, 7], "a trajectory without rows costs no compute"
     (per_trajectory,) = PackedBatch.pack(buffer, 8, normalize="trajectories", advantage=[1.0, 1.0])
     assert per_trajectory.streams["advantage"].tolist() == pytest.approx([1 / 6] * 3 + [1 / 4] * 2)
 
