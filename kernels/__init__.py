@@ -1,0 +1,18 @@
+"""Kernels that stand alone for any torch module; each has a `*_reference` in plain torch beside it."""
+
+from paradigm.kernels.attention import attention
+from paradigm.kernels.gae import gae
+from paradigm.kernels.layout import Layout, PagedCache
+from paradigm.kernels.linear import exact_linear
+from paradigm.kernels.linear_logprob import linear_logprob
+from paradigm.kernels.paged_attention import paged_attention
+from paradigm.kernels.policy_loss import policy_loss
+from paradigm.kernels.rms_norm import rms_norm
+from paradigm.kernels.rotary import rotary
+from paradigm.kernels.swiglu import swiglu
+from paradigm.kernels.vtrace import vtrace
+
+__all__ = [
+    "Layout", "PagedCache", "attention", "exact_linear", "gae", "linear_logprob", "paged_attention", "policy_loss",
+    "rms_norm", "rotary", "swiglu", "vtrace",
+]

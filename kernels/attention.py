@@ -1,0 +1,136 @@
+"""Softmax attention over packed documents, never across a cut.
+
+    s_ij = f(scale q_i . k_j),  f(s) = softcap tanh(s / softcap) or s;  o_i = sum_j softmax_j(s_ij) v_j
+
+where j runs over the keys of i's own document (and of its parent, which come first), those with j <= i if causal, and those with
+j > i - window if there is a window. Query head h reads key-value head h // (Hq / Hkv).
+"""
+
+# T tokens, Hq query heads, Hkv key-value heads, D head dimension, G = Hq / Hkv queries that share a key
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+from paradigm.kernels.layout import Layout, as_layout
+
+_QUERY_CHUNK = 256  # bounds the reference's score matrix to [Hq, 256, keys]
+
+
+def check_attention(q: Tensor, k: Tensor, v: Tensor, num_tokens: int, window: int | None, softcap: float | None) -> None:
+    """Raises ValueError for shapes, dtypes or options that no attention kernel takes; rows past `num_tokens` are padding and allowed."""
+    if q.dim() != 3 or k.dim() != 3 or q.shape[2] != k.shape[2] or q.shape[0] != k.shape[0]:
+        raise ValueError(f"q and k must have shapes [T, Hq, D] and [T, Hkv, D], got {list(q.shape)} and {list(k.shape)}")
+    if v.shape != k.shape:
+        raise ValueError(f"v must have k's shape {list(k.shape)}, got {list(v.shape)}")
+    if not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"q, k and v must have one dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
+    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
+        raise ValueError(f"q's heads must be a multiple of k's {k.shape[1]}, got {q.shape[1]}")
+    if q.shape[0] < num_tokens:
+        raise ValueError(f"q must have at least the layout's {num_tokens} rows, got {q.shape[0]}")
+    if window is not None and window < 1:
+        raise ValueError(f"window must be >= 1 or None, got {window}")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap must be > 0 or None, got {softcap}")
+
+
+def fits_cpu(head_dim: int) -> bool:
+    """Whether the C++ kernels take this head dimension: they work in whole half-vectors."""
+    return head_dim % 8 == 0 and head_dim <= 256
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, v, layout, causal, window, scale, softcap, forward, backward):  # type: ignore[no-untyped-def]
+        out, lse = forward(q, k, v, layout, causal, window, scale, softcap, True)
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.layout, ctx.options, ctx.backward_slot = layout, (causal, window, scale, softcap), backward
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return *ctx.backward_slot(grad, *ctx.saved_tensors, ctx.layout, *ctx.options), *[None] * 7
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout | Tensor, *, causal: bool = True, window: int | None = None,
+    scale: float | None = None, softcap: float | None = None, deterministic: bool = True,
+) -> Tensor:
+    """Attention over packed documents; differentiable in q, k and v. On CPU float32 and bfloat16 each query's result is a pure function
+    of its own query, keys and values, bitwise, whatever else is in the batch.
+
+    Args:
+        q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype, any strides. Rows past the layout's tokens are padding: their result is 0.
+        layout: a packed Layout, or int32 cu_seqlens [B + 1]; empty documents are allowed. Its `positions` play no part: order does.
+        causal: a token sees itself and what precedes it in its document, else the whole document.
+        window: None, or w >= 1: a token sees nothing before the w - 1 tokens that precede it.
+        scale: factor of the scores, by default D ** -0.5.
+        softcap: None, or c > 0: scores become c tanh(score / c).
+        deterministic: gradients are summed in a fixed order; every implementation here does so.
+    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree.
+    """
+    del deterministic
+    layout = as_layout(layout)
+    if layout.is_paged:
+        raise ValueError("layout must be packed, got a paged one: call paged_attention")
+    check_attention(q, k, v, layout.num_tokens, window, softcap)
+    scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    forward = cpu_slot("attention", q) if fits_cpu(q.shape[2]) else None
+    if forward is None:
+        return attention_reference(q, k, v, layout, causal=causal, window=window, scale=scale, softcap=softcap)
+    if needs_grad(q, k, v):
+        backward = cpu_slot("attention_backward", q)
+        return _Attention.apply(q, k, v, layout, causal, window, scale, softcap, forward, backward)
+    return forward(q, k, v, layout, causal, window, scale, softcap, False)[0]
+
+
+def attention_reference(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout | Tensor, *, causal: bool = True, window: int | None = None,
+    scale: float | None = None, softcap: float | None = None,
+) -> Tensor:
+    """`attention` in plain torch, a document and a chunk of queries at a time; float64 stays float64, lower precisions compute in float32."""
+    layout = as_layout(layout)
+    check_attention(q, k, v, layout.num_tokens, window, softcap)
+    scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    starts = [0]
+    for length in layout.lengths:
+        starts.append(starts[-1] + length)
+    outputs = []
+    for b, length in enumerate(layout.lengths):
+        rows = slice(starts[b], starts[b + 1])
+        keys, values, before = k[rows], v[rows], 0
+        parent = layout.parent[b] if layout.parent is not None else -1
+        if parent >= 0:
+            prefix = slice(starts[parent], starts[parent + 1])
+            keys, values, before = torch.cat([k[prefix], keys]), torch.cat([v[prefix], values]), layout.lengths[parent]
+        for first in range(0, length, _QUERY_CHUNK):
+            last = min(first + _QUERY_CHUNK, length)
+            chunk = q[starts[b] + first : starts[b] + last]
+            outputs.append(attend(chunk, keys, values, before + first, causal=causal, window=window, scale=scale, softcap=softcap))
+    outputs.append(torch.zeros_like(q[starts[-1] :]))
+    return torch.cat(outputs)
+
+
+def attend(
+    q: Tensor, keys: Tensor, values: Tensor, first: int, *, causal: bool, window: int | None, scale: float, softcap: float | None
+) -> Tensor:
+    """Attention of q [n, Hq, D] at positions first, first + 1, ... over keys and values [L, Hkv, D] at positions 0 to L - 1."""
+    n, heads, dim = q.shape
+    stop = first + n if causal else keys.shape[0]
+    start = max(0, first - window + 1) if window is not None else 0
+    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    grouped = q.to(dtype).view(n, keys.shape[1], -1, dim).permute(1, 2, 0, 3).flatten(1, 2)  # [Hkv, G n, D]
+    scores = torch.matmul(grouped, keys[start:stop].to(dtype).permute(1, 2, 0)) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    here = torch.arange(first, first + n, device=q.device)[:, None]
+    there = torch.arange(start, stop, device=q.device)
+    hidden = (there > here) if causal else torch.zeros(n, stop - start, dtype=torch.bool, device=q.device)
+    if window is not None:
+        hidden = hidden | (there <= here - window)
+    scores = scores.masked_fill(hidden.repeat(heads // keys.shape[1], 1), -torch.inf)
+    out = torch.matmul(torch.softmax(scores, dim=-1), values[start:stop].to(dtype).transpose(0, 1))
+    return out.view(keys.shape[1], -1, n, dim).permute(2, 0, 1, 3).reshape(n, heads, dim).to(q.dtype)

@@ -1,0 +1,187 @@
+"""Log-probability of chosen tokens and entropy of their distributions, straight from hidden states: no [N, V] tensor is kept.
+
+    z = hidden weight^T / temperature (illegal tokens -inf);  logprob = z_t - logsumexp(z);  entropy = -sum_v p_v log p_v
+
+Rows are taken in chunks. The backward recomputes a chunk's logits, turns them into their gradient in place
+    dz_v = (dlogprob (1[v = t] - p_v) - dentropy p_v (log p_v + entropy)) / temperature
+and multiplies it onto hidden and weight, summing the latter in float32. Cf. Wijmans et al., arXiv:2411.09009, without its sparsity.
+"""
+
+# N rows, D model width, V vocabulary, C rows of a chunk
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from paradigm.kernels.cpu_slots import CPU, needs_grad
+from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
+from paradigm.kernels.support import Support, check_support, legal_tokens
+
+_CHUNK_ELEMENTS = 1 << 20  # logits of a chunk: 4 MiB, about what a core's cache holds
+
+
+def logits(hidden: Tensor, weight: Tensor) -> Tensor:
+    """The head's logits in float32: what the sampler draws from and the learner scores, row for row the same bits.
+
+    Args:
+        hidden: [N, D]. weight: [V, D], the same dtype; bfloat16 is widened first, so the logits are never rounded to it.
+    Returns: float32 [N, V] (float64 for float64). Raises: ValueError if the shapes or dtypes disagree.
+    """
+    if hidden.dtype in (torch.bfloat16, torch.float16):
+        return exact_linear(hidden.float(), weight.float())
+    return exact_linear(hidden, weight)
+
+
+def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
+    """Raises ValueError for arguments that the log-prob kernels do not take."""
+    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1] or hidden.dtype != weight.dtype:
+        raise ValueError(
+            f"hidden and weight must be [N, D] and [V, D] of one dtype, got {list(hidden.shape)} {hidden.dtype} "
+            f"and {list(weight.shape)} {weight.dtype}"
+        )
+    if targets.shape != hidden.shape[:1] or targets.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"targets must be int64 or int32 [{hidden.shape[0]}], got {targets.dtype} {list(targets.shape)}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    if targets.is_cpu and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
+        raise ValueError(f"targets must be in [0, {weight.shape[0]}), got {int(targets.min())} to {int(targets.max())}")
+    check_support(support, hidden.shape[0], weight.shape[0])
+
+
+def chunks(num_rows: int, vocabulary: int) -> Iterator[slice]:
+    """Row ranges whose logits fit a core's cache; each but the last is a multiple of 16 rows."""
+    size = max(64, min(1024, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE * ROW_MULTIPLE))
+    for start in range(0, num_rows, size):
+        yield slice(start, min(start + size, num_rows))
+
+
+def wide(weight: Tensor) -> Tensor:
+    """The head's weight in the dtype that logits are computed in, so that chunks share one conversion."""
+    return weight.float() if weight.dtype in (torch.bfloat16, torch.float16) else weight
+
+
+def row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
+    """(logprob [C], entropy [C]) of a chunk of logits [C, V]; support is already cut to the chunk's rows. May overwrite z."""
+    implementation = CPU.get("row_statistics") if z.is_cpu and z.dtype == torch.float32 else None
+    if implementation is not None:
+        return implementation(z, targets, temperature, support)
+    logp = _masked_log_softmax(z, temperature, support)
+    return logp.gather(1, targets.long()[:, None])[:, 0], _entropy(logp)
+
+
+def logits_gradient(
+    z: Tensor, targets: Tensor, temperature: float, support: Support | None, grad_logprob: Tensor, grad_entropy: Tensor | None
+) -> Tensor:
+    """Gradient by the undivided logits [C, V], given those by log-prob [C] and entropy [C] or None. May overwrite z."""
+    implementation = CPU.get("logits_gradient") if z.is_cpu and z.dtype == torch.float32 else None
+    if implementation is not None:
+        return implementation(z, targets, temperature, support, grad_logprob, grad_entropy)
+    logp = _masked_log_softmax(z, temperature, support)
+    p = logp.exp()
+    grad = -p * grad_logprob[:, None]
+    grad.scatter_add_(1, targets.long()[:, None], grad_logprob[:, None].to(grad.dtype))
+    if grad_entropy is not None:
+        grad -= torch.where(p > 0, p * (logp + _entropy(logp)[:, None]), 0.0) * grad_entropy[:, None]
+    return grad / temperature
+
+
+def _masked_log_softmax(z: Tensor, temperature: float, support: Support | None) -> Tensor:
+    z = z / temperature
+    if support is not None:
+        z = z.masked_fill(~legal_tokens(*support, z.shape[1]), -torch.inf)
+    return torch.log_softmax(z, dim=1)
+
+
+def _entropy(logp: Tensor) -> Tensor:
+    return -(logp.exp() * logp.clamp(min=torch.finfo(logp.dtype).min)).sum(1)  # 0 log 0 = 0
+
+
+def rows_of(support: Support | None, rows: slice) -> Support | None:
+    return None if support is None else (support[0][rows], support[1])
+
+
+class _LinearLogprob(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, targets, temperature, ids, table):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(hidden, weight, targets, ids, table)
+        ctx.temperature = temperature
+        ctx.set_materialize_grads(False)
+        return _forward(hidden, weight, targets, temperature, None if ids is None else (ids, table))
+
+    @staticmethod
+    def backward(ctx, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
+        hidden, weight, targets, ids, table = ctx.saved_tensors
+        support = None if ids is None else (ids, table)
+        if grad_logprob is None and grad_entropy is None:
+            return (None,) * 6
+        if grad_logprob is None:
+            grad_logprob = torch.zeros_like(grad_entropy)
+        head = wide(weight)
+        sums = GradientSums(hidden, head, ctx.needs_input_grad[0], ctx.needs_input_grad[1])
+        for rows in chunks(hidden.shape[0], weight.shape[0]):
+            z = logits(hidden[rows].to(head.dtype), head)
+            dentropy = None if grad_entropy is None else grad_entropy[rows]
+            sums.add(rows, logits_gradient(z, targets[rows], ctx.temperature, rows_of(support, rows), grad_logprob[rows], dentropy))
+        return *sums.result(hidden.dtype, weight.dtype), None, None, None, None
+
+
+class GradientSums:
+    """Gradients of hidden [N, D] and weight [V, D], from one chunk of logits' gradients after another; the weight's in float32."""
+
+    def __init__(self, hidden: Tensor, head: Tensor, for_hidden: bool, for_weight: bool):
+        self._hidden, self._head = hidden, head
+        self._grad_hidden = torch.empty_like(hidden, dtype=head.dtype, memory_format=torch.contiguous_format) if for_hidden else None
+        self._grad_head = torch.zeros_like(head, memory_format=torch.contiguous_format) if for_weight else None
+
+    def add(self, rows: slice, grad_logits: Tensor) -> None:
+        if self._grad_hidden is not None:
+            torch.mm(grad_logits, self._head, out=self._grad_hidden[rows])
+        if self._grad_head is not None:
+            self._grad_head.addmm_(grad_logits.t(), self._hidden[rows].to(self._head.dtype))
+
+    def result(self, hidden_dtype: torch.dtype, weight_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+        grad_hidden = None if self._grad_hidden is None else self._grad_hidden.to(hidden_dtype)
+        return grad_hidden, None if self._grad_head is None else self._grad_head.to(weight_dtype)
+
+
+def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
+    head = wide(weight)
+    logprob, entropy = (torch.empty(hidden.shape[0], dtype=head.dtype, device=hidden.device) for _ in range(2))
+    for rows in chunks(hidden.shape[0], weight.shape[0]):
+        z = logits(hidden[rows].to(head.dtype), head)
+        logprob[rows], entropy[rows] = row_statistics(z, targets[rows], temperature, rows_of(support, rows))
+    return logprob, entropy
+
+
+def linear_logprob(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0, support: Support | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-prob of each row's target, and entropy, of softmax(hidden weight^T / temperature) over the row's legal tokens.
+
+    Args:
+        hidden: [N, D]. weight: [V, D], the same dtype.
+        targets: int64 or int32 [N], in [0, V). An illegal target's log-prob is -inf.
+        temperature: > 0.
+        support: None, or (row ids int32 [N], table int32 or uint32 [S, ceil(V / 32)]): see kernels/support.py.
+    Returns: (logprob, entropy), float32 [N] each, in nats, differentiable in hidden and weight (float64 for float64 input).
+    Raises: ValueError if shapes, dtypes or targets are wrong.
+    """
+    check_rows(hidden, weight, targets, temperature, support)
+    if needs_grad(hidden, weight):
+        ids, table = support if support is not None else (None, None)
+        return _LinearLogprob.apply(hidden, weight, targets, float(temperature), ids, table)
+    return _forward(hidden, weight, targets, float(temperature), support)
+
+
+def linear_logprob_reference(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0, support: Support | None = None
+) -> tuple[Tensor, Tensor]:
+    """`linear_logprob` in plain torch, by way of the whole [N, V] matrix of logits."""
+    check_rows(hidden, weight, targets, temperature, support)
+    logp = _masked_log_softmax(F.linear(hidden.to(wide(weight).dtype), wide(weight)), temperature, support)
+    terms = torch.where(torch.isfinite(logp), logp.exp() * logp.masked_fill(~torch.isfinite(logp), 0.0), 0.0)
+    return logp.gather(1, targets.long()[:, None])[:, 0], -terms.sum(1)

@@ -1,0 +1,81 @@
+"""Attention of newly fed tokens over keys and values that lie in fixed blocks of a PagedCache: attention.py's equation, paged.
+
+The new tokens' keys and values are written into the cache first, so a decode step, a chunked prefill and a whole prefill are one call.
+Query i of a sequence stands at position context_length - fed + i and reads the cache up to itself, or all of it if not causal.
+"""
+
+# B sequences, T tokens fed now, Hq query heads, Hkv key-value heads, D head dimension
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from paradigm.kernels.attention import attend, check_attention, fits_cpu
+from paradigm.kernels.cpu_slots import cpu_slot
+from paradigm.kernels.layout import Layout
+
+
+def paged_attention(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, *, causal: bool = True, window: int | None = None,
+    scale: float | None = None, softcap: float | None = None,
+) -> Tensor:
+    """Writes k and v into `layout.cache` at `layer`, then attends. No gradient. Equal to `attention` bitwise on CPU float32 and bfloat16.
+
+    Args:
+        q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
+        layout: a paged Layout; no two sequences may be fed into one block in the same call.
+        layer: which of the cache's layers.
+        causal, window, scale, softcap: as in `attention`. Without causal a query sees its sequence's context_length tokens.
+    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree, or a block table is too short.
+    """
+    _check(q, k, v, layout, layer, window, softcap)
+    scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    forward = cpu_slot("paged_attention", q) if fits_cpu(q.shape[2]) and layout.cache.block_size % 16 == 0 else None
+    if forward is None:
+        return paged_attention_reference(q, k, v, layout, layer, causal=causal, window=window, scale=scale, softcap=softcap)
+    return forward(q, k, v, layout, layer, causal, window, scale, softcap)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, window: int | None, softcap: float | None) -> None:
+    if not layout.is_paged:
+        raise ValueError("layout must be paged, got a packed one: call attention")
+    check_attention(q, k, v, layout.num_tokens, window, softcap)
+    keys = layout.cache.keys
+    if not 0 <= layer < keys.shape[0]:
+        raise ValueError(f"layer must be in [0, {keys.shape[0]}), got {layer}")
+    if keys.dtype != k.dtype or keys.shape[2] != k.shape[1] or keys.shape[3] != k.shape[2]:
+        raise ValueError(
+            f"k must have the cache's {keys.shape[2]} heads of {keys.shape[3]} in {keys.dtype}, got {list(k.shape[1:])} in {k.dtype}"
+        )
+
+
+@torch.no_grad()
+def paged_attention_reference(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, *, causal: bool = True, window: int | None = None,
+    scale: float | None = None, softcap: float | None = None,
+) -> Tensor:
+    """`paged_attention` in plain torch, a sequence at a time."""
+    _check(q, k, v, layout, layer, window, softcap)
+    scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    size = layout.cache.block_size
+    keys, values = layout.cache.keys[layer], layout.cache.values[layer]
+    bounds, contexts, slots = layout.cu_seqlens.tolist(), layout.context_lengths.tolist(), layout.slots.tolist()
+    first = [context - (bounds[b + 1] - bounds[b]) for b, context in enumerate(contexts)]
+    for b, context in enumerate(contexts):
+        if first[b] < 0 or context > layout.block_table.shape[1] * size:
+            capacity = layout.block_table.shape[1] * size
+            raise ValueError(f"context_lengths[{b}] must be in [{bounds[b + 1] - bounds[b]}, {capacity}], got {context}")
+        positions = torch.arange(first[b], context, device=k.device)
+        blocks = layout.block_table[slots[b]][positions // size].long()
+        keys[blocks, :, :, positions % size] = k[bounds[b] : bounds[b + 1]]
+        values[blocks, :, positions % size] = v[bounds[b] : bounds[b + 1]]
+    outputs = []
+    for b, context in enumerate(contexts):
+        blocks = layout.block_table[slots[b]][: -(-context // size)].long()
+        own_keys = keys[blocks].permute(0, 3, 1, 2).flatten(0, 1)[:context]
+        own_values = values[blocks].transpose(1, 2).flatten(0, 1)[:context]
+        rows = q[bounds[b] : bounds[b + 1]]
+        outputs.append(attend(rows, own_keys, own_values, first[b], causal=causal, window=window, scale=scale, softcap=softcap))
+    outputs.append(torch.zeros_like(q[layout.num_tokens :]))
+    return torch.cat(outputs)

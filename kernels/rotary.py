@@ -1,0 +1,88 @@
+"""Rotary position embedding of queries and keys, after an optional RMSNorm of each head (Su et al., arXiv:2104.09864; Qwen3's QK-norm).
+
+With R = 2 C rotated channels, channel i < C pairs with channel i + C (transformers' rotate_half, not the paper's neighbours):
+    y_i = x_i cos_i - x_{i+C} sin_i;  y_{i+C} = x_{i+C} cos_i + x_i sin_i
+Channels from R on pass through. Everything in float32, rounded once at the end.
+"""
+
+# T tokens, Hq and Hkv heads, D head dimension, C = R / 2 rotated pairs
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+
+
+class _Rotary(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, cos, sin, q_weight, k_weight, eps, forward, backward):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(q, k, cos, sin, q_weight, k_weight)
+        ctx.eps, ctx.backward_slot = eps, backward
+        return forward(q, k, cos, sin, q_weight, k_weight, eps)
+
+    @staticmethod
+    def backward(ctx, grad_q, grad_k):  # type: ignore[no-untyped-def]
+        q, k, cos, sin, q_weight, k_weight = ctx.saved_tensors
+        grads = ctx.backward_slot(grad_q, grad_k, q, k, cos, sin, q_weight, k_weight, ctx.eps)
+        return grads[0], grads[1], None, None, grads[2], grads[3], None, None, None
+
+
+def rotary(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *, q_weight: Tensor | None = None, k_weight: Tensor | None = None, eps: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """Rotates q and k by their tokens' angles, after an RMSNorm of each head where weights are given. No gradient to cos and sin.
+
+    Args:
+        q, k: [T, Hq, D], [T, Hkv, D], one dtype.
+        cos, sin: float32 (or q's dtype) [T, C] with 2 C <= D, of each token's angles; a scaling of RoPE is the caller's.
+        q_weight, k_weight: both None, or both [D] in q's dtype: the norms' weights.
+        eps: of the norms.
+    Returns: (q, k) rotated, new tensors. Raises: ValueError if shapes or dtypes disagree.
+    """
+    _check(q, k, cos, sin, q_weight, k_weight)
+    forward = cpu_slot("rotary", q) if cos.dtype == torch.float32 and fits_cpu(q.shape[2], cos.shape[1]) else None
+    if forward is None:
+        return rotary_reference(q, k, cos, sin, q_weight=q_weight, k_weight=k_weight, eps=eps)
+    if needs_grad(q, k, q_weight, k_weight):
+        return _Rotary.apply(q, k, cos, sin, q_weight, k_weight, eps, forward, cpu_slot("rotary_backward", q))
+    return forward(q, k, cos, sin, q_weight, k_weight, eps)
+
+
+def fits_cpu(head_dim: int, pairs: int) -> bool:
+    """Whether the C++ kernel takes these widths: heads lie in a buffer on its stack."""
+    return head_dim <= 1024 and 2 * pairs <= head_dim
+
+
+def _check(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None) -> None:
+    if q.dim() != 3 or k.dim() != 3 or q.shape[0] != k.shape[0] or q.shape[2] != k.shape[2] or q.dtype != k.dtype:
+        raise ValueError(
+            f"q and k must be [T, Hq, D] and [T, Hkv, D] of one dtype, got {list(q.shape)} {q.dtype} and {list(k.shape)} {k.dtype}"
+        )
+    if cos.dim() != 2 or cos.shape != sin.shape or cos.shape[0] != q.shape[0] or 2 * cos.shape[1] > q.shape[2]:
+        raise ValueError(f"cos and sin must be [{q.shape[0]}, <= {q.shape[2] // 2}], got {list(cos.shape)} and {list(sin.shape)}")
+    if (q_weight is None) != (k_weight is None):
+        raise ValueError("q_weight and k_weight must both be given or both be None")
+    for name, weight in (("q_weight", q_weight), ("k_weight", k_weight)):
+        if weight is not None and (weight.shape != q.shape[2:] or weight.dtype != q.dtype):
+            raise ValueError(f"{name} must be [{q.shape[2]}] in {q.dtype}, got {list(weight.shape)} in {weight.dtype}")
+
+
+def rotary_reference(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *, q_weight: Tensor | None = None, k_weight: Tensor | None = None, eps: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """`rotary` in plain torch."""
+    _check(q, k, cos, sin, q_weight, k_weight)
+    return _rotate(q, cos, sin, q_weight, eps), _rotate(k, cos, sin, k_weight, eps)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    wide = x.to(dtype)
+    if weight is not None:
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * weight.to(dtype)
+    pairs = cos.shape[1]
+    cos, sin = cos.to(dtype)[:, None], sin.to(dtype)[:, None]
+    first, second, rest = wide[..., :pairs], wide[..., pairs : 2 * pairs], wide[..., 2 * pairs :]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).to(x.dtype)

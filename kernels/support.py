@@ -1,0 +1,32 @@
+"""Which tokens each row may choose: a table of bit masks over the vocabulary, shared by many rows.
+
+Bit v % 32 of word v // 32 of a table row says that token v is legal; a row id of -1 means that every token is.
+"""
+
+# N rows, V vocabulary, S masks, W = ceil(V / 32) words
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Support = tuple[Tensor, Tensor]
+
+
+def check_support(support: Support | None, num_rows: int, vocabulary: int) -> None:
+    """Raises ValueError unless support is None or (int32 [N], int32 or uint32 [S, ceil(V / 32)])."""
+    if support is None:
+        return
+    ids, table = support
+    if ids.shape != (num_rows,) or ids.dtype != torch.int32:
+        raise ValueError(f"support row ids must be int32 [{num_rows}], got {ids.dtype} {list(ids.shape)}")
+    words = -(-vocabulary // 32)
+    if table.dim() != 2 or table.shape[1] != words or table.dtype not in (torch.int32, torch.uint32):
+        raise ValueError(f"support table must be int32 or uint32 [S, {words}], got {table.dtype} {list(table.shape)}")
+
+
+def legal_tokens(ids: Tensor, table: Tensor, vocabulary: int) -> Tensor:
+    """bool [n, V]: the legal tokens of rows whose mask ids are int32 [n]."""
+    words = table.view(torch.int32)[ids.clamp(min=0).long()] if table.shape[0] else table.new_zeros(len(ids), table.shape[1], dtype=torch.int32)
+    bits = (words[:, :, None] >> torch.arange(32, dtype=torch.int32, device=words.device)) & 1
+    return bits.flatten(1)[:, :vocabulary].bool() | (ids < 0)[:, None]

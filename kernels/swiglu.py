@@ -1,0 +1,52 @@
+"""The gated unit of Llama's feed-forward layer (Shazeer, arXiv:2002.05202):  y = silu(gate) * up,  silu(g) = g / (1 + exp(-g)),
+
+in float32, rounded once at the end.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+
+
+class _Swiglu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gate, up, forward, backward):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(gate, up)
+        ctx.backward_slot = backward
+        return forward(gate, up)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return *ctx.backward_slot(grad, *ctx.saved_tensors), None, None
+
+
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, elementwise.
+
+    Args:
+        gate, up: [T, F], one shape and dtype.
+    Returns: the same shape and dtype. Raises: ValueError if shapes or dtypes disagree.
+    """
+    _check(gate, up)
+    forward = cpu_slot("swiglu", gate)
+    if forward is None:
+        return swiglu_reference(gate, up)
+    if needs_grad(gate, up):
+        return _Swiglu.apply(gate, up, forward, cpu_slot("swiglu_backward", gate))
+    return forward(gate, up)
+
+
+def _check(gate: Tensor, up: Tensor) -> None:
+    if gate.shape != up.shape or gate.dtype != up.dtype:
+        raise ValueError(f"up must have gate's shape {list(gate.shape)} and {gate.dtype}, got {list(up.shape)} and {up.dtype}")
+
+
+def swiglu_reference(gate: Tensor, up: Tensor) -> Tensor:
+    """`swiglu` in plain torch."""
+    _check(gate, up)
+    dtype = torch.float64 if gate.dtype == torch.float64 else torch.float32
+    return (F.silu(gate.to(dtype)) * up.to(dtype)).to(gate.dtype)
