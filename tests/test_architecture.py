@@ -16,7 +16,7 @@ LAYERS = [
     {"recipe", "report", "stages", "figures"},
     {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "advantage", "policy", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template", "checkpoint", "statistics",
-     "cpu_backend"},
+     "state_format", "cpu_backend"},
     {"kernels", "_core"},
 ]
 LEAVES = {"config", "metrics"}
