@@ -15,8 +15,8 @@ LAYERS = [
     {"cli"},
     {"recipe", "report", "stages", "figures"},
     {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
-    {"objective", "advantage", "policy", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template", "checkpoint", "statistics",
-     "state_format", "cpu_backend"},
+    {"objective", "advantage", "policy", "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
+     "checkpoint", "statistics", "state_format", "cpu_backend"},
     {"kernels", "_core"},
 ]
 LEAVES = {"config", "metrics"}

@@ -1,0 +1,318 @@
+"""The policy: a decoder-only transformer that is Llama, Qwen2 or Qwen3, over packed or paged rows of tokens.
+
+Parameters bear Hugging Face's names and are not fused, so a `state_dict` is a checkpoint's and LoRA finds its modules. Prefill, decode and training
+run this one forward. In exact mode every projection sees a multiple of 16 rows (fewer take other paths through the BLAS, whose sums
+differ in the last bit); all else works row by row, so a token's hidden state does not depend on what else is in the call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paradigm.batch import PackedBatch
+from paradigm.kernels.layout import Layout, PagedCache
+from paradigm.kernels.linear import ROW_MULTIPLE
+from paradigm.kernels.linear_logprob import linear_logprob, logits
+from paradigm.policy_config import PolicyConfig
+from paradigm.rope import RotaryTable
+from paradigm.transformer import Decoder, Linear, ScalarHead, Step
+from paradigm.weights import (
+    CONFIG_FILE,
+    HEADS_FILE,
+    TOKENIZER_FILES,
+    read_json,
+    read_safetensors,
+    read_weights,
+    replacing_folder,
+    write_json,
+    write_safetensors,
+    write_weights,
+)
+
+__all__ = ["Policy", "PolicyConfig"]
+
+# T tokens, N prediction rows, D model width, V vocabulary
+
+_READABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+class _Saveable(Protocol):
+    def save_pretrained(self, path: Path) -> object: ...
+
+
+class Policy(nn.Module):
+    """A transformer with a language-model head and named scalar heads.
+
+    Args:
+        config: its shape.
+        seed: key of the initial weights, drawn on the CPU from a generator of their own: the same on every device. None leaves them
+            uninitialised, for a caller who loads them.
+        device: where the parameters lie.
+
+    New weights are normal(0, initializer_range), projections into the residual stream divided by sqrt(2 num_layers) (Radford et al.,
+    2019); biases and scalar heads are zero, norms one.
+    """
+
+    def __init__(self, config: PolicyConfig, *, seed: int | None = 0, device: torch.device | str = "cpu"):
+        super().__init__()
+        with torch.device("meta"):  # nn.Linear initialises itself from the global generator; on meta there is nothing to draw
+            self.model = Decoder(config)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+            self.heads = nn.ModuleDict({name: ScalarHead(config.hidden_size) for name in config.heads})
+        self.config = config
+        self.to(config.torch_dtype).to_empty(device=device)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+        self.rotary = RotaryTable(
+            head_dim=config.width, theta=config.rope_theta, scaling=config.rope_scaling,
+            max_position_embeddings=config.max_position_embeddings, rope_length=config.rope_length,
+        )
+        if seed is not None:
+            self._initialise(seed)
+
+    @torch.no_grad()
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if name.startswith("heads.") or name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                is_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                std = self.config.initializer_range / (math.sqrt(2 * self.config.num_layers) if is_residual else 1.0)
+                parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
+
+    @property
+    def head_weight(self) -> nn.Parameter:
+        """The language-model head, [V, D]; the embedding matrix where they are tied."""
+        return cast(nn.Parameter, self.lm_head.weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters lie."""
+        return self.head_weight.device
+
+    @property
+    def exact(self) -> bool:
+        """Whether a token's hidden state is bitwise the same whatever else is in the call; by default on the CPU."""
+        exact = cast(Linear, self.lm_head).exact
+        return self.device.type == "cpu" if exact is None else exact
+
+    @exact.setter
+    def exact(self, value: bool | None) -> None:
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.exact = value
+
+    def forward(
+        self, tokens: Tensor, layout: Layout, causal: bool | None = None, embeddings: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Hidden states after the final norm.
+
+        Args:
+            tokens: int32 or int64 [T], ids of a packed row of documents, or of what the sequences of a paged layout feed now.
+            layout: how the T tokens split into documents. A paged layout's cache takes their keys and values.
+            causal: whether a token sees only itself and what precedes it in its document; None means yes.
+            embeddings: (int64 [P] positions in the row, [P, D] values) that replace the embeddings of placeholder tokens.
+        Returns: [T, D] in the parameters' dtype. Raises: ValueError if tokens and layout disagree, or a paged layout is not causal.
+        """
+        causal = True if causal is None else causal
+        if tokens.dim() != 1 or tokens.shape[0] != layout.num_tokens:
+            raise ValueError(f"tokens must have shape [{layout.num_tokens}], as layout says, got {list(tokens.shape)}")
+        if layout.is_paged and not causal:
+            raise ValueError("causal must be True with a paged layout, got False")
+        num_tokens = tokens.shape[0]
+        padding = -num_tokens % ROW_MULTIPLE if self.exact else 0
+        x = self.model.embed_tokens(F.pad(tokens, (0, padding)) if padding else tokens)
+        if embeddings is not None:
+            positions, values = embeddings
+            if values.shape != (positions.shape[0], self.config.hidden_size):
+                raise ValueError(
+                    f"embeddings must be values of shape [{positions.shape[0]}, {self.config.hidden_size}], got {list(values.shape)}"
+                )
+            x = x.index_copy(0, positions, values.to(x.dtype))
+        if not layout.is_paged and self.device.type != "cpu":
+            self.rotary.reserve(layout.max_length * (1 if layout.parent is None else 2), self.device)
+        cos, sin = self.rotary(F.pad(layout.positions, (0, padding)) if padding else layout.positions)
+        step = Step(layout, cos, sin, causal)
+        update, residual = x, None
+        for layer in self.model.layers:
+            update, residual = layer(update, residual, step)
+        hidden, _ = self.model.norm(update, residual)
+        return hidden[:num_tokens] if padding else hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of every token, float32 [T, V], accumulated in fp32: what decoding draws from. Training never stores them."""
+        return logits(hidden, self.head_weight)
+
+    @torch.no_grad()
+    def log_probs(self, batch: PackedBatch) -> Tensor:
+        """Log-probability of each prediction row's target at the batch's temperature, over the row's legal tokens.
+
+        Returns: float32 [N], without gradient.
+        """
+        hidden = self(batch.tokens, batch.layout)[batch.position]
+        support = None if batch.support is None or batch.support_table is None else (batch.support, batch.support_table)
+        return linear_logprob(hidden, self.head_weight, batch.target, temperature=batch.temperature, support=support)[0]
+
+    def new_cache(self, num_blocks: int, block_size: int = 16) -> PagedCache:
+        """An empty key-value cache for this policy, in its dtype, on its device."""
+        config = self.config
+        return PagedCache(
+            config.num_layers, num_blocks, config.kv_heads, config.width,
+            block_size=block_size, dtype=self.head_weight.dtype, device=self.device,
+        )
+
+    def flops(self, num_tokens: int, context: Layout | float, *, num_predictions: int | None = None, backward: bool = False) -> int:
+        """Useful floating-point operations of a forward pass: two per weight and token, and attention's products.
+
+        Args:
+            num_tokens: tokens fed.
+            context: a packed layout, or the mean number of keys that a token attends to. Under a causal mask only the half below the
+                diagonal counts; a sliding window's layers count their window.
+            num_predictions: rows that the language-model head predicts; all tokens by default. The embedding's look-up costs nothing.
+            backward: count the backward pass too, twice the forward's.
+        """
+        config = self.config
+        projections = config.hidden_size * config.width * 2 * (config.num_heads + config.kv_heads)
+        weights = config.num_layers * (projections + 3 * config.hidden_size * config.intermediate_size)
+        head = config.vocab_size * config.hidden_size * (num_tokens if num_predictions is None else num_predictions)
+        pairs = sum(_num_pairs(num_tokens, context, config.window(layer)) for layer in range(config.num_layers))
+        forward = 2 * weights * num_tokens + 2 * head + 4 * config.num_heads * config.width * pairs
+        return round(forward) * (3 if backward else 1)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, *, heads: Sequence[str] | None = None
+    ) -> Policy:
+        """Open a local Hugging Face folder: config.json and safetensors, whole or in shards.
+
+        Args:
+            path: the folder.
+            device: where the parameters go.
+            dtype: their type; None keeps the file's (that of the embeddings, if several).
+            heads: scalar heads to have; those that the folder lacks start at zero. None means those in the folder.
+        Raises: ValueError naming the file or tensor for a missing, truncated or damaged file, pickled weights, another architecture, and
+            missing, unexpected or misshapen tensors.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise ValueError(f"path must be a folder with config.json and model.safetensors, got {folder}")
+        try:
+            config = PolicyConfig.from_hugging_face(read_json(folder / CONFIG_FILE))
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from error
+        tensors: dict[str, tuple[str, Tensor]] = {}
+        for file, name, tensor in read_weights(folder):
+            if not name.endswith("rotary_emb.inv_freq"):  # old Llama checkpoints carry what config.json already says
+                tensors[name] = (file, tensor)
+        saved_heads = config.heads
+        if saved_heads:
+            tensors.update({name: (HEADS_FILE, tensor) for name, tensor in read_safetensors(folder / HEADS_FILE)})
+        wanted = saved_heads if heads is None else tuple(heads)
+        for name in set(saved_heads) - set(wanted):
+            for part in ("weight", "bias"):
+                tensors.pop(f"heads.{name}.{part}", None)
+        if dtype is None and "model.embed_tokens.weight" in tensors:
+            dtype = tensors["model.embed_tokens.weight"][1].dtype
+        dtype_name = config.dtype if dtype is None else str(dtype).removeprefix("torch.")
+        config = dataclasses.replace(config, heads=wanted, dtype=dtype_name)
+        origins = {name: f"{folder / file}" for name, (file, _) in tensors.items()}
+        fresh = set(wanted) - set(saved_heads)
+        return cls._filled(config, {name: tensor for name, (_, tensor) in tensors.items()}, device, f"{folder}", origins, fresh)
+
+    @classmethod
+    def from_tensors(cls, config: PolicyConfig, tensors: Mapping[str, Tensor], *, device: torch.device | str = "cpu") -> Policy:
+        """A policy with the given weights.
+
+        Args:
+            config: its shape and dtype.
+            tensors: all parameters by Hugging Face's names, of floating-point type; copied.
+            device: where the parameters go.
+        Raises: ValueError naming a missing, unexpected or misshapen tensor.
+        """
+        return cls._filled(config, tensors, device, "tensors", {}, set())
+
+    @classmethod
+    @torch.no_grad()
+    def _filled(
+        cls, config: PolicyConfig, tensors: Mapping[str, Tensor], device: torch.device | str,
+        source: str, origins: Mapping[str, str], fresh_heads: set[str],
+    ) -> Policy:
+        policy = cls(config, seed=None, device=device)
+        own = dict(policy.named_parameters())
+        for name in fresh_heads:
+            for part in ("weight", "bias"):
+                own.pop(f"heads.{name}.{part}").zero_()
+        missing = sorted(own.keys() - tensors.keys())
+        if missing:
+            raise ValueError(f"{source} must hold {', '.join(missing[:4])}, as the config says; {len(missing)} tensors are missing")
+        for name, tensor in tensors.items():
+            where = f"{origins[name]}: {name}" if name in origins else name
+            is_tied = name == "lm_head.weight" and config.tie_word_embeddings
+            parameter = policy.head_weight if is_tied else own.get(name)
+            if parameter is None:
+                raise ValueError(f"{where} is not a tensor of a {config.family} of this config: was it saved by another architecture?")
+            if tensor.dtype not in _READABLE:
+                raise ValueError(f"{where} must be of floating-point type, 16 bits or more, got {tensor.dtype} (quantised weights are not read)")
+            if parameter.shape != tensor.shape:
+                raise ValueError(f"{where} must have shape {list(parameter.shape)}, as the config says, got {list(tensor.shape)}")
+            if is_tied and not torch.equal(tensor, tensors["model.embed_tokens.weight"]):
+                raise ValueError(f"{where} must equal model.embed_tokens.weight, as tie_word_embeddings says")
+            parameter.copy_(tensor)
+        return policy
+
+    def save_pretrained(
+        self, path: str | Path, *, tokenizer: str | Path | _Saveable | None = None, max_shard_bytes: int = 5 * 10**9
+    ) -> None:
+        """Write a Hugging Face folder that transformers and vLLM open, in place of an earlier one. A failure leaves the earlier one whole.
+
+        Args:
+            path: the folder; new, empty, or a saved model.
+            tokenizer: a folder whose tokenizer files to copy, or an object with save_pretrained(path).
+            max_shard_bytes: size beyond which the weights are cut into shards.
+        Raises: ValueError if `path` holds anything else; OSError if the disk refuses.
+        """
+        tensors = {name: parameter for name, parameter in self.named_parameters() if not name.startswith("heads.")}
+        heads = {name: parameter for name, parameter in self.named_parameters() if name.startswith("heads.")}
+        dtype_name = str(self.head_weight.dtype).removeprefix("torch.")
+        with replacing_folder(Path(path)) as folder:
+            write_weights(folder, tensors, max_shard_bytes)
+            if heads:
+                write_safetensors(folder / HEADS_FILE, heads)
+            write_json(folder / CONFIG_FILE, dataclasses.replace(self.config, dtype=dtype_name).to_hugging_face())
+            if isinstance(tokenizer, (str, Path)):
+                for file in TOKENIZER_FILES:
+                    if (Path(tokenizer) / file).exists():
+                        shutil.copy(Path(tokenizer) / file, folder / file)
+            elif tokenizer is not None:
+                tokenizer.save_pretrained(folder)
+
+
+def _num_pairs(num_tokens: int, context: Layout | float, window: int | None) -> float:
+    """Query-key pairs of one layer under a causal mask."""
+    if not isinstance(context, Layout):
+        return num_tokens * (context if window is None else min(context, window))
+    if context.is_paged:
+        raise ValueError("context must be a packed layout or a number of keys, got a paged layout (its lengths lie on the device)")
+    pairs = 0
+    for b, length in enumerate(context.lengths):
+        parent = -1 if context.parent is None else context.parent[b]
+        before = 0 if parent < 0 else context.lengths[parent]
+        pairs += _num_causal_pairs(before + length, window) - _num_causal_pairs(before, window)
+    return pairs
+
+
+def _num_causal_pairs(length: int, window: int | None) -> int:
+    inside = length if window is None else min(length, window)
+    return inside * (inside + 1) // 2 + (length - inside) * inside

@@ -1,0 +1,129 @@
+"""The blocks of Llama, Qwen2 and Qwen3, under Hugging Face's names: attention, SwiGLU and RMSNorm around one residual stream.
+
+The residual sum is taken inside the next norm, so that a layer costs one pass less over its rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paradigm.kernels.attention import attention
+from paradigm.kernels.layout import Layout
+from paradigm.kernels.linear import exact_linear
+from paradigm.kernels.paged_attention import paged_attention
+from paradigm.kernels.rms_norm import rms_norm
+from paradigm.kernels.rotary import rotary
+from paradigm.kernels.swiglu import swiglu
+from paradigm.policy_config import PolicyConfig
+
+__all__ = ["Decoder", "Linear", "ScalarHead", "Step"]
+
+# T tokens, D model width
+
+
+class Step(NamedTuple):
+    """What every layer of one forward pass shares."""
+
+    layout: Layout
+    cos: Tensor
+    sin: Tensor
+    causal: bool
+
+
+class Linear(nn.Linear):
+    """A linear layer that in exact mode (None: on the CPU) computes each row as if it were alone."""
+
+    exact: bool | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        exact = x.is_cpu if self.exact is None else self.exact
+        return exact_linear(x, self.weight, self.bias) if exact else F.linear(x, self.weight, self.bias)
+
+
+class _Norm(nn.Module):
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns: the norm of x + residual, and x + residual."""
+        if residual is None:
+            return cast(Tensor, rms_norm(x, self.weight, self.eps)), x
+        return cast(tuple[Tensor, Tensor], rms_norm(x, self.weight, self.eps, residual))
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: PolicyConfig, layer: int):
+        super().__init__()
+        self.layer, self.head_dim, self.eps, self.window = layer, config.width, config.rms_norm_eps, config.window(layer)
+        queries, keys, bias = config.num_heads * config.width, config.kv_heads * config.width, bool(config.attention_bias)
+        self.q_proj = Linear(config.hidden_size, queries, bias=bias)
+        self.k_proj = Linear(config.hidden_size, keys, bias=bias)
+        self.v_proj = Linear(config.hidden_size, keys, bias=bias)
+        self.o_proj = Linear(queries, config.hidden_size, bias=bias and config.family != "qwen2")
+        if config.qk_norm:
+            self.q_norm = _Norm(config.width, config.rms_norm_eps)
+            self.k_norm = _Norm(config.width, config.rms_norm_eps)
+        self.qk_norm = bool(config.qk_norm)
+
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        heads = (x.shape[0], -1, self.head_dim)
+        q, k, v = self.q_proj(x).view(heads), self.k_proj(x).view(heads), self.v_proj(x).view(heads)
+        q_weight, k_weight = (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
+        q, k = rotary(q, k, step.cos, step.sin, q_weight=q_weight, k_weight=k_weight, eps=self.eps)
+        if step.layout.is_paged:
+            out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
+        else:
+            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window)
+        return self.o_proj(out.view(x.shape[0], -1))
+
+
+class _MLP(nn.Module):
+    def __init__(self, config: PolicyConfig):
+        super().__init__()
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: PolicyConfig, layer: int):
+        super().__init__()
+        self.self_attn = _Attention(config, layer)
+        self.mlp = _MLP(config)
+        self.input_layernorm = _Norm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = _Norm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, update: Tensor, x: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
+        """Adds the previous layer's update to the residual stream x. Returns: this layer's update, and x before it."""
+        normed, x = self.input_layernorm(update, x)
+        normed, x = self.post_attention_layernorm(self.self_attn(normed, step), x)
+        return self.mlp(normed), x
+
+
+class Decoder(nn.Module):
+    """Embeddings, layers and the final norm; `Policy` runs them."""
+
+    def __init__(self, config: PolicyConfig):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(_Layer(config, layer) for layer in range(config.num_layers))
+        self.norm = _Norm(config.hidden_size, config.rms_norm_eps)
+
+
+class ScalarHead(nn.Linear):
+    """hidden [T, D] -> float32 [T]; a product and a sum by row rather than a matrix product, whose rounding would depend on T."""
+
+    def __init__(self, width: int):
+        super().__init__(width, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return (hidden.float() * self.weight.float()).sum(-1) + self.bias.float()
