@@ -1,0 +1,30 @@
+"""Worlds that speak and listen in tokens: the protocol, the native ones, and single-turn ones made of a verifier."""
+
+from paradigm.environments.arithmetic import (
+    Arithmetic,
+    ArithmeticLabel,
+    arithmetic_classify,
+    arithmetic_result_positions,
+    arithmetic_split,
+    arithmetic_tasks,
+    arithmetic_text,
+)
+from paradigm.environments.connect_four import ConnectFour
+from paradigm.environments.protocol import Environment, Observation, Step
+from paradigm.environments.single_turn import SingleTurn, from_verifier
+
+__all__ = [
+    "Arithmetic",
+    "ArithmeticLabel",
+    "ConnectFour",
+    "Environment",
+    "Observation",
+    "SingleTurn",
+    "Step",
+    "arithmetic_classify",
+    "arithmetic_result_positions",
+    "arithmetic_split",
+    "arithmetic_tasks",
+    "arithmetic_text",
+    "from_verifier",
+]

@@ -1,0 +1,69 @@
+"""The protocol between a world and the sampler. Native worlds (`paradigm._core`) answer with objects of the same fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Environment", "Observation", "Step"]
+
+IntArray = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one seat hears, and what it is asked.
+
+    Attributes:
+        tokens: int32 [n], injected into the seat's stream.
+        seat: whose stream.
+        legal: the allowed actions as token sequences, none of which begins another; None: any tokens.
+        stop: token ids; the action ends with the first of them, which belongs to it.
+        max_action_tokens: the action ends here at the latest; 0: the seat only listens.
+        thought_until: action tokens before the first of this id are labelled thought; -1: none are.
+    """
+
+    tokens: Sequence[int] | IntArray
+    seat: int = 0
+    legal: Sequence[Sequence[int]] | None = None
+    stop: Sequence[int] | None = None
+    max_action_tokens: int = 0
+    thought_until: int = -1
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an environment answers.
+
+    Attributes:
+        observations: at most one of them asks (`max_action_tokens` > 0).
+        rewards: one a seat, for the action just taken.
+        terminated: the episode ended by the rules of the world.
+        truncated: the episode was cut short.
+    """
+
+    observations: Sequence[Observation]
+    rewards: Sequence[float]
+    terminated: bool = False
+    truncated: bool = False
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A world of one episode at a time, deterministic in (task, seed, actions).
+
+    Three attributes are optional: `num_seats` (1 where absent), `name`, and `clone() -> Environment`, a copy in the same state
+    (`copy.deepcopy` where absent).
+    """
+
+    def reset(self, task: Any, seed: int) -> Step:
+        """Starts the episode of `task`; raises ValueError for what is no task of this world."""
+        ...
+
+    def step(self, action: IntArray) -> Step:
+        """Takes the action, int32 [n], of the seat that was asked."""
+        ...
