@@ -61,6 +61,7 @@ class _Attention(nn.Module):
     def __init__(self, config: PolicyConfig, layer: int):
         super().__init__()
         self.layer, self.head_dim, self.eps, self.window = layer, config.width, config.rms_norm_eps, config.window(layer)
+        self.num_heads, self.num_kv_heads = config.num_heads, config.kv_heads
         queries, keys, bias = config.num_heads * config.width, config.kv_heads * config.width, bool(config.attention_bias)
         self.q_proj = Linear(config.hidden_size, queries, bias=bias)
         self.k_proj = Linear(config.hidden_size, keys, bias=bias)
@@ -72,15 +73,16 @@ class _Attention(nn.Module):
         self.qk_norm = bool(config.qk_norm)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        heads = (x.shape[0], -1, self.head_dim)
-        q, k, v = self.q_proj(x).view(heads), self.k_proj(x).view(heads), self.v_proj(x).view(heads)
+        q = self.q_proj(x).view(-1, self.num_heads, self.head_dim)
+        k = self.k_proj(x).view(-1, self.num_kv_heads, self.head_dim)
+        v = self.v_proj(x).view(-1, self.num_kv_heads, self.head_dim)
         q_weight, k_weight = (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
         q, k = rotary(q, k, step.cos, step.sin, q_weight=q_weight, k_weight=k_weight, eps=self.eps)
         if step.layout.is_paged:
             out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
         else:
             out = attention(q, k, v, step.layout, causal=step.causal, window=self.window)
-        return self.o_proj(out.view(x.shape[0], -1))
+        return self.o_proj(out.view(-1, self.num_heads * self.head_dim))
 
 
 class _MLP(nn.Module):

@@ -30,10 +30,16 @@ def tokenizer_json(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"tokenizer.ggml.model must be gpt2 (byte-level BPE), got {model!r}")
     if split not in _SPLITS:
         raise ValueError(f"tokenizer.ggml.pre must be one of {', '.join(_SPLITS)}, got {split!r}")
-    tokens: list[str] = fields["tokenizer.ggml.tokens"]
-    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
+    tokens: list[str] = fields.get("tokenizer.ggml.tokens", [])
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    merges = []
+    for merge in fields.get("tokenizer.ggml.merges", []):
+        first, _, second = merge.partition(" ")
+        if not {first, second, first + second} <= vocabulary.keys():
+            raise ValueError(f"tokenizer.ggml.merges must join tokens of tokenizer.ggml.tokens into one, got {merge!r}")
+        merges.append((first, second))
     # Llama 3 takes a word that is a token as it stands, even where the merges do not lead to it
-    bpe = models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges, fuse_unk=False, ignore_merges=split == "llama-bpe")
+    bpe = models.BPE(vocab=vocabulary, merges=merges, fuse_unk=False, ignore_merges=split == "llama-bpe")
     tokenizer = Tokenizer(bpe)
     tokenizer.pre_tokenizer = _pre_tokenizer(split)
     tokenizer.decoder = decoders.ByteLevel()

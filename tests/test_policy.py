@@ -1,0 +1,481 @@
+"""The policy itself: packing, paging, initial weights, heads, counts, and every bad checkpoint. Equality with transformers: tests/interop."""
+
+import copy
+import dataclasses
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from paradigm import policy as policy_module
+from paradigm.batch import PackedBatch
+from paradigm.kernels.cpu_slots import CPU
+from paradigm.kernels.layout import Layout
+from paradigm.policy import Policy
+from paradigm.policy_config import PolicyConfig
+from paradigm.trajectory import Trajectory
+
+SHAPE = {
+    "vocab_size": 96, "hidden_size": 48, "intermediate_size": 80, "num_layers": 3, "num_heads": 4, "num_kv_heads": 2, "head_dim": 16,
+    "max_position_embeddings": 64, "initializer_range": 0.2,
+}
+
+
+def make(family: str = "qwen3", seed: int = 0, **changes: object) -> Policy:
+    return Policy(PolicyConfig(**{**SHAPE, "family": family, **changes}), seed=seed)
+
+
+def random_tokens(n: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, SHAPE["vocab_size"], (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def bounds(lengths: list[int]) -> list[int]:
+    return [0, *np.cumsum(lengths).tolist()]
+
+
+def feed_paged(policy: Policy, documents: list[Tensor], chunks: list[list[int]], block_size: int = 16) -> list[Tensor]:
+    """Hidden states of documents fed through a paged cache in shuffled blocks: in step s, document b feeds chunks[s][b] tokens."""
+    blocks_each = max(-(-len(d) // block_size) for d in documents)
+    num_blocks = 1 + blocks_each * len(documents)
+    cache = policy.new_cache(num_blocks, block_size)
+    order = torch.randperm(num_blocks - 1, generator=torch.Generator().manual_seed(1)) + 1
+    table = order.reshape(len(documents), blocks_each).to(torch.int32)
+    fed, out = [0] * len(documents), [[] for _ in documents]
+    for step in chunks:
+        active = [b for b, n in enumerate(step) if n]
+        counts = [step[b] for b in active]
+        tokens = torch.cat([documents[b][fed[b] : fed[b] + n] for b, n in zip(active, counts)])
+        positions = torch.cat([torch.arange(fed[b], fed[b] + n) for b, n in zip(active, counts)])
+        context = torch.tensor([fed[b] + n for b, n in zip(active, counts)])
+        layout = Layout.paged(
+            torch.tensor(bounds(counts), dtype=torch.int32), positions.to(torch.int32), context.to(torch.int32),
+            torch.tensor(active, dtype=torch.int32), table, cache,
+        )
+        with torch.no_grad():
+            hidden = policy(tokens, layout)
+        for b, rows in zip(active, hidden.split(counts)):
+            out[b].append(rows)
+            fed[b] += len(rows)
+    return [torch.cat(rows) for rows in out]
+
+
+@pytest.mark.parametrize("causal", [None, False])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_packed_documents_equal_separate_ones(family: str, causal: bool | None) -> None:
+    policy = make(family)
+    documents = [random_tokens(n, seed=n) for n in (5, 1, 33, 16)]
+    packed = policy(torch.cat(documents), Layout(bounds([5, 1, 33, 16])), causal=causal).split([5, 1, 33, 16])
+    for document, rows in zip(documents, packed):
+        assert torch.equal(rows, policy(document, Layout([0, len(document)]), causal=causal))
+
+
+def test_causal_and_not() -> None:
+    policy, tokens, layout = make(), random_tokens(20), Layout([0, 20])
+    changed = tokens.clone()
+    changed[12] = (changed[12] + 1) % 96
+    assert torch.equal(policy(tokens, layout)[:12], policy(changed, layout)[:12])
+    assert not torch.equal(policy(tokens, layout)[12], policy(changed, layout)[12])
+    different = (policy(tokens, layout, causal=False) != policy(changed, layout, causal=False)).any(-1)
+    assert different.all(), "without the causal mask every token sees the change"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("changes", [{}, {"family": "qwen2", "sliding_window": 6, "layer_types": ("full_attention", *["sliding_attention"] * 2)}])
+def test_paged_equals_packed_bitwise(changes: dict, dtype: str) -> None:
+    policy = make(**{"dtype": dtype, **changes})
+    lengths = [37, 5, 20]
+    documents = [random_tokens(n, seed=n) for n in lengths]
+    with torch.no_grad():
+        packed = policy(torch.cat(documents), Layout(bounds(lengths))).split(lengths)
+    one_by_one = [[1 if t < n else 0 for n in lengths] for t in range(37)]
+    in_chunks = [[16, 5, 3], [16, 0, 16], [0, 0, 1], [5, 0, 0]]
+    for chunks in (one_by_one, in_chunks, [lengths]):
+        for wanted, rows in zip(packed, feed_paged(policy, documents, chunks)):
+            torch.testing.assert_close(rows, wanted, rtol=0, atol=1e-4 if dtype == "float32" else 0.1)
+            if "paged_attention" in CPU:  # the plain-torch references do not promise the last bit
+                assert torch.equal(wanted, rows)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_wide_layers_equal_whatever_the_batch(dtype: str) -> None:
+    policy = make(hidden_size=1536, intermediate_size=2048, num_layers=1, dtype=dtype, heads=("value",), initializer_range=0.02)
+    torch.nn.init.normal_(policy.heads["value"].weight, generator=torch.Generator().manual_seed(0))
+    tokens = random_tokens(70)
+    with torch.no_grad():
+        whole = policy(tokens, Layout([0, 40, 70]))
+        alone = policy(tokens[:40], Layout([0, 40]))
+        assert torch.equal(whole[:40], alone)
+        for rows in (1, 3, 17):
+            assert torch.equal(policy.logits(whole)[:rows], policy.logits(whole[:rows]))
+            assert torch.equal(policy.heads["value"](whole)[:rows], policy.heads["value"](whole[:rows]))
+
+
+def test_threads_change_nothing() -> None:
+    policy = make(hidden_size=256, intermediate_size=1024)
+    tokens, layout = random_tokens(100), Layout([0, 61, 100])
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            with torch.no_grad():
+                results.append(policy.logits(policy(tokens, layout)))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)
+
+
+def test_shared_prompts_equal_whole_sequences() -> None:
+    policy = make()
+    prompt, first, second = random_tokens(9, 1), random_tokens(6, 2), random_tokens(4, 3)
+    shared = policy(torch.cat([prompt, first, second]), Layout(bounds([9, 6, 4]), parent=[-1, 0, 0])).split([9, 6, 4])
+    for rows, continuation in zip(shared[1:], (first, second)):
+        whole = policy(torch.cat([prompt, continuation]), Layout([0, 9 + len(continuation)]))
+        assert torch.equal(rows, whole[9:])
+
+
+def test_embeddings_replace_placeholders() -> None:
+    policy, tokens, layout = make(), random_tokens(12), Layout([0, 12])
+    positions = torch.tensor([3, 7])
+    same = policy.model.embed_tokens.weight[tokens[positions]].detach()
+    assert torch.equal(policy(tokens, layout), policy(tokens, layout, embeddings=(positions, same)))
+    values = torch.randn(2, 48, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    other = tokens.clone()
+    other[positions] = 0
+    hidden = policy(tokens, layout, embeddings=(positions, values))
+    assert torch.equal(hidden, policy(other, layout, embeddings=(positions, values))), "the placeholder's own token must not matter"
+    assert not torch.equal(hidden[3:], policy(tokens, layout)[3:])
+    hidden.square().sum().backward()
+    assert values.grad is not None and (values.grad.abs().sum(-1) > 0).all()
+    with pytest.raises(ValueError, match=r"embeddings must be values of shape \[2, 48\], got \[2, 47\]"):
+        policy(tokens, layout, embeddings=(positions, torch.zeros(2, 47)))
+
+
+def test_heads_are_named_and_float32() -> None:
+    policy = make(heads=("value", "reward"), dtype="bfloat16")
+    hidden = policy(random_tokens(5), Layout([0, 5]))
+    assert hidden.dtype == torch.bfloat16 and list(policy.heads) == ["value", "reward"]
+    value = policy.heads["value"](hidden)
+    assert value.dtype == torch.float32 and value.shape == (5,) and not value.any(), "a new head says zero"
+    with torch.no_grad():
+        policy.heads["value"].weight.fill_(0.5)
+        policy.heads["value"].bias.fill_(2.0)
+    torch.testing.assert_close(policy.heads["value"](hidden), hidden.float().sum(-1) * 0.5 + 2.0)
+
+
+def test_log_probs_of_a_batch() -> None:
+    policy = make()
+    tokens = random_tokens(11).to(torch.int32)
+    legal = np.zeros((1, 3), dtype=np.uint32)
+    legal[0, 0] = 0xFFFF  # tokens 0 to 15
+    position, target = torch.tensor([2, 5, 9]), torch.tensor([7, 40, 3])
+    batch = PackedBatch(
+        tokens=tokens, layout=Layout([0, 6, 11]), position=position, target=target, streams={}, version=torch.zeros(3, dtype=torch.int32),
+        trajectory=torch.tensor([0, 0, 1]), support=torch.tensor([0, -1, 0], dtype=torch.int32),
+        support_table=torch.from_numpy(legal.view(np.int32)), temperature=0.7,
+    )
+    scores = policy.log_probs(batch)
+    assert not scores.requires_grad and scores.dtype == torch.float32
+    logits = policy.logits(policy(tokens, batch.layout))[position] / 0.7
+    logits[[0, 2], 16:] = -torch.inf
+    torch.testing.assert_close(scores, logits.log_softmax(-1).gather(1, target[:, None])[:, 0], rtol=0, atol=1e-5)
+
+
+def test_log_probs_of_packed_trajectories() -> None:
+    policy = make()
+    parts = [Trajectory.from_arrays(random_tokens(n, n).numpy().astype(np.int32), action_mask=np.arange(n) >= 2) for n in (7, 4)]
+    (batch,) = PackedBatch.pack(parts, 64)
+    scores = policy.log_probs(batch)
+    assert scores.shape == (batch.num_rows,) and batch.num_rows == 5 + 2
+    assert (scores < 0).all()
+
+
+def test_initial_weights() -> None:
+    before = torch.get_rng_state()
+    policy = make(hidden_size=256, intermediate_size=512, num_layers=2, initializer_range=0.02, family="qwen2")
+    assert torch.equal(before, torch.get_rng_state()), "the global generator must not be touched"
+    parameters = dict(policy.named_parameters())
+    for name, parameter in parameters.items():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif parameter.dim() == 1:
+            assert (parameter == 1).all(), name
+        else:
+            std = 0.02 / 2 if "o_proj" in name or "down_proj" in name else 0.02
+            assert abs(float(parameter.detach().std()) / std - 1) < 0.05 and abs(float(parameter.detach().mean())) < 0.1 * std, name
+    again, other = make(seed=1), make(seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(make(seed=1).parameters(), again.parameters()))
+    assert not torch.equal(again.head_weight, other.head_weight)
+
+
+def test_tied_weights_stay_one_parameter() -> None:
+    policy = make(tie_word_embeddings=True)
+    assert policy.head_weight is policy.model.embed_tokens.weight
+    for moved in (copy.deepcopy(policy), make(tie_word_embeddings=True).to(torch.float64), make(tie_word_embeddings=True).bfloat16()):
+        assert moved.head_weight is moved.model.embed_tokens.weight
+
+
+def test_parameters_and_flops_counted_by_hand() -> None:
+    policy = make(num_layers=2)
+    # q 48x64, k and v 48x32 each, o 64x48; gate, up, down 48x80 each
+    matrices = 48 * 64 + 2 * 48 * 32 + 64 * 48 + 3 * 48 * 80
+    norms = 48 + 48 + 16 + 16
+    assert sum(p.numel() for p in policy.parameters()) == 2 * (matrices + norms) + 48 + 2 * 96 * 48
+    # documents of 3 and 2 tokens: 1 + 2 + 3 + 1 + 2 = 9 pairs of query and key, each 2 products of 16 channels for 4 heads
+    attention = 2 * 9 * 4 * 16 * 2 * 2
+    forward = 5 * 2 * (2 * matrices + 96 * 48) + attention
+    assert policy.flops(5, Layout([0, 3, 5])) == forward
+    assert policy.flops(5, Layout([0, 3, 5]), backward=True) == 3 * forward
+    assert policy.flops(5, 9 / 5) == forward
+    assert policy.flops(5, Layout([0, 3, 5]), num_predictions=2) == forward - 3 * 2 * 96 * 48
+    # a shared prompt: the 2 tokens see 3 + 1 and 3 + 2 keys
+    assert policy.flops(5, Layout([0, 3, 5], parent=[-1, 0])) == forward + 2 * 6 * 4 * 16 * 2 * 2
+    windowed = make("qwen2", num_layers=1, sliding_window=2, layer_types=("sliding_attention",))
+    assert windowed.flops(4, Layout([0, 4])) - windowed.flops(4, 0) == (1 + 2 + 2 + 2) * 4 * 16 * 4
+
+
+def test_wrong_calls() -> None:
+    policy = make()
+    with pytest.raises(ValueError, match=r"tokens must have shape \[4\], as layout says, got \[5\]"):
+        policy(random_tokens(5), Layout([0, 4]))
+    layout = Layout.paged(*(torch.tensor(x, dtype=torch.int32) for x in ([0, 1], [0], [1], [0], [[1]])), policy.new_cache(2))
+    with pytest.raises(ValueError, match="causal must be True with a paged layout"):
+        policy(random_tokens(1), layout, causal=False)
+    assert policy.logits(policy(random_tokens(0), Layout([0]))).shape == (0, 96)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "gpt2"}, "family must be one of llama, qwen2, qwen3, got 'gpt2'"),
+        ({"num_layers": 0}, "num_layers must be an integer >= 1, got 0"),
+        ({"vocab_size": 96.0}, "vocab_size must be an integer >= 1, got 96.0"),
+        ({"num_kv_heads": 3}, "num_kv_heads must divide num_heads = 4, got 3"),
+        ({"head_dim": 15}, "head_dim must be even for RoPE, got 15"),
+        ({"head_dim": None, "hidden_size": 50}, "hidden_size must be a multiple of num_heads = 4 unless head_dim is given, got 50"),
+        ({"family": "llama", "hidden_size": 50}, "hidden_size of a llama must be a multiple of num_heads = 4, got 50"),
+        ({"rope_theta": -1.0}, "rope_theta must be a number > 0, got -1.0"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps must be a number > 0, got nan"),
+        ({"family": "qwen2", "attention_bias": False}, "attention_bias of a qwen2 must be true, got False"),
+        ({"mlp_bias": True}, "mlp_bias must be false for qwen3, got True"),
+        ({"family": "llama", "qk_norm": True}, "qk_norm must be False for llama, got True"),
+        ({"layer_types": ("full_attention",)}, 'layer_types must be "full_attention" or "sliding_attention" for each of 3 layers'),
+        ({"layer_types": ("sliding_attention",) * 3}, "sliding_attention layers need sliding_window"),
+        ({"dtype": "int8"}, "dtype must be one of float32, bfloat16, float16, got 'int8'"),
+        ({"heads": ("value", "value")}, "heads must be distinct identifiers"),
+        ({"rope_scaling": {"rope_type": "mrope"}}, r"rope_scaling\['rope_type'\] must be one of default, linear"),
+    ],
+)
+def test_wrong_configs(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PolicyConfig(**{**SHAPE, **changes})
+
+
+def saved(path: Path, **changes: object) -> Path:
+    make(**changes).save_pretrained(path)
+    return path
+
+
+def edit_config(path: Path, **changes: object) -> None:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def edit_weights(path: Path, **changes: Tensor | None) -> None:
+    tensors = load_file(path / "model.safetensors")
+    for name, tensor in changes.items():
+        name = name.replace("__", ".")
+        tensors.pop(name, None)
+        if tensor is not None:
+            tensors[name] = tensor
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
+def test_round_trip(dtype: torch.dtype | None, tmp_path: Path) -> None:
+    policy = make(dtype="bfloat16", heads=("value",), rope_length=99, rope_scaling={"type": "dynamic", "factor": 2})
+    torch.nn.init.normal_(policy.heads["value"].weight, generator=torch.Generator().manual_seed(0))
+    policy.save_pretrained(tmp_path / "p")
+    again = Policy.from_pretrained(tmp_path / "p", dtype=dtype)
+    assert again.head_weight.dtype == (dtype or torch.bfloat16)
+    assert dataclasses.replace(again.config, dtype="bfloat16") == policy.config
+    for (name, a), (_, b) in zip(policy.named_parameters(), again.named_parameters()):
+        assert torch.equal(a.to(b.dtype), b), name
+
+
+def test_heads_may_be_added_and_dropped(tmp_path: Path) -> None:
+    policy = make(heads=("value",))
+    torch.nn.init.normal_(policy.heads["value"].weight, generator=torch.Generator().manual_seed(0))
+    policy.save_pretrained(tmp_path)
+    again = Policy.from_pretrained(tmp_path, heads=("reward", "value"))
+    assert torch.equal(again.heads["value"].weight, policy.heads["value"].weight) and not again.heads["reward"].weight.any()
+    assert len(Policy.from_pretrained(tmp_path, heads=()).heads) == 0
+
+
+def test_unknown_config_keys_survive(tmp_path: Path) -> None:
+    edit_config(saved(tmp_path / "a"), bos_token_id=256, my_note={"kept": [1, 2]})
+    Policy.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert config["bos_token_id"] == 256 and config["my_note"] == {"kept": [1, 2]}
+
+
+def test_saving_over_an_earlier_model_keeps_its_tokenizer_and_drops_its_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    make().save_pretrained(folder, max_shard_bytes=30_000)
+    assert len(list(folder.glob("model-*"))) > 1
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("kept")
+    policy = make(seed=1, num_layers=2)
+    policy.save_pretrained(folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "mine", "model.safetensors", "tokenizer.json"]
+    assert torch.equal(Policy.from_pretrained(folder).head_weight, policy.head_weight)
+    policy.save_pretrained(tmp_path / "q", tokenizer=folder)
+    assert (tmp_path / "q" / "tokenizer.json").read_text() == "{}"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p", "q"], "nothing is left beside"
+
+
+def test_saving_refuses_a_folder_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="path must be new, empty or a saved model"):
+        make().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="path must be a folder, got the file"):
+        make().save_pretrained(tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = make()
+    policy.save_pretrained(tmp_path / "p")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(policy_module, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(seed=1).save_pretrained(tmp_path / "p")
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+    assert torch.equal(Policy.from_pretrained(tmp_path / "p").head_weight, policy.head_weight)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "pt", "pth", "pkl"])
+def test_pickles_are_refused(suffix: str, tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / f"pytorch_model.{suffix}")
+    with pytest.raises(ValueError, match=rf"pytorch_model\.{suffix}, a pickle, which can run code .* convert it to model.safetensors"):
+        Policy.from_pretrained(tmp_path)
+
+
+def test_an_index_may_not_name_pickles_or_other_folders(tmp_path: Path) -> None:
+    for file in ("pytorch_model.bin", "../elsewhere.safetensors"):
+        folder = saved(tmp_path / str(len(file)))
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"lm_head.weight": file}}))
+        with pytest.raises(ValueError, match="must name safetensors files in its own folder"):
+            Policy.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, -1])
+def test_truncated_files(keep: int, tmp_path: Path) -> None:
+    file = saved(tmp_path) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"model\.safetensors is not a whole safetensors file \(truncated or damaged\)"):
+        Policy.from_pretrained(tmp_path)
+
+
+def test_a_damaged_header(tmp_path: Path) -> None:
+    file = saved(tmp_path) / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[20] ^= 0xFF
+    file.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        Policy.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"model__norm__weight": None}, r"must hold model\.norm\.weight, as the config says; 1 tensors are missing"),
+        ({"model__layers__7__extra": torch.zeros(1)}, r"model\.safetensors: model\.layers\.7\.extra is not a tensor of a qwen3"),
+        ({"model__norm__weight": torch.zeros(47)}, r"model\.norm\.weight must have shape \[48\], as the config says, got \[47\]"),
+        ({"model__norm__weight": torch.zeros(48, dtype=torch.int8)}, r"model\.norm\.weight must be of floating-point type, .* got torch.int8"),
+    ],
+)
+def test_wrong_tensors(edit: dict, message: str, tmp_path: Path) -> None:
+    edit_weights(saved(tmp_path), **edit)
+    with pytest.raises(ValueError, match=message):
+        Policy.from_pretrained(tmp_path)
+
+
+def test_wrong_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    make().save_pretrained(folder, max_shard_bytes=30_000)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    shard = folder / index["weight_map"]["model.norm.weight"]
+    content = shard.read_bytes()
+    shard.unlink()
+    with pytest.raises(ValueError, match=rf"{shard.name} is missing"):
+        Policy.from_pretrained(folder)
+    shard.write_bytes(content)
+    moved = {**index["weight_map"], "model.norm.weight": index["weight_map"]["model.embed_tokens.weight"]}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": moved}))
+    with pytest.raises(ValueError, match=r"must hold model\.norm\.weight, as .*index.json says|holds model\.norm\.weight, which"):
+        Policy.from_pretrained(folder)
+    (folder / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(ValueError, match=r"index\.json must be JSON"):
+        Policy.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, r"must be of LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, got .*GPT2LMHeadModel"),
+        ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, r"_norm\.weight is not a tensor of a llama of this config"),
+        ({"hidden_act": "gelu"}, "hidden_act must be silu, got 'gelu'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config; weights must be plain floating point"),
+        ({"num_hidden_layers": 2}, r"model\.layers\.2\..* is not a tensor of a qwen3 of this config"),
+        ({"num_hidden_layers": 4, "layer_types": None}, r"must hold model\.layers\.3\."),
+        ({"num_hidden_layers": "three"}, "num_layers must be an integer >= 1, got 'three'"),
+        ({"tie_word_embeddings": True}, r"lm_head\.weight must equal model\.embed_tokens\.weight, as tie_word_embeddings says"),
+        ({"paradigm_heads": ["value"]}, r"heads\.safetensors is missing"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor'] must be 1"),
+    ],
+)
+def test_wrong_config_files(changes: dict, message: str, tmp_path: Path) -> None:
+    if changes.get("num_hidden_layers") == 2:
+        changes = {**changes, "layer_types": None}
+    edit_config(saved(tmp_path), **changes)
+    with pytest.raises(ValueError, match=message):
+        Policy.from_pretrained(tmp_path)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"path must be a folder with config.json and model.safetensors"):
+        Policy.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"must hold config.json, found nothing"):
+        Policy.from_pretrained(tmp_path)
+    saved(tmp_path / "p")
+    (tmp_path / "p" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"must hold model.safetensors or model.safetensors.index.json, found config.json"):
+        Policy.from_pretrained(tmp_path / "p")
+    (tmp_path / "p" / "config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"config\.json must hold a JSON object, got list"):
+        Policy.from_pretrained(tmp_path / "p")
+
+
+def test_a_training_step_runs_in_bf16() -> None:
+    policy = make(dtype="bfloat16")
+    tokens, layout = random_tokens(40), Layout([0, 25, 40])
+    optimizer = torch.optim.SGD(policy.parameters(), lr=0.02)
+    losses = []
+    for _ in range(8):
+        loss = torch.nn.functional.cross_entropy(policy.logits(policy(tokens, layout))[:24], tokens[1:25])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0], losses
