@@ -5,6 +5,7 @@ namespace paradigm {
 void bind_sampler(pybind11::module_& m);
 void bind_environments(pybind11::module_& m);
 void bind_cpu_kernels(pybind11::module_& m);
+void bind_token_sampling(pybind11::module_& m);
 }  // namespace paradigm
 
 PYBIND11_MODULE(_core, m) {
@@ -12,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
     paradigm::bind_environments(m);
     paradigm::bind_sampler(m);
     paradigm::bind_cpu_kernels(m);
+    paradigm::bind_token_sampling(m);
 }

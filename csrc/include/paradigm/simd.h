@@ -125,8 +125,12 @@ PARADIGM_INLINE u32x16 truncate(const f32x16& a) {
     return r;
 }
 
-// a * b + c with one rounding.
+// a * b + c with one rounding. Where the processor has no such instruction it is a library call a lane, better not inlined.
+#if PARADIGM_SIMD_BYTES == 16 && defined(__x86_64__) && !defined(__FMA__)
+static __attribute__((noinline, unused)) f32x16 fma(const f32x16& a, const f32x16& b, const f32x16& c) {
+#else
 PARADIGM_INLINE f32x16 fma(const f32x16& a, const f32x16& b, const f32x16& c) {
+#endif
     f32x16 r;
 #if PARADIGM_SIMD_BYTES == 64
     r.part[0] = (native_f32)_mm512_fmadd_ps((__m512)a.part[0], (__m512)b.part[0], (__m512)c.part[0]);
@@ -204,7 +208,7 @@ PARADIGM_INLINE f32x16 select(mask16 m, const f32x16& a, const f32x16& b) {
     r.part[0] = (native_f32)_mm512_mask_blend_ps(static_cast<__mmask16>(m), (__m512)b.part[0], (__m512)a.part[0]);
 #else
     constexpr int lanes = native_bytes / 4;
-    native_u32 bit;
+    native_u32 bit = {};
     for (int i = 0; i < lanes; ++i) bit[i] = 1u << i;
     PARADIGM_EACH_PART {
         const native_u32 chosen = ((m >> (lanes * p)) & bit) == bit;
@@ -238,7 +242,10 @@ PARADIGM_INLINE quads quads_of(const f32x16& a) {
     q.part[2] = (quad_f32)_mm512_maskz_extractf32x4_ps(0xF, (__m512)a.part[0], 2);
     q.part[3] = (quad_f32)_mm512_maskz_extractf32x4_ps(0xF, (__m512)a.part[0], 3);
 #elif PARADIGM_SIMD_BYTES == 32
-    for (int p = 0; p < 4; ++p) q.part[p] = (quad_f32)_mm256_extractf128_ps((__m256)a.part[p / 2], p % 2);
+    for (int p = 0; p < 2; ++p) {
+        q.part[2 * p] = (quad_f32)_mm256_extractf128_ps((__m256)a.part[p], 0);
+        q.part[2 * p + 1] = (quad_f32)_mm256_extractf128_ps((__m256)a.part[p], 1);
+    }
 #else
     for (int p = 0; p < 4; ++p) q.part[p] = a.part[p];
 #endif
