@@ -89,19 +89,20 @@ void raise_first_failure(const std::vector<RowStatus>& status, const Rows& rows)
 template <typename Rows, typename Body>
 void for_each_row(const Rows& rows, int num_threads, const Body& body) {
     std::vector<RowStatus> status(rows.n, RowStatus::ok);
+#ifdef _OPENMP
     const int64_t useful = std::min<int64_t>(rows.n, rows.n * rows.vocab_size / 16384 + 1);
-    num_threads = static_cast<int>(std::min<int64_t>(num_threads, useful));
-    if (num_threads <= 1) {
+    const int num_workers = static_cast<int>(std::min<int64_t>(num_threads, useful));
+#pragma omp parallel num_threads(num_workers) if (num_workers > 1)
+    {
         RowScratch scratch(rows.vocab_size);
-        for (int64_t i = 0; i < rows.n; ++i) status[i] = body(i, scratch);
-    } else {
-#pragma omp parallel num_threads(num_threads)
-        {
-            RowScratch scratch(rows.vocab_size);
 #pragma omp for schedule(dynamic, 1)
-            for (int64_t i = 0; i < rows.n; ++i) status[i] = body(i, scratch);
-        }
+        for (int64_t i = 0; i < rows.n; ++i) status[i] = body(i, scratch);
     }
+#else
+    (void)num_threads;
+    RowScratch scratch(rows.vocab_size);
+    for (int64_t i = 0; i < rows.n; ++i) status[i] = body(i, scratch);
+#endif
     raise_first_failure(status, rows);
 }
 
