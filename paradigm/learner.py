@@ -390,8 +390,7 @@ class Learner:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    parts = load_checkpoint(path)
-    folder = path / "policy"
+    parts, folder = load_checkpoint(path), path / "policy"
     if "weights" not in parts["learner"]:
         weights = {name: tensor for _, name, tensor in read_weights(folder)}
         if (folder / HEADS_FILE).exists():
