@@ -1,0 +1,79 @@
+// One episode: an environment, and the seats that play it. A worker runs it until a policy has to act or it is over.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "paradigm/environment.h"
+#include "paradigm/seat.h"
+#include "paradigm/support_sets.h"
+
+namespace paradigm {
+
+enum class StopReason : uint8_t { terminated = 0, truncated = 1, length = 2, failed = 3, none = 4 };
+
+// What one seat of every episode is played by: policy number `policy`, or, if that is -1, `player`.
+struct SeatRole {
+    int32_t policy = -1;
+    std::shared_ptr<const Player> player;
+};
+
+// What all episodes of one collection share. Constant while they run, apart from the support table, which locks itself.
+struct EpisodeRules {
+    EnvironmentFactory factory;
+    std::vector<std::string> tasks;
+    std::vector<SeatRole> roles;  // one a seat
+    std::unordered_map<int64_t, std::vector<ForcedToken>> forced;  // by trajectory index
+    int64_t group_size = 1;       // episodes of one task, which share its environment seed
+    uint64_t key = 0;
+    int32_t vocab_size = 0;
+    int32_t max_tokens = 0;       // greatest length of a seat's stream
+    std::unique_ptr<SupportSets> supports;
+    std::atomic<bool> stopping{false};
+};
+
+// A 63-bit seed, a pure function of its arguments (SplitMix64's finaliser, Steele et al. 2014, chained over them).
+// `purpose` 0: an environment's reset, with a = task number; 1: a player's action, with a = trajectory index and b = decision.
+uint64_t derive_seed(uint64_t key, uint64_t purpose, uint64_t a, uint64_t b);
+
+class Episode {
+  public:
+    explicit Episode(const EpisodeRules& rules);
+
+    // Makes this episode number `index` of the collection; the environment's instance is kept for reuse.
+    void restart(int64_t index);
+
+    // Resets the environment, or hands it the acting seat's finished action; plays the seats of players; returns once a policy's seat
+    // has to act (`acting` >= 0) or the episode is over. Whatever goes wrong inside fails this episode only.
+    void run();
+
+    void end(StopReason reason);
+    void fail(const std::string& message);
+
+    int64_t index = 0;
+    int64_t task = 0;
+    std::vector<Seat> seats;
+    int32_t acting = -1;  // seat that a policy has to act for
+    bool is_over = false, terminated = false, truncated = false, failed = false;
+    StopReason stop_reason = StopReason::none;
+    std::string message;  // why it failed
+
+  private:
+    Step advance();
+    void play(Step step);
+    Observation* apply(Step& step);
+    void check(const Step& step) const;
+    Progress act(Seat& seat, int32_t seat_number, const Player& player, Observation& observation);
+
+    const EpisodeRules& rules_;
+    std::unique_ptr<Environment> environment_;
+    bool is_started_ = false;
+    std::vector<int32_t> action_;
+};
+
+}  // namespace paradigm

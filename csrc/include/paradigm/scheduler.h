@@ -1,0 +1,154 @@
+// Continuous batching of episodes over the cache slots of one or more policies.
+//
+// One driving thread calls plan(), runs the policy on the planned tokens, draws a token for each sampling row, and hands them back by
+// commit(); environments and players run on a thread pool meanwhile. A seat's tokens are fed only when that seat is asked to act.
+// Results do not depend on slots, threads or the order in which environments answer: an episode's course is a function of its index,
+// its task, the key and the tokens that it is given.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "paradigm/block_table.h"
+#include "paradigm/episode.h"
+#include "paradigm/thread_pool.h"
+#include "paradigm/trajectory_buffer.h"
+
+namespace paradigm {
+
+struct SamplingParameters {
+    float temperature = 1;
+    int32_t top_k = 0;
+    float top_p = 1, min_p = 0;
+};
+
+struct PolicyLimits {
+    int32_t slots = 1;            // greatest number of live sequences
+    int32_t max_step_tokens = 1;  // greatest number of tokens in one plan
+    int32_t num_blocks = 0;       // of the cache, the null block included; 0: the policy has no cache
+    int32_t block_size = 16;
+};
+
+// The tokens that a policy is to be fed, in arrays that live as long as the scheduler.
+// T tokens, B sequences, R rows to sample; the arrays hold as many as the policy's limits allow.
+struct Plan {
+    int32_t num_tokens = 0, num_sequences = 0, num_samples = 0;
+    std::vector<int32_t> tokens, positions;       // [T]
+    std::vector<int32_t> cu_seqlens;              // [B + 1]
+    std::vector<int32_t> context_lengths, slots;  // [B] tokens in the cache once these are fed; row of the block table
+    std::vector<int32_t> sample_rows;             // [R] index in T of the token whose hidden state predicts the token to draw
+    std::vector<float> temperature, top_p, min_p;
+    std::vector<int32_t> top_k;                   // [R]
+    std::vector<uint64_t> key, trajectory;        // [R] the noise of the draw ...
+    std::vector<uint32_t> position;               // [R] ... and the place of the drawn token in its stream
+    std::vector<int32_t> support_row;             // [R] row of the support table; -1: every token is legal
+};
+
+struct PolicyCounters {
+    int64_t steps = 0, tokens_fed = 0, tokens_prefilled = 0, tokens_sampled = 0;
+    int64_t keys_read = 0;  // summed over the tokens fed: how many tokens each attends to, itself included
+};
+
+class Scheduler {
+  public:
+    // `rules` lacks only its support table. Episode e plays task e / group_size; trajectory e * num_seats + s is what its seat s saw.
+    // record_all: also keep the trajectories of seats not played by policy 0.
+    // Throws std::invalid_argument if an argument is out of range or a sequence of max_tokens could never fit a policy's cache.
+    Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimits> policies, SamplingParameters sampling, int threads,
+              bool record_all);
+    ~Scheduler();
+
+    // Plans the next step of a policy. Waits, at most `patience`, only if no policy could run. The plan is empty if there is nothing for
+    // this policy to do now; see is_done(). Throws std::logic_error if the policy's last plan has not been committed.
+    const Plan& plan(int32_t policy, std::chrono::milliseconds patience);
+
+    // The drawn tokens of the policy's plan, [R]. Throws std::invalid_argument, with nothing changed, if a token is outside the
+    // vocabulary or a log-probability is not finite.
+    void commit(int32_t policy, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count);
+
+    // For collections without a policy: waits, at most `patience`, until an episode is over or the collection is done.
+    void wait(std::chrono::milliseconds patience);
+
+    bool is_done() const { return num_done_ == num_episodes_; }
+
+    // The trajectories, sorted by index; once, when the collection is done.
+    TrajectoryBuffer take();
+
+    // Stops the threads; one that is still inside an environment after `grace` is let go. Returns whether all could be joined.
+    bool close(std::chrono::milliseconds grace);
+
+    void set_version(int32_t policy, int32_t version);
+    Plan& plan_buffers(int32_t policy) { return state(policy).plan; }
+    BlockTable& block_table(int32_t policy) { return state(policy).blocks; }
+    const PolicyLimits& limits(int32_t policy) { return state(policy).limits; }
+    const SupportSets& supports() const { return *world_->rules->supports; }
+    const PolicyCounters& counters(int32_t policy) { return state(policy).counters; }
+    double wait_s() const { return wait_s_; }  // the driving thread waited for environments
+    int64_t num_done() const { return num_done_; }
+    int64_t num_failed() const { return num_failed_; }
+    int32_t num_policies() const { return static_cast<int32_t>(policies_.size()); }
+    int64_t num_episodes() const { return num_episodes_; }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    // What the threads touch. It outlives the scheduler if one of them is stuck inside an environment.
+    struct World {
+        std::unique_ptr<EpisodeRules> rules;
+        std::vector<std::unique_ptr<Episode>> episodes;
+        std::mutex mutex;
+        std::condition_variable completed;
+        std::vector<Episode*> done;      // handed back by the threads, not yet taken by the driving thread
+        std::size_t wanted = SIZE_MAX;   // the driving thread is waiting for so many
+    };
+    struct Row {
+        Seat* seat;
+        int32_t num_tokens;
+        bool samples;
+    };
+    struct PolicyState {
+        PolicyState(const PolicyLimits& limits, int32_t max_tokens, const SamplingParameters& sampling, uint64_t key);
+        PolicyLimits limits;
+        BlockTable blocks;
+        Plan plan;
+        std::vector<int32_t> free_slots;
+        std::vector<Seat*> decoding;    // one token to feed
+        std::vector<Seat*> prefilling;  // several tokens to feed; the oldest first
+        std::vector<Row> rows;          // of the plan
+        int32_t num_seats = 0;          // of an episode
+        int32_t version = 0;
+        PolicyCounters counters;
+        bool is_planned = false;
+        Clock::time_point planned_at{};
+        double step_s = 0.002;          // how long the last step took; before the first, a guess
+    };
+
+    PolicyState& state(int32_t policy);
+    void admit();
+    void drain();
+    bool await(Clock::time_point deadline, std::size_t enough);
+    void linger(const PolicyState& policy);
+    void finish(Episode& episode);
+    void make_ready(Seat& seat);
+    void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
+    void resume(Episode& episode, Progress progress);
+
+    std::shared_ptr<World> world_;
+    std::vector<PolicyState> policies_;
+    SamplingParameters sampling_;
+    bool record_all_;
+    int64_t num_episodes_ = 0, next_episode_ = 0, num_done_ = 0, num_failed_ = 0;
+    std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
+    std::vector<Episode*> idle_, taken_, to_run_;
+    TrajectoryStore finished_;
+    double wait_s_ = 0;
+    ThreadPool<Episode*> pool_;
+};
+
+}  // namespace paradigm

@@ -1,0 +1,149 @@
+// One seat's token stream in a running episode, and the rules by which an action of that seat begins, grows and ends.
+//
+// The stream of a seat holds only what that seat saw: the tokens injected for it and the tokens it generated. An action ends with the
+// first of `stop` (included), at `max_action_tokens`, or at a leaf of the trie of legal token sequences.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "paradigm/environment.h"
+#include "paradigm/support_sets.h"
+
+namespace paradigm {
+
+enum class Segment : uint8_t { document = 0, prompt = 1, thought = 2, action = 3, observation = 4 };
+
+// Costs the episode in which it is thrown, and nothing else.
+struct EpisodeError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// One token of a stream: half a cache line, so that a decoding sequence touches one line a step.
+struct TokenRecord {
+    int32_t token = 0;
+    float logprob = 0, kept_logmass = 0, reward = 0;
+    int32_t support = -1, decision = -1, version = 0;
+    Segment segment = Segment::observation;
+    bool is_action = false;
+};
+static_assert(sizeof(TokenRecord) == 32, "TokenRecord is laid out for half a cache line");
+
+// The token that stands after `after` generated ones is imposed, not sampled.
+struct ForcedToken {
+    int32_t after;
+    int32_t token;
+};
+
+enum class Progress : uint8_t { acting, action_done, out_of_room };
+
+class Seat {
+  public:
+    // Empties the seat for a new episode. `forced` (sorted by `after`) must outlive the episode. The stream never exceeds max_tokens.
+    void clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced);
+
+    // Appends tokens that the world says, as many as there is room for; returns whether all found room.
+    bool inject(const std::vector<int32_t>& tokens, Segment segment);
+
+    // Begins an action under the observation's rules, whose legal sequences are moved out of it. Throws EpisodeError if they are
+    // empty or not prefix-free. The memory that the action needs is reserved here, so that generating does not allocate.
+    Progress begin_action(Observation& observation, int32_t vocab_size, SupportSets& supports);
+
+    // Appends a token that the seat itself chose. Throws EpisodeError if it is not legal.
+    Progress choose(int32_t token, float logprob, float kept_logmass, int32_t version, SupportSets& supports) {
+        return generate(token, logprob, kept_logmass, version, true, supports);
+    }
+
+    bool forced_is_due() const { return generated_ == next_forced_; }
+
+    // Appends the forced tokens that are due, until one has to be sampled or the action ends.
+    Progress impose_forced(SupportSets& supports);
+
+    // Ends the action as it stands; one that reaches its end by the rules ends by itself.
+    void end_action();
+
+    void give_reward(float reward);
+
+    // Puts a reward that no decision could take where the trajectory ends; clears all rewards if the episode failed.
+    void settle_rewards(bool failed);
+
+    int32_t length() const { return static_cast<int32_t>(stream.size()); }
+    bool is_full() const { return length() >= max_tokens_; }
+    int32_t support_row() const { return support_row_; }
+    int32_t decision() const { return decision_; }
+    // First token of the action now or last generated.
+    int32_t action_start() const { return action_start_; }
+
+    std::vector<TokenRecord> stream;
+    int32_t fed = 0;            // tokens whose keys and values are in the cache
+    int32_t slot = -1;          // of its policy, while the episode runs
+    int64_t trajectory = 0;     // the trajectory's index, which names its sampling noise
+    int32_t policy = -1;        // who plays it; -1: a player
+    class Episode* episode = nullptr;
+
+  private:
+    static constexpr int kInlineStops = 4;
+
+    Progress generate(int32_t token, float logprob, float kept_logmass, int32_t version, bool chosen, SupportSets& supports);
+    bool is_stop(int32_t token) const;
+    bool descend(int32_t token, SupportSets& supports);
+    void find_support(SupportSets& supports);
+
+    int32_t action_start_ = 0, action_limit_ = 0;  // stream lengths at which the action began and must end
+    int32_t max_tokens_ = 0;
+    int32_t generated_ = 0, next_forced_ = INT32_MAX;
+    int32_t decision_ = -1;
+    int32_t support_row_ = -1;
+    int32_t thought_until_ = -1;
+    int32_t num_stop_ = 0;
+    int32_t stop_[kInlineStops] = {};
+    int32_t last_chosen_ = -1;   // token of this action that was chosen last; -1: none yet
+    int32_t reward_token_ = -1;  // where rewards go: the token that completed the latest decision
+    bool is_thinking_ = false, has_legal_ = false;
+    float early_reward_ = 0;     // received before the first decision
+
+    std::vector<int32_t> more_stops_;
+    std::vector<std::vector<int32_t>> legal_;  // sorted; the trie node is the range [legal_low_, legal_high_) at depth legal_depth_
+    std::size_t legal_low_ = 0, legal_high_ = 0, legal_depth_ = 0;
+    std::vector<int32_t> scratch_;
+    const std::vector<ForcedToken>* forced_ = nullptr;
+    std::size_t forced_index_ = 0;
+};
+
+inline bool Seat::is_stop(int32_t token) const {
+    bool found = false;
+    for (int i = 0; i < kInlineStops; ++i) found |= i < num_stop_ && stop_[i] == token;
+    if (num_stop_ <= kInlineStops) return found;
+    for (const int32_t stop : more_stops_) found |= stop == token;
+    return found;
+}
+
+inline Progress Seat::generate(int32_t token, float logprob, float kept_logmass, int32_t version, bool chosen, SupportSets& supports) {
+    const int32_t support = support_row_;
+    const bool is_leaf = has_legal_ && descend(token, supports);
+    if (is_thinking_ && token == thought_until_) is_thinking_ = false;
+    TokenRecord record;
+    record.token = token;
+    if (chosen) {
+        record.logprob = logprob;
+        record.kept_logmass = kept_logmass;
+        record.support = support;
+        record.decision = decision_;
+        record.version = version;
+        record.segment = is_thinking_ ? Segment::thought : Segment::action;
+        record.is_action = true;
+        last_chosen_ = length();
+    }
+    stream.push_back(record);
+    ++generated_;
+    if (is_leaf || is_stop(token) || length() >= action_limit_) {
+        end_action();
+        return Progress::action_done;
+    }
+    return is_full() ? Progress::out_of_room : Progress::acting;
+}
+
+}  // namespace paradigm

@@ -1,0 +1,332 @@
+#include "paradigm/scheduler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <utility>
+
+namespace paradigm {
+
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+void require(bool holds, const std::string& message) {
+    if (!holds) throw std::invalid_argument(message);
+}
+
+}  // namespace
+
+Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_tokens, const SamplingParameters& sampling, uint64_t key)
+    : limits(given), blocks(given.slots, max_tokens, given.num_blocks, given.block_size) {
+    const auto max_tokens_fed = static_cast<std::size_t>(limits.max_step_tokens);
+    const auto max_sequences = static_cast<std::size_t>(std::min(limits.slots, limits.max_step_tokens));
+    plan.tokens.resize(max_tokens_fed);
+    plan.positions.resize(max_tokens_fed);
+    plan.cu_seqlens.resize(max_sequences + 1);
+    plan.context_lengths.resize(max_sequences);
+    plan.slots.resize(max_sequences);
+    plan.sample_rows.resize(max_sequences);
+    plan.trajectory.resize(max_sequences);
+    plan.position.resize(max_sequences);
+    plan.support_row.resize(max_sequences);
+    plan.key.assign(max_sequences, key);
+    plan.temperature.assign(max_sequences, sampling.temperature);
+    plan.top_k.assign(max_sequences, sampling.top_k);
+    plan.top_p.assign(max_sequences, sampling.top_p);
+    plan.min_p.assign(max_sequences, sampling.min_p);
+    rows.reserve(max_sequences);
+    decoding.reserve(static_cast<std::size_t>(limits.slots));
+    prefilling.reserve(static_cast<std::size_t>(limits.slots));
+    for (int32_t slot = limits.slots - 1; slot >= 0; --slot) free_slots.push_back(slot);
+}
+
+Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimits> policies, SamplingParameters sampling, int threads,
+                     bool record_all)
+    : world_(std::make_shared<World>()), sampling_(sampling), record_all_(record_all), pool_(threads, [world = world_](Episode*& episode) {
+          episode->run();
+          std::lock_guard<std::mutex> lock(world->mutex);
+          world->done.push_back(episode);
+          if (world->done.size() >= world->wanted) world->completed.notify_one();
+      }) {
+    require(rules->group_size >= 1, "group_size must be >= 1, got " + std::to_string(rules->group_size));
+    require(rules->vocab_size >= 1, "vocab_size must be >= 1, got " + std::to_string(rules->vocab_size));
+    require(rules->max_tokens >= 1, "max_tokens must be >= 1, got " + std::to_string(rules->max_tokens));
+    require(!rules->roles.empty(), "an environment must have at least one seat");
+    require(static_cast<bool>(rules->factory), "the environment factory must be callable");
+    require(std::isfinite(sampling.temperature) && sampling.temperature >= 0,
+            "temperature must be finite and >= 0, got " + std::to_string(sampling.temperature));
+    require(sampling.top_k >= 0, "top_k must be >= 0, got " + std::to_string(sampling.top_k));
+    require(sampling.top_p > 0 && sampling.top_p <= 1, "top_p must be in (0, 1], got " + std::to_string(sampling.top_p));
+    require(sampling.min_p >= 0 && sampling.min_p < 1, "min_p must be in [0, 1), got " + std::to_string(sampling.min_p));
+    for (const PolicyLimits& limits : policies) {
+        require(limits.slots >= 1, "slots must be >= 1, got " + std::to_string(limits.slots));
+        require(limits.max_step_tokens >= 1, "max_step_tokens must be >= 1, got " + std::to_string(limits.max_step_tokens));
+        policies_.emplace_back(limits, rules->max_tokens, sampling, rules->key);
+    }
+    for (std::size_t s = 0; s < rules->roles.size(); ++s) {
+        const SeatRole& role = rules->roles[s];
+        require(role.policy < static_cast<int32_t>(policies_.size()), "seat " + std::to_string(s) + " names a policy that is not there");
+        require(role.policy >= 0 || role.player, "seat " + std::to_string(s) + " needs a policy or a player");
+        if (role.policy >= 0) ++policies_[static_cast<std::size_t>(role.policy)].num_seats;
+    }
+    max_live_ = 16 * static_cast<std::size_t>(threads);
+    bool any_policy = false;
+    for (std::size_t p = 0; p < policies_.size(); ++p) {
+        const PolicyState& policy = policies_[p];
+        if (policy.num_seats == 0) continue;
+        const int32_t fitting = std::min(policy.limits.slots, policy.blocks.num_fitting());
+        require(fitting >= policy.num_seats, "policy " + std::to_string(p) + " plays " + std::to_string(policy.num_seats) +
+                                                 " seats of an episode, but has room for only " + std::to_string(fitting) + " sequences");
+        const auto fit = static_cast<std::size_t>(fitting / policy.num_seats);
+        max_live_ = any_policy ? std::min(max_live_, fit) : fit;
+        any_policy = true;
+    }
+    const auto num_seats = static_cast<int64_t>(rules->roles.size());
+    num_episodes_ = static_cast<int64_t>(rules->tasks.size()) * rules->group_size;
+    for (auto& [trajectory, forced] : rules->forced) {
+        require(trajectory >= 0 && trajectory < num_episodes_ * num_seats, "forced names trajectory " + std::to_string(trajectory) + " of " +
+                                                                               std::to_string(num_episodes_ * num_seats));
+        require(rules->roles[static_cast<std::size_t>(trajectory % num_seats)].policy >= 0,
+                "forced names trajectory " + std::to_string(trajectory) + ", whose seat a player plays");
+        std::stable_sort(forced.begin(), forced.end(), [](const ForcedToken& a, const ForcedToken& b) { return a.after < b.after; });
+        for (std::size_t i = 0; i < forced.size(); ++i) {
+            require(forced[i].after >= 0, "forced positions must be >= 0, got " + std::to_string(forced[i].after));
+            require(forced[i].token >= 0 && forced[i].token < rules->vocab_size,
+                    "forced token " + std::to_string(forced[i].token) + " is outside the vocabulary of " + std::to_string(rules->vocab_size));
+            require(i == 0 || forced[i].after != forced[i - 1].after, "forced imposes two tokens after " + std::to_string(forced[i].after) +
+                                                                          " generated ones of trajectory " + std::to_string(trajectory));
+        }
+    }
+    rules->supports = std::make_unique<SupportSets>(rules->vocab_size);
+    world_->rules = std::move(rules);
+}
+
+Scheduler::~Scheduler() { close(std::chrono::milliseconds(500)); }
+
+bool Scheduler::close(std::chrono::milliseconds grace) {
+    world_->rules->stopping = true;
+    return pool_.close(grace);
+}
+
+Scheduler::PolicyState& Scheduler::state(int32_t policy) {
+    require(policy >= 0 && policy < num_policies(), "policy must be in 0.." + std::to_string(num_policies() - 1) + ", got " + std::to_string(policy));
+    return policies_[static_cast<std::size_t>(policy)];
+}
+
+void Scheduler::set_version(int32_t policy, int32_t version) { state(policy).version = version; }
+
+// Starts as many of the waiting episodes as all their policies have slots and cache blocks for.
+void Scheduler::admit() {
+    while (next_episode_ < num_episodes_ && num_live_ < max_live_) {
+        if (idle_.empty()) {
+            world_->episodes.push_back(std::make_unique<Episode>(*world_->rules));
+            idle_.push_back(world_->episodes.back().get());
+        }
+        Episode& episode = *idle_.back();
+        idle_.pop_back();
+        episode.restart(next_episode_++);
+        for (Seat& seat : episode.seats) {
+            if (seat.policy < 0) continue;
+            PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
+            seat.slot = policy.free_slots.back();
+            policy.free_slots.pop_back();
+            policy.blocks.admit(seat.slot);
+        }
+        ++num_live_;
+        to_run_.push_back(&episode);
+    }
+    num_running_ += to_run_.size();
+    pool_.submit(to_run_);
+    to_run_.clear();
+}
+
+void Scheduler::drain() {
+    {
+        std::lock_guard<std::mutex> lock(world_->mutex);
+        taken_.swap(world_->done);
+    }
+    num_running_ -= taken_.size();
+    for (Episode* episode : taken_) {
+        if (episode->is_over) {
+            finish(*episode);
+        } else {
+            make_ready(episode->seats[static_cast<std::size_t>(episode->acting)]);
+        }
+    }
+    taken_.clear();
+}
+
+void Scheduler::finish(Episode& episode) {
+    for (std::size_t s = 0; s < episode.seats.size(); ++s) {
+        Seat& seat = episode.seats[s];
+        if (record_all_ || seat.policy == 0) finished_.add(episode, static_cast<int32_t>(s));
+        if (seat.policy < 0) continue;
+        PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
+        policy.blocks.release(seat.slot);
+        policy.free_slots.push_back(seat.slot);
+    }
+    --num_live_;
+    ++num_done_;
+    num_failed_ += episode.failed ? 1 : 0;
+    idle_.push_back(&episode);
+}
+
+void Scheduler::make_ready(Seat& seat) {
+    PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
+    (seat.length() - seat.fed == 1 ? policy.decoding : policy.prefilling).push_back(&seat);
+}
+
+// Waits until the threads have handed back `enough` episodes, or the deadline. Returns whether they handed back any.
+bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
+    const Clock::time_point start = Clock::now();
+    bool any = false;
+    {
+        std::unique_lock<std::mutex> lock(world_->mutex);
+        world_->wanted = enough;
+        world_->completed.wait_until(lock, deadline, [this, enough] { return world_->done.size() >= enough; });
+        world_->wanted = SIZE_MAX;
+        any = !world_->done.empty();
+    }
+    wait_s_ += Seconds(Clock::now() - start).count();
+    return any;
+}
+
+// A step costs much the same for few sequences as for many, so it may wait for environments a fraction of what a step takes.
+void Scheduler::linger(const PolicyState& policy) {
+    const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size();
+    if (num_running_ == 0 || 2 * num_ready >= num_live_) return;
+    const auto patience = std::chrono::duration_cast<Clock::duration>(Seconds(std::min(0.25 * policy.step_s, 0.02)));
+    if (await(Clock::now() + patience, num_running_)) drain();
+}
+
+void Scheduler::wait(std::chrono::milliseconds patience) {
+    const Clock::time_point deadline = Clock::now() + patience;
+    const int64_t done_before = num_done_;
+    do {
+        drain();
+        admit();
+        if (is_done() || num_done_ != done_before) return;
+    } while (await(deadline, std::max<std::size_t>(1, num_running_ / 2)));
+}
+
+const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds patience) {
+    PolicyState& policy = state(policy_number);
+    if (policy.is_planned) throw std::logic_error("plan: the policy's last plan has not been committed");
+    Plan& plan = policy.plan;
+    plan.num_tokens = plan.num_sequences = plan.num_samples = 0;
+    policy.rows.clear();
+
+    const auto is_ready = [](const PolicyState& p) { return !p.decoding.empty() || !p.prefilling.empty(); };
+    const Clock::time_point deadline = Clock::now() + patience;
+    while (true) {
+        drain();
+        admit();
+        if (is_done() || num_running_ == 0 || std::any_of(policies_.begin(), policies_.end(), is_ready) || !await(deadline, 1)) break;
+    }
+    if (!is_ready(policy)) return plan;
+    linger(policy);
+    admit();
+
+    const auto room = [&plan, &policy] { return policy.limits.max_step_tokens - plan.num_tokens; };
+    std::size_t num_decoding = 0, num_prefilling = 0;
+    for (; num_decoding < policy.decoding.size() && room() > 0; ++num_decoding) append(policy, *policy.decoding[num_decoding], 1);
+    policy.decoding.erase(policy.decoding.begin(), policy.decoding.begin() + static_cast<std::ptrdiff_t>(num_decoding));
+    for (; num_prefilling < policy.prefilling.size() && room() > 0; ++num_prefilling) {
+        Seat& seat = *policy.prefilling[num_prefilling];
+        append(policy, seat, std::min(seat.length() - seat.fed, room()));
+    }
+    policy.prefilling.erase(policy.prefilling.begin(), policy.prefilling.begin() + static_cast<std::ptrdiff_t>(num_prefilling));
+    policy.is_planned = true;
+    policy.planned_at = Clock::now();
+    ++policy.counters.steps;
+    policy.counters.tokens_fed += plan.num_tokens;
+    policy.counters.tokens_prefilled += plan.num_tokens - static_cast<int64_t>(num_decoding);
+    return plan;
+}
+
+void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
+    Plan& plan = policy.plan;
+    const auto b = static_cast<std::size_t>(plan.num_sequences++);
+    auto t = static_cast<std::size_t>(plan.num_tokens);
+    const int32_t end = seat.fed + num_tokens;
+    for (int32_t position = seat.fed; position < end; ++position, ++t) {
+        plan.tokens[t] = seat.stream[static_cast<std::size_t>(position)].token;
+        plan.positions[t] = position;
+    }
+    policy.counters.keys_read += int64_t{num_tokens} * (seat.fed + end + 1) / 2;
+    plan.num_tokens += num_tokens;
+    plan.cu_seqlens[b + 1] = plan.num_tokens;
+    plan.context_lengths[b] = end;
+    plan.slots[b] = seat.slot;
+    const bool samples = end == seat.length();
+    policy.rows.push_back({&seat, num_tokens, samples});
+    if (!samples) return;
+    const auto r = static_cast<std::size_t>(plan.num_samples++);
+    plan.sample_rows[r] = plan.num_tokens - 1;
+    plan.trajectory[r] = static_cast<uint64_t>(seat.trajectory);
+    plan.position[r] = static_cast<uint32_t>(end);
+    plan.support_row[r] = seat.support_row();
+}
+
+void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count) {
+    PolicyState& policy = state(policy_number);
+    if (!policy.is_planned) throw std::logic_error("commit: nothing is planned for the policy");
+    const auto num_samples = static_cast<std::size_t>(policy.plan.num_samples);
+    require(count == num_samples, "commit needs one token for each of " + std::to_string(num_samples) + " sampling rows, got " + std::to_string(count));
+    const int32_t vocab_size = world_->rules->vocab_size;
+    for (std::size_t r = 0; r < count; ++r) {
+        require(tokens[r] >= 0 && tokens[r] < vocab_size,
+                "the token drawn for row " + std::to_string(r) + " must be in 0.." + std::to_string(vocab_size - 1) + ", got " + std::to_string(tokens[r]));
+        require(std::isfinite(logprobs[r]) && std::isfinite(kept_logmass[r]),
+                "the log-probability of row " + std::to_string(r) + " must be finite, got " + std::to_string(logprobs[r]) + ": the policy's logits are not");
+    }
+    policy.is_planned = false;
+    policy.step_s = Seconds(Clock::now() - policy.planned_at).count();
+    SupportSets& supports = *world_->rules->supports;
+    std::size_t r = 0;
+    std::size_t num_unfinished = 0;
+    for (const Row& row : policy.rows) {
+        Seat& seat = *row.seat;
+        seat.fed += row.num_tokens;
+        if (!row.samples) {
+            policy.prefilling.insert(policy.prefilling.begin() + static_cast<std::ptrdiff_t>(num_unfinished++), &seat);
+            continue;
+        }
+        try {
+            Progress progress = seat.choose(tokens[r], logprobs[r], kept_logmass[r], policy.version, supports);
+            if (progress == Progress::acting && seat.forced_is_due()) progress = seat.impose_forced(supports);
+            if (progress == Progress::acting) {
+                make_ready(seat);
+            } else {
+                resume(*seat.episode, progress);
+            }
+        } catch (const EpisodeError& error) {
+            seat.episode->fail(error.what());
+            finish(*seat.episode);
+        }
+        ++r;
+    }
+    policy.rows.clear();
+    policy.counters.tokens_sampled += static_cast<int64_t>(count);
+    num_running_ += to_run_.size();
+    pool_.submit(to_run_);
+    to_run_.clear();
+}
+
+// An action has ended, or its stream is full.
+void Scheduler::resume(Episode& episode, Progress progress) {
+    if (progress == Progress::action_done) {
+        to_run_.push_back(&episode);
+        return;
+    }
+    episode.end(StopReason::length);
+    finish(episode);
+}
+
+TrajectoryBuffer Scheduler::take() {
+    if (!is_done()) throw std::logic_error("take: " + std::to_string(num_episodes_ - num_done_) + " episodes are not over");
+    return finished_.take(supports(), sampling_.temperature);
+}
+
+}  // namespace paradigm

@@ -1,0 +1,141 @@
+#include "paradigm/seat.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace paradigm {
+
+namespace {
+
+constexpr int32_t kReservedTokens = 1 << 16;  // an action allowed to be longer than this grows its stream as it goes
+
+}  // namespace
+
+void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced) {
+    stream.clear();
+    trajectory = trajectory_index;
+    fed = 0;
+    max_tokens_ = max_tokens;
+    action_start_ = action_limit_ = 0;
+    generated_ = 0;
+    decision_ = support_row_ = last_chosen_ = reward_token_ = -1;
+    early_reward_ = 0;
+    has_legal_ = is_thinking_ = false;
+    forced_ = forced;
+    forced_index_ = 0;
+    next_forced_ = forced == nullptr || forced->empty() ? INT32_MAX : forced->front().after;
+}
+
+bool Seat::inject(const std::vector<int32_t>& tokens, Segment segment) {
+    const auto room = static_cast<std::size_t>(max_tokens_ - length());
+    const std::size_t count = std::min(room, tokens.size());
+    for (std::size_t i = 0; i < count; ++i) {
+        TokenRecord record;
+        record.token = tokens[i];
+        record.segment = segment;
+        stream.push_back(record);
+    }
+    return count == tokens.size();
+}
+
+Progress Seat::begin_action(Observation& observation, int32_t vocab_size, SupportSets& supports) {
+    if (stream.empty()) throw EpisodeError("seat " + std::to_string(observation.seat) + " was asked to act before it was given a token");
+    for (const std::vector<int32_t>& sequence : observation.legal) {
+        if (sequence.empty()) throw EpisodeError("legal must hold no empty sequence");
+        for (const int32_t token : sequence) {
+            if (token < 0 || token >= vocab_size) {
+                throw EpisodeError("legal token " + std::to_string(token) + " is outside the vocabulary of " + std::to_string(vocab_size));
+            }
+        }
+    }
+    legal_ = std::move(observation.legal);
+    std::sort(legal_.begin(), legal_.end());
+    legal_.erase(std::unique(legal_.begin(), legal_.end()), legal_.end());
+    for (std::size_t i = 1; i < legal_.size(); ++i) {  // in sorted order, a prefix stands right before a sequence that it begins
+        if (legal_[i - 1].size() < legal_[i].size() && std::equal(legal_[i - 1].begin(), legal_[i - 1].end(), legal_[i].begin())) {
+            throw EpisodeError("legal must be prefix-free, but one of its sequences begins another");
+        }
+    }
+    has_legal_ = !legal_.empty();
+    legal_low_ = legal_depth_ = 0;
+    legal_high_ = legal_.size();
+    support_row_ = -1;
+    if (has_legal_) find_support(supports);
+
+    num_stop_ = static_cast<int32_t>(observation.stop.size());
+    std::copy_n(observation.stop.begin(), std::min<std::size_t>(observation.stop.size(), kInlineStops), stop_);
+    if (num_stop_ > kInlineStops) more_stops_ = observation.stop;
+    thought_until_ = observation.thought_until;
+    is_thinking_ = thought_until_ >= 0;
+
+    ++decision_;
+    last_chosen_ = -1;
+    action_start_ = length();
+    action_limit_ = static_cast<int32_t>(std::min<int64_t>(INT32_MAX, int64_t{action_start_} + observation.max_action_tokens));
+    if (is_full()) return Progress::out_of_room;
+    const auto needed = static_cast<std::size_t>(std::min({action_limit_, max_tokens_, action_start_ + kReservedTokens}));
+    if (needed > stream.capacity()) stream.reserve(std::max(needed, 2 * stream.capacity()));
+    return impose_forced(supports);
+}
+
+Progress Seat::impose_forced(SupportSets& supports) {
+    Progress progress = Progress::acting;
+    while (progress == Progress::acting && forced_is_due()) {
+        const int32_t token = (*forced_)[forced_index_].token;
+        ++forced_index_;
+        next_forced_ = forced_index_ < forced_->size() ? (*forced_)[forced_index_].after : INT32_MAX;
+        progress = generate(token, 0, 0, 0, false, supports);
+    }
+    return progress;
+}
+
+bool Seat::descend(int32_t token, SupportSets& supports) {
+    const auto at_depth = [this](std::size_t i) { return legal_[i][legal_depth_]; };
+    std::size_t low = legal_low_;
+    while (low < legal_high_ && at_depth(low) < token) ++low;
+    std::size_t high = low;
+    while (high < legal_high_ && at_depth(high) == token) ++high;
+    if (low == high) {
+        throw EpisodeError("token " + std::to_string(token) + " after " + std::to_string(legal_depth_) + " tokens of the action is not legal");
+    }
+    legal_low_ = low;
+    legal_high_ = high;
+    ++legal_depth_;
+    if (legal_[low].size() == legal_depth_) return true;
+    find_support(supports);
+    return false;
+}
+
+void Seat::find_support(SupportSets& supports) {
+    scratch_.clear();
+    for (std::size_t i = legal_low_; i < legal_high_; ++i) {
+        const int32_t token = legal_[i][legal_depth_];
+        if (scratch_.empty() || scratch_.back() != token) scratch_.push_back(token);
+    }
+    support_row_ = supports.row(scratch_.data(), scratch_.size());
+}
+
+void Seat::end_action() {
+    reward_token_ = last_chosen_ >= 0 ? last_chosen_ : length() - 1;
+    stream[static_cast<std::size_t>(reward_token_)].reward += early_reward_;
+    early_reward_ = 0;
+}
+
+void Seat::give_reward(float reward) {
+    if (reward_token_ < 0) {
+        early_reward_ += reward;
+    } else {
+        stream[static_cast<std::size_t>(reward_token_)].reward += reward;
+    }
+}
+
+void Seat::settle_rewards(bool failed) {
+    if (failed) {
+        for (TokenRecord& record : stream) record.reward = 0;
+    } else if (early_reward_ != 0 && !stream.empty()) {
+        stream[static_cast<std::size_t>(last_chosen_ >= 0 ? last_chosen_ : length() - 1)].reward += early_reward_;
+    }
+    early_reward_ = 0;
+}
+
+}  // namespace paradigm
