@@ -19,7 +19,7 @@ from paradigm.trajectory import Trajectory, TrajectoryBuffer
 
 # T input tokens, N prediction rows, B trajectories, n tokens of all trajectories, S support masks
 
-COEFFICIENT_STREAMS = ("ce", "advantage", "kl", "entropy", "value")
+COEFFICIENT_STREAMS = ("ce", "advantage", "kl", "entropy", "value", "divergence")
 """Streams that weigh a row's loss, and are divided by the count of rows they apply to; the others are data of the row."""
 
 
@@ -73,7 +73,7 @@ class PackedBatch:
             trajectories: what to train on, taken in the order of their index. Failed ones and those without a weighted row are left out.
             max_tokens: the most tokens a batch may hold; a longer trajectory is an error, never cut.
             rows: "action" predicts the sampled tokens only, "all" every token but the first of each trajectory.
-            normalize: what coefficient streams (ce, advantage, kl, entropy, value) are divided by: "tokens", the number of rows of the
+            normalize: what coefficient streams (ce, advantage, kl, entropy, value, divergence) are divided by: "tokens", the number of rows of the
                 whole set; "trajectories", the number of trajectories times the rows of the row's own one, so each counts the same;
                 "none"; or a number, for callers who count over several sets or ranks.
             streams: name = one number, an array [B] (a value a trajectory) or an array [n] (a value a token of the buffer). Without any,

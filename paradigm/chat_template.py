@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -54,6 +55,7 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._max_chars = max_chars
         self._timeout_s = timeout_s
+        self._lock = threading.Lock()
         self._environment = _BoundedEnvironment(max_chars)
         try:
             code = self._environment.compile(_with_ticks(self._environment.parse(source)))
@@ -80,6 +82,12 @@ class ChatTemplate:
         Returns: the text, and the character spans [start, end) of its `{% generation %}` blocks.
         Raises: ChatTemplateError as described there.
         """
+        with self._lock:  # the environment counts and marks for one rendering at a time
+            return self._render(messages, add_generation_prompt, tools, now)
+
+    def _render(
+        self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, tools: Sequence[Mapping[str, Any]] | None, now: datetime | None
+    ) -> tuple[str, list[tuple[int, int]]]:
         environment = self._environment
         environment.start(time.monotonic() + self._timeout_s, now or datetime.now())
         pieces: list[str] = []
@@ -103,7 +111,12 @@ class ChatTemplate:
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError) as error:
             # errors of operations inside the template, on values that its author did not expect
             raise ChatTemplateError(f"chat template failed with {type(error).__name__}: {error}") from error
-        return "".join(pieces), environment.spans
+        text, spans = "".join(pieces), []
+        for start, marked in environment.marked:
+            if not text.startswith(marked, start):
+                raise ChatTemplateError("chat template has a {% generation %} block inside a macro or {% set %}, where its place cannot be told")
+            spans.append((start, start + len(marked)))
+        return text, spans
 
 
 class _GenerationExtension(Extension):
@@ -122,7 +135,7 @@ class _GenerationExtension(Extension):
         text = caller()
         environment = self.environment
         assert isinstance(environment, _BoundedEnvironment)
-        environment.spans.append((environment.num_chars, environment.num_chars + len(text)))
+        environment.marked.append((environment.num_chars, text))
         return text
 
 
@@ -138,7 +151,7 @@ class _BoundedEnvironment(ImmutableSandboxedEnvironment):
         self._now = datetime.min
         self.marks_generation = False
         self.num_chars = 0
-        self.spans: list[tuple[int, int]] = []
+        self.marked: list[tuple[int, str]] = []
         for name in _REMOVED_FILTERS:
             self.filters.pop(name, None)
         for name in _REMOVED_GLOBALS:
@@ -165,7 +178,7 @@ class _BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def start(self, deadline: float, now: datetime) -> None:
         self._deadline, self._now = deadline, now
-        self.num_chars, self.spans = 0, []
+        self.num_chars, self.marked = 0, []
 
     def tick(self) -> str:
         if time.monotonic() > self._deadline:

@@ -26,10 +26,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from paradigm.state_format import decode_state, encode_state
 
-__all__ = ["CheckpointError", "checkpoints", "latest", "load_checkpoint", "prune", "save_checkpoint", "verify"]
+__all__ = ["CheckpointError", "check_same_tensors", "checkpoints", "latest", "load_checkpoint", "prune", "save_checkpoint", "verify"]
 
 FORMAT = "paradigm-checkpoint"
 VERSION = 1
@@ -153,6 +154,20 @@ def prune(folder: str | os.PathLike[str], keep: int) -> list[Path]:
             os.rename(path, doomed)
             shutil.rmtree(doomed)
     return removed
+
+
+def check_same_tensors(what: str, own: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, naming the first tensor that differs, unless two sets have the same names, shapes and dtypes."""
+    for name in sorted(own.keys() | saved.keys()):
+        if name not in saved:
+            raise ValueError(f"{what} must be that of the checkpoint, which has no {name}")
+        if name not in own:
+            raise ValueError(f"{what} must be that of the checkpoint, which has {name} of shape {list(saved[name].shape)}; this one has none")
+        if own[name].shape != saved[name].shape or own[name].dtype != saved[name].dtype:
+            raise ValueError(
+                f"{what} must be that of the checkpoint, where {name} is {saved[name].dtype} {list(saved[name].shape)}, "
+                f"got {own[name].dtype} {list(own[name].shape)}"
+            )
 
 
 def _recover(folder: Path, name: str | None = None) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 __all__ = [
     "GRPO", "Combined", "CrossEntropy", "EntropyBonus", "KLEstimate", "KLPenalty", "Objective", "ObjectiveRows", "PPOClip", "Reinforce",
-    "SequenceObjective", "check_streams", "kl_estimate", "reduce_metrics",
+    "SequenceObjective", "check_streams", "kl_estimate", "reduce_metrics", "value_loss",
 ]
 
 # N prediction rows
@@ -315,6 +315,25 @@ class Combined:
         for objective in self.objectives[1:]:
             total = _add(total, objective.rows(logprob, entropy, streams))
         return total
+
+
+def value_loss(value: Tensor, streams: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Squared error of a value head, sum over rows of value_i (v_i - value_target_i)^2 / 2.
+
+    Args:
+        value: float32 [N], what the head says of each row.
+        streams: `value`, the coefficients (divided by the count), and `value_target`, float32 [N] each.
+    Returns: 0-dim loss, differentiable in `value`, and metrics. Raises: ValueError if a stream is missing.
+    """
+    if "value" not in streams:
+        raise ValueError(f"streams must hold 'value', the coefficient of each row's value loss, beside 'value_target', got {sorted(streams)}")
+    coefficient = streams["value"]
+    active = coefficient != 0
+    error = _masked(active, value - streams["value_target"])
+    rows = 0.5 * coefficient * error * error
+    seen = value.detach()
+    metrics = _metrics("value", active, rows.detach(), error_squared_sum=error.detach() ** 2, value_sum=_masked(active, seen))
+    return rows.sum(), metrics
 
 
 def reduce_metrics(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -181,6 +181,8 @@ class PolicyConfig:
             # transformers before 4.53 knows only that the layers from this one on slide
             written["max_window_layers"] = types.index("sliding_attention") if is_sliding else self.num_layers
             written["layer_types"] = list(types)
+        if self.rope_scaling is not None and self.rope_scaling["rope_type"] == "longrope":  # transformers 4 reads it from out here
+            written["original_max_position_embeddings"] = self.rope_scaling["original_max_position_embeddings"]
         if self.heads:
             written["paradigm_heads"] = list(self.heads)
         if self.rope_length is not None:

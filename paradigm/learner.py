@@ -1,0 +1,399 @@
+"""The learner: it sums the weighted losses of packed batches, and moves a policy's weights.
+
+It knows nothing of stages: an objective and a batch's streams say what each predicted token weighs. Whoever packed has divided by the
+counts of the whole set, so calls of `forward_backward` between two steps add up to the gradient of the set, however it is cut.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from paradigm.batch import PackedBatch
+from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
+from paradigm.kernels.linear_logprob import linear_logprob
+from paradigm.kernels.policy_loss import policy_loss
+from paradigm.objective import Objective, SequenceObjective, check_streams, value_loss
+from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
+from paradigm.policy import Policy
+from paradigm.weights import HEADS_FILE, read_safetensors, read_weights
+
+__all__ = ["Learner", "Schedule"]
+
+# T input tokens, N prediction rows, D model width
+
+_log = logging.getLogger(__name__)
+_COUNTERS = ("num_steps", "num_skipped", "num_skipped_in_a_row", "num_tokens", "num_rows", "flops")
+
+
+class Learner:
+    """Trains a policy: `forward_backward` on each batch of a set, then `step`.
+
+    Parameters in bfloat16 or float16 get float32 master weights, which the optimizer moves (its state is float32 too) and from which they are
+    rounded after each step; gradients are summed in float32. Otherwise the dtype of everything is the policy's own.
+
+    A step whose loss or gradient is not finite is skipped: weights, optimizer state and average stay as they were, and it is counted. The
+    check costs one read from the device a step; `forward_backward` has none.
+
+    Args:
+        policy: any module with `forward(tokens, layout) -> hidden [T, D]` and `head_weight` [V, D]; `heads["value"]` for value losses, and
+            `flops(num_tokens, layout, num_predictions=, backward=)` to count work.
+        optimizer: any torch optimizer over parameters of the policy that has taken no step yet; None is AdamW (decoupled decay, none on norms,
+            biases and embeddings). It is the learner's from now on.
+        schedule: multiplies each group's own learning rate; None leaves it alone.
+        max_grad_norm: the gradient's global norm is clipped to this; None does not clip.
+        max_nonfinite: this many skipped steps in a row are an error.
+        ema: decay per step, in (0, 1), of a float32 moving average of the trained weights; see `averaged`.
+        trainable: glob pattern or patterns of parameter names (`"heads.*"`); the others are frozen (requires_grad_(False)). None trains all
+            that require a gradient.
+        learning_rate: of the default optimizer; 3e-4 unless given.
+        weight_decay: of the default optimizer; 0.1 unless given.
+    Raises: ValueError if an argument is out of range, a pattern matches nothing, or the optimizer has foreign parameters or has moved already.
+    """
+
+    num_steps: int
+    """Calls of `step`, skipped ones included: what the schedule is a function of."""
+    num_skipped: int
+    num_skipped_in_a_row: int
+    num_tokens: int
+    """Input tokens seen by `forward_backward`, over all steps."""
+    num_rows: int
+    flops: int
+    """Floating-point operations of training as the policy counts them; 0 if it does not."""
+
+    def __init__(
+        self, policy: nn.Module, optimizer: torch.optim.Optimizer | None = None, schedule: Schedule | None = None,
+        max_grad_norm: float | None = 1.0, *, max_nonfinite: int = 5, ema: float | None = None, trainable: str | Sequence[str] | None = None,
+        learning_rate: float | None = None, weight_decay: float | None = None,
+    ):  # fmt: skip
+        if max_grad_norm is not None and not max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be > 0 or None, got {max_grad_norm}")
+        if max_nonfinite < 1:
+            raise ValueError(f"max_nonfinite must be >= 1, got {max_nonfinite}")
+        if ema is not None and not 0 < ema < 1:
+            raise ValueError(f"ema must be in (0, 1) or None, got {ema}")
+        if optimizer is not None and (learning_rate is not None or weight_decay is not None):
+            raise ValueError("learning_rate and weight_decay must be None with an optimizer, whose groups have their own")
+        self.policy: Any = policy
+        self.schedule, self.max_grad_norm, self.max_nonfinite = schedule, max_grad_norm, max_nonfinite
+        self._trainable = trainable if trainable is None or isinstance(trainable, str) else tuple(trainable)
+        freeze(policy, self._trainable)
+        if optimizer is None:
+            groups = decay_groups(policy, 0.1 if weight_decay is None else weight_decay)
+            if not groups:
+                raise ValueError("policy must have a parameter that requires a gradient, got none")
+        else:
+            groups = optimizer.param_groups
+        names = {id(parameter): name for name, parameter in policy.named_parameters()}
+        self._trained: dict[str, nn.Parameter] = {}
+        for parameter in (p for group in groups for p in group["params"]):
+            if id(parameter) not in names:
+                raise ValueError(f"optimizer must hold parameters of the policy only, got one of shape {list(parameter.shape)} that is none")
+            self._trained[names[id(parameter)]] = parameter
+        if optimizer is not None and optimizer.state:
+            raise ValueError("optimizer must not have taken a step, since its state would not be that of the weights it is given here")
+        # what the optimizer moves: the float32 master of a parameter of lower precision, else the parameter itself
+        is_low = {name: p.dtype in (torch.bfloat16, torch.float16) for name, p in self._trained.items()}
+        self._moved: dict[str, Tensor] = {name: p.detach().float() if is_low[name] else p for name, p in self._trained.items()}
+        for group in groups:
+            group["params"] = [self._moved[names[id(p)]] for p in group["params"]]
+        if optimizer is None:
+            optimizer = adamw(groups, learning_rate=3e-4 if learning_rate is None else learning_rate)
+        self.optimizer = optimizer
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", float(group["lr"]))
+        self._ema_decay = ema
+        self.ema = None if ema is None else {name: p.detach().clone() for name, p in self._moved.items()}
+        self._loss_is_finite: Tensor | None = None
+        self.num_steps = self.num_skipped = self.num_skipped_in_a_row = self.num_tokens = self.num_rows = self.flops = 0
+
+    def forward_backward(
+        self, batch: PackedBatch, objective: Objective | SequenceObjective, *, teacher: nn.Module | None = None,
+        divergence: Literal["forward", "reverse"] = "forward",
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Adds the gradient of a batch's loss to that of the batches since the last step.
+
+        A batch with a stream `value_target` adds the loss of the value head, sum over rows of value_i (v_i - value_target_i)^2 / 2, the stream
+        `value` being the coefficient.
+
+        Args:
+            batch: a PackedBatch; brought to the policy's device if it lies elsewhere.
+            objective: what its streams mean.
+            teacher: a policy over the same vocabulary whose whole distribution the rows are pulled to, with coefficient stream `divergence`.
+            divergence: "forward" is KL(teacher || policy), "reverse" KL(policy || teacher).
+        Returns: 0-dim float32 tensors on the policy's device, which nothing has waited for. Sums, and `_max`, to be joined over batches by
+            `objective.reduce_metrics`: train/loss, train/tokens, train/rows, train/flops, and the objective's.
+        Raises: ValueError if a stream or the value head is missing.
+        """
+        check_streams(objective, batch.streams)
+        weight = self.policy.head_weight
+        if batch.tokens.device != weight.device:
+            batch = batch.to(weight.device)
+        hidden = self.policy(batch.tokens, batch.layout).index_select(0, batch.position)
+        support = None if batch.support is None else (batch.support, batch.support_table)
+        options: dict[str, Any] = {"temperature": batch.temperature, "support": support}
+        if objective.pointwise:
+            pointwise = cast(Any, objective)
+            if teacher is not None:
+                with torch.no_grad():
+                    teacher_hidden = teacher(batch.tokens, batch.layout).index_select(0, batch.position)
+                options |= {"teacher": (teacher_hidden, teacher.head_weight), "divergence": divergence}
+            loss, logprob, entropy = policy_loss(hidden, weight, batch.target, batch.streams, objective=pointwise, **options)
+            with torch.no_grad():
+                metrics = pointwise.rows(logprob, entropy, batch.streams).metrics
+            roots, gradients = [loss], [torch.ones_like(loss)]
+        else:
+            if teacher is not None:
+                raise ValueError(f"teacher must be None with {type(objective).__name__}, which is not pointwise")
+            logprob, entropy = linear_logprob(hidden, weight, batch.target, **options)
+            with torch.no_grad():
+                terms = cast(SequenceObjective, objective).coefficients(logprob.detach(), entropy.detach(), batch.streams, batch)
+            loss, metrics = terms.loss.sum(), terms.metrics
+            roots, gradients = [logprob], [terms.dlogprob]
+            if terms.dentropy is not None:
+                roots, gradients = [logprob, entropy], [terms.dlogprob, terms.dentropy]
+        total = loss.detach()
+        if "value_target" in batch.streams:
+            head_loss, head_metrics = self._value_loss(hidden, batch.streams)
+            total, metrics = total + head_loss.detach(), {**metrics, **head_metrics}
+            roots, gradients = [*roots, head_loss], [*gradients, torch.ones_like(head_loss)]
+        reached = [i for i, root in enumerate(roots) if root.requires_grad]  # not all are where only a value head is trained
+        torch.autograd.backward([roots[i] for i in reached], [gradients[i] for i in reached])
+        self._sum_gradients()
+        finite = torch.isfinite(total)
+        self._loss_is_finite = finite if self._loss_is_finite is None else self._loss_is_finite & finite
+        return {"train/loss": total, **self._count(batch, total.device), **metrics}
+
+    def _value_loss(self, hidden: Tensor, streams: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        heads = getattr(self.policy, "heads", None)
+        if heads is None or "value" not in heads:
+            raise ValueError(f"policy must have heads['value'] for the stream 'value_target', got {'no heads' if heads is None else list(heads)}")
+        return value_loss(heads["value"](hidden).reshape(-1).float(), streams)
+
+    @torch.no_grad()
+    def _sum_gradients(self) -> None:
+        for name, parameter in self._trained.items():
+            moved = self._moved[name]
+            if moved is not parameter and parameter.grad is not None:
+                moved.grad = parameter.grad.float() if moved.grad is None else moved.grad.add_(parameter.grad)
+                parameter.grad = None
+
+    def _count(self, batch: PackedBatch, device: torch.device) -> dict[str, Tensor]:
+        num_rows = batch.position.numel()
+        flops = 0
+        if hasattr(self.policy, "flops"):
+            flops = self.policy.flops(batch.num_tokens, batch.layout, num_predictions=num_rows, backward=True)
+        self.num_tokens += batch.num_tokens
+        self.num_rows += num_rows
+        self.flops += flops
+        counts = {"train/tokens": batch.num_tokens, "train/rows": num_rows, "train/flops": flops}
+        return {name: torch.full((), float(count), device=device) for name, count in counts.items()}
+
+    @torch.no_grad()
+    def step(self) -> Tensor:
+        """Clips the summed gradient, moves the weights unless something is not finite, and clears the gradient.
+
+        Returns: 0-dim float32, the gradient's global norm before clipping.
+        Raises: RuntimeError without a `forward_backward` before; FloatingPointError after `max_nonfinite` skipped steps in a row.
+        """
+        gradients = [p.grad for p in self._moved.values() if p.grad is not None]
+        if self._loss_is_finite is None or not gradients:
+            raise RuntimeError("step() must follow a forward_backward() that reaches a trained parameter")
+        norm = torch.nn.utils.get_total_norm(gradients)
+        loss_is_finite, gradient_is_finite = torch.stack([self._loss_is_finite, torch.isfinite(norm)]).tolist()  # the step's one wait
+        try:
+            if loss_is_finite and gradient_is_finite:
+                self._move(norm)
+                self.num_skipped_in_a_row = 0
+            else:
+                self._skip(loss_is_finite)
+        finally:
+            self.num_steps += 1
+            self._clear_gradients()
+        return norm
+
+    def _clear_gradients(self) -> None:
+        self._loss_is_finite = None
+        for parameter in (*self._moved.values(), *self.policy.parameters()):
+            parameter.grad = None
+
+    def _move(self, norm: Tensor) -> None:
+        if self.max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._moved.values(), self.max_grad_norm, norm)
+        if self.schedule is not None:
+            ratio = self.schedule.ratio(self.num_steps)
+            for group in self.optimizer.param_groups:
+                rate = group["initial_lr"] * ratio
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate)
+                else:
+                    group["lr"] = rate
+        self.optimizer.step()
+        self._round_masters()
+        if self.ema is not None and self._ema_decay is not None:
+            get_ema_multi_avg_fn(self._ema_decay)(list(self.ema.values()), [p.detach() for p in self._moved.values()], None)
+
+    def _skip(self, loss_is_finite: bool) -> None:
+        self.num_skipped += 1
+        self.num_skipped_in_a_row += 1
+        bad = [name for name, p in self._moved.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
+        where = f" ({bad[0]}{f' and {len(bad) - 1} more' if len(bad) > 1 else ''})" if bad else " (its norm overflows)"
+        what = f"the gradient{where}" if loss_is_finite else "the loss"
+        _log.warning("step %d skipped: %s is not finite (%d in a row)", self.num_steps, what, self.num_skipped_in_a_row)
+        if self.num_skipped_in_a_row >= self.max_nonfinite:
+            raise FloatingPointError(
+                f"{what} is not finite at step {self.num_steps}, the {self.num_skipped_in_a_row}th skipped step in a row "
+                f"(max_nonfinite={self.max_nonfinite}); the weights are those of the last good step: lower the learning rate or look at the data"
+            )
+
+    def _round_masters(self) -> None:
+        for name, parameter in self._trained.items():
+            if self._moved[name] is not parameter:
+                parameter.copy_(self._moved[name])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the policy has the moving average of its weights (`ema`); then its own again. Raises: RuntimeError without `ema`."""
+        if self.ema is None:
+            raise RuntimeError("averaged() needs a Learner with ema=decay, got None")
+        own = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
+        try:
+            self._set(self.ema)
+            yield
+        finally:
+            self._set(own)
+
+    @torch.no_grad()
+    def _set(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._trained.items():
+            parameter.copy_(weights[name])
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the first parameter group in the last step (before any: its base value)."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Parameters, a shared one once, and persistent buffers."""
+        buffers = self.policy.state_dict().keys() & dict(self.policy.named_buffers())
+        weights = {name: p.detach() for name, p in self.policy.named_parameters()}
+        return weights | {name: b.detach() for name, b in self.policy.named_buffers() if name in buffers}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later steps depend on, by reference: weights, masters, average, optimizer, counters, and the options of the learner.
+
+        Raises: RuntimeError between `forward_backward` and `step`: gradients are not saved.
+        """
+        if self._loss_is_finite is not None:
+            raise RuntimeError("a Learner must be saved after step(), before the next forward_backward(): gradients are not saved")
+        schedule = None if self.schedule is None else dataclasses.asdict(self.schedule)
+        return {
+            "weights": self._weights(),
+            "masters": {name: moved for name, moved in self._moved.items() if moved is not self._trained[name]},
+            "ema": self.ema,
+            "optimizer": {"kind": type(self.optimizer).__name__, "trained": self._trained_names(), "state": self.optimizer.state_dict()},
+            "counters": {name: getattr(self, name) for name in _COUNTERS},
+            "options": {
+                "schedule": schedule, "max_grad_norm": self.max_grad_norm, "max_nonfinite": self.max_nonfinite, "ema": self._ema_decay,
+                "trainable": self._trainable,
+            },
+        }  # fmt: skip
+
+    def _trained_names(self) -> list[list[str]]:
+        names = {id(moved): name for name, moved in self._moved.items()}
+        return [[names[id(p)] for p in group["params"]] for group in self.optimizer.param_groups]
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned, copying it; options stay this learner's own.
+
+        Raises: ValueError, before anything is changed, if it is of another architecture, precision, optimizer, or set of trained parameters.
+        """
+        masters = {name: moved for name, moved in self._moved.items() if moved is not self._trained[name]}
+        check_same_tensors("policy", self._weights(), state["weights"])
+        check_same_tensors("policy's float32 master", masters, state["masters"])
+        if (self.ema is None) != (state["ema"] is None):
+            raise ValueError(f"ema must be {'None' if state['ema'] is None else 'a decay'}, as in the saved learner, got {self._ema_decay}")
+        check_same_tensors("policy's average", self.ema or {}, state["ema"] or {})
+        saved, kind = state["optimizer"], type(self.optimizer).__name__
+        if saved["kind"] != kind:
+            raise ValueError(f"optimizer must be {saved['kind']}, as in the saved learner, got {kind}")
+        if saved["trained"] != self._trained_names():
+            raise ValueError(
+                f"optimizer must have the saved learner's groups of {[len(names) for names in saved['trained']]} parameters with the same names, "
+                f"got {[len(group['params']) for group in self.optimizer.param_groups]}"
+            )
+        for own, given in ((self._weights(), state["weights"]), (masters, state["masters"]), (self.ema or {}, state["ema"] or {})):
+            for name, tensor in own.items():
+                tensor.copy_(given[name])
+        self.optimizer.load_state_dict(copy.deepcopy(saved["state"]))
+        for name in _COUNTERS:
+            setattr(self, name, state["counters"][name])
+        self._clear_gradients()
+
+    def save_checkpoint(self, path: str | os.PathLike[str], extra: Any = None) -> None:
+        """Writes a whole checkpoint (see `checkpoint.save_checkpoint`): this learner's state, and whatever `extra` the caller needs to go on.
+
+        A `Policy` lies in the folder `policy`, in the Hugging Face format.
+        Raises: OSError if the disk refuses, TypeError if `extra` cannot be written, RuntimeError between `forward_backward` and `step`.
+        """
+        parts: dict[str, Any] = {"learner": self.state_dict(), "extra": extra}
+        if not isinstance(self.policy, Policy):
+            save_checkpoint(path, parts)
+            return
+        policy = self.policy
+        del parts["learner"]["weights"]
+        save_checkpoint(path, parts, lambda folder: policy.save_pretrained(folder / "policy"))
+
+    def load_checkpoint(self, path: str | os.PathLike[str]) -> Any:
+        """Goes on from a checkpoint, bit for bit. Returns: its `extra`. Raises: CheckpointError as `checkpoint.load_checkpoint`, and ValueError as
+        `load_state_dict`, both before anything is changed.
+        """
+        parts = _read(Path(path))
+        self.load_state_dict(parts["learner"])
+        return parts["extra"]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """`save_checkpoint` with nothing extra."""
+        self.save_checkpoint(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], policy: nn.Module | None = None, optimizer: torch.optim.Optimizer | None = None) -> Learner:
+        """A learner as it was saved, options included.
+
+        Args:
+            path: the checkpoint's folder.
+            policy: a module of the saved architecture; None opens the saved `Policy` on the CPU.
+            optimizer: needed if the saved learner had one of its own making.
+        Raises: as `load_checkpoint`; ValueError if `policy` is None and no `Policy` was saved.
+        """
+        parts = _read(Path(path))
+        if policy is None:
+            if not (Path(path) / "policy").is_dir():
+                raise ValueError(f"policy must be given, since {path} holds the weights of a module that is no Policy")
+            policy = Policy.from_pretrained(Path(path) / "policy")
+        options = dict(parts["learner"]["options"])
+        options["schedule"] = None if options["schedule"] is None else Schedule(**options["schedule"])
+        learner = cls(policy, optimizer, **options)
+        learner.load_state_dict(parts["learner"])
+        return learner
+
+
+def _read(path: Path) -> dict[str, Any]:
+    parts, folder = load_checkpoint(path), path / "policy"
+    if "weights" not in parts["learner"]:
+        weights = {name: tensor for _, name, tensor in read_weights(folder)}
+        if (folder / HEADS_FILE).exists():
+            weights |= dict(read_safetensors(folder / HEADS_FILE))
+        parts["learner"]["weights"] = weights
+    return parts
