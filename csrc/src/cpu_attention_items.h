@@ -1,0 +1,158 @@
+// One work item of attention: some queries of one document and key-value head. Included once an instruction set, after cpu_attention_rows.h.
+namespace paradigm {
+namespace PARADIGM_SIMD {
+
+constexpr float log2_e = 1.44269504088896341f;
+
+// Query rows in (token, head of the group) order, block by block.
+template <class T, class K, class V>
+void attend_queries(
+    const AttentionOptions& options, const T* q, int64_t row_stride, int64_t head_stride, int64_t num_queries, int64_t position,
+    int64_t num_keys, const K* const* k, int64_t ldk, const V* const* v, int64_t ldv, const AttentionScratch& scratch, T* out,
+    float* lse) {
+    const int64_t dim = options.head_dim, group = options.num_query_heads / options.num_kv_heads;
+    AttentionBlock<K, V> block;
+    block.k = k;
+    block.v = v;
+    block.ldk = ldk;
+    block.ldv = ldv;
+    block.dim = dim;
+    block.padded = scratch.padded_dim;
+    block.cap = options.softcap * log2_e;
+    block.q = scratch.q;
+    block.s = scratch.scores;
+    block.lds = scratch.padded_keys;
+    block.out = scratch.out;
+    const f32x16 scale = broadcast(options.softcap > 0.0f ? options.scale / options.softcap : options.scale * log2_e);
+    for (int64_t start = 0; start < num_queries * group; start += max_rows) {
+        const int count = static_cast<int>(num_queries * group - start < max_rows ? num_queries * group - start : max_rows);
+        for (int r = 0; r < count; ++r) {
+            const int64_t token = (start + r) / group, here = position + token;
+            const T* from = q + token * row_stride + (start + r) % group * head_stride;
+            for (int64_t c = 0; c < dim; c += 16) store(scratch.q + r * block.padded + c, load_first(from + c, dim - c) * scale);
+            block.first[r] = options.window > 0 && here + 1 > options.window ? here + 1 - options.window : 0;
+            block.last[r] = options.causal ? here + 1 : num_keys;
+        }
+        attend_block<max_rows>(block, count);
+        for (int r = 0; r < count; ++r) {
+            const int64_t token = (start + r) / group, head = (start + r) % group;
+            T* to = out + (token * options.num_query_heads + head) * dim;
+            for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(scratch.out + r * block.padded + c));
+            if (lse) lse[token * options.num_query_heads + head] = block.lse[r];
+        }
+    }
+}
+
+// One head's keys or values of a document, the first `shared` of which are its parent's.
+template <class T>
+struct DocumentRows {
+    const T* data;
+    int64_t row_stride, parent_start, shared, start;
+};
+template <class T>
+PARADIGM_INLINE const T* row_at(const DocumentRows<T>& rows, int64_t key) {
+    return rows.data + (key < rows.shared ? rows.parent_start + key : rows.start + key - rows.shared) * rows.row_stride;
+}
+
+// Float32 copies of rows [first, last), padded to 16 channels with zeros; first is a multiple of 16.
+template <class T>
+PARADIGM_INLINE void copy_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, int64_t padded, float* out) {
+    for (int64_t j = first; j < last; ++j) {
+        const T* from = row_at(rows, j);
+        for (int64_t c = 0; c < padded; c += 16) store(out + j * padded + c, load_first(from + c, dim - c));
+    }
+}
+
+// Tiles of 16 rows, transposed: out[tile * 16 * dim + d * 16 + lane]; lanes past `last` are zero.
+template <class T>
+PARADIGM_INLINE void transpose_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, float* out) {
+    for (int64_t j = first; j < last; j += 16) {
+        const int count = static_cast<int>(last - j < 16 ? last - j : 16);
+        float* to = out + j * dim;
+        if (j >= rows.shared || j + count <= rows.shared) {
+            transpose16(row_at(rows, j), rows.row_stride, count, dim, to);
+            continue;
+        }
+        for (int i = 0; i < 16; ++i) {  // the tile in which the parent ends
+            const T* from = i < count ? row_at(rows, j + i) : nullptr;
+            for (int64_t d = 0; d < dim; ++d) to[d * 16 + i] = from ? widen(from[d]) : 0.0f;
+        }
+    }
+}
+
+template <class T>
+void attention_item(const Attention& call, const AttentionItem& item, const AttentionScratch& scratch) {
+    const AttentionOptions& o = call.options;
+    const int64_t group = o.num_query_heads / o.num_kv_heads, start = call.cu_seqlens[item.document];
+    const int64_t length = call.cu_seqlens[item.document + 1] - start;
+    const int64_t parent = call.parent ? call.parent[item.document] : -1;
+    const int64_t parent_start = parent >= 0 ? call.cu_seqlens[parent] : 0;
+    const int64_t shared = parent >= 0 ? call.cu_seqlens[parent + 1] - parent_start : 0;
+    const int64_t position = shared + item.first, num_keys = shared + length;
+    const int64_t last = o.causal ? shared + item.last : num_keys;
+    const int64_t first = o.window > 0 && position + 1 > o.window ? (position + 1 - o.window) / 16 * 16 : 0;
+    const DocumentRows<T> keys{
+        static_cast<const T*>(call.k.data) + item.kv_head * call.k.head_stride, call.k.row_stride, parent_start, shared, start};
+    const DocumentRows<T> values{
+        static_cast<const T*>(call.v.data) + item.kv_head * call.v.head_stride, call.v.row_stride, parent_start, shared, start};
+    transpose_rows(keys, first, last, o.head_dim, scratch.keys);
+    const float** key_tiles = reinterpret_cast<const float**>(scratch.key_tiles);
+    for (int64_t t = first / 16; t * 16 < last; ++t) key_tiles[t] = scratch.keys + t * 16 * o.head_dim;
+
+    const int64_t row = start + item.first, query_head = item.kv_head * group;
+    const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
+    T* out = static_cast<T*>(call.out) + (row * o.num_query_heads + query_head) * o.head_dim;
+    float* lse = call.lse ? call.lse + row * o.num_query_heads + query_head : nullptr;
+    if (shared == 0 && o.head_dim % 16 == 0) {
+        const T** tiles = reinterpret_cast<const T**>(scratch.value_tiles);
+        for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = row_at(values, t * 16);
+        return attend_queries<T, float, T>(
+            o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, 16, tiles, call.v.row_stride,
+            scratch, out, lse);
+    }
+    copy_rows(values, first, last, o.head_dim, scratch.padded_dim, scratch.values);
+    const float** tiles = reinterpret_cast<const float**>(scratch.value_tiles);
+    for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = scratch.values + t * 16 * scratch.padded_dim;
+    attend_queries<T, float, float>(
+        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, 16, tiles, scratch.padded_dim, scratch,
+        out, lse);
+}
+
+template <class T>
+void paged_item(const PagedAttention& call, const AttentionItem& item, const AttentionScratch& scratch) {
+    const AttentionOptions& o = call.options;
+    const int64_t group = o.num_query_heads / o.num_kv_heads, start = call.cu_seqlens[item.document], size = call.block_size, dim = o.head_dim;
+    const int64_t context = call.context_lengths[item.document];
+    const int64_t position = context - (call.cu_seqlens[item.document + 1] - start) + item.first;
+    const int64_t last = o.causal ? position + item.last - item.first : context;
+    const int64_t first = o.window > 0 && position + 1 > o.window ? (position + 1 - o.window) / 16 * 16 : 0;
+    const int32_t* blocks = call.block_table + call.slots[item.document] * call.max_blocks;
+    const T** key_tiles = reinterpret_cast<const T**>(scratch.key_tiles);
+    const T** tiles = reinterpret_cast<const T**>(scratch.value_tiles);
+    for (int64_t t = first / 16; t * 16 < last; ++t) {
+        const int64_t base = (blocks[t * 16 / size] * o.num_kv_heads + item.kv_head) * dim * size, offset = t * 16 % size;
+        key_tiles[t] = static_cast<const T*>(call.keys) + base + offset;
+        tiles[t] = static_cast<const T*>(call.values) + base + offset * dim;
+    }
+    const int64_t row = start + item.first, query_head = item.kv_head * group;
+    const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
+    T* out = static_cast<T*>(call.out) + (row * o.num_query_heads + query_head) * dim;
+    if (dim % 16 == 0) {
+        return attend_queries<T, T, T>(
+            o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, context, key_tiles, size, tiles, dim, scratch, out,
+            nullptr);
+    }
+    const float** copies = reinterpret_cast<const float**>(scratch.copied_tiles);
+    for (int64_t t = first / 16; t * 16 < last; ++t) {
+        float* copy = scratch.values + t * 16 * scratch.padded_dim;
+        const int64_t count = last - t * 16 < 16 ? last - t * 16 : 16;
+        copy_rows(DocumentRows<T>{tiles[t], dim, 0, 0, 0}, 0, count, dim, scratch.padded_dim, copy);
+        copies[t] = copy;
+    }
+    attend_queries<T, T, float>(
+        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, context, key_tiles, size, copies, scratch.padded_dim, scratch,
+        out, nullptr);
+}
+
+}  // namespace PARADIGM_SIMD
+}  // namespace paradigm

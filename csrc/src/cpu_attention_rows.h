@@ -1,0 +1,195 @@
+// Attention of a block of query rows over tiles of sixteen keys. Included once an instruction set, after cpu_vector.h.
+//
+// Why the result of a row does not depend on which rows share its block: a score is summed over channels in ascending order, the
+// maximum is exact, the denominator is summed lane by lane (lane = key index mod 16) over ascending tiles and then over lanes by one
+// tree, and each output channel is summed over keys in ascending order from the row's first to its last. Keys outside a row's range
+// are computed where that is cheaper but never read.
+namespace paradigm {
+namespace PARADIGM_SIMD {
+
+// A block holds rows * width accumulators, and they must all stay in registers.
+constexpr int max_rows = native_bytes == 64 ? 8 : native_bytes == 32 ? 4 : 2;
+constexpr int num_accumulators = native_bytes == 64 ? 16 : native_bytes == 32 ? 4 : 2;
+constexpr int width_of(int rows) {
+    const int n = num_accumulators / rows;
+    return n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
+}
+
+// s[r * lds + n * 16 + lane] = sum over d of q[r * ldq + d] * (tile n's key `lane`, channel d).
+template <int rows, int tiles, class K>
+PARADIGM_INLINE void score_tiles(const float* q, int64_t ldq, int64_t dim, const K* const* k, int64_t ldk, float* s, int64_t lds) {
+    f32x16 sum[rows][tiles];
+    const K* tile[tiles];
+#pragma GCC unroll 8
+    for (int n = 0; n < tiles; ++n) {
+        tile[n] = k[n];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) sum[r][n] = broadcast(0.0f);
+    }
+    for (int64_t d = 0; d < dim; ++d) {
+        f32x16 key[tiles];
+#pragma GCC unroll 8
+        for (int n = 0; n < tiles; ++n) key[n] = load(tile[n] + d * ldk);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const f32x16 query = broadcast(q[r * ldq + d]);
+#pragma GCC unroll 8
+            for (int n = 0; n < tiles; ++n) sum[r][n] = fma(query, key[n], sum[r][n]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+        for (int n = 0; n < tiles; ++n) store(s + r * lds + n * 16, sum[r][n]);
+    }
+}
+
+template <int rows, class K>
+PARADIGM_INLINE void score_rows(
+    const float* q, int64_t ldq, int64_t dim, const K* const* k, int64_t ldk, int64_t num_tiles, float* s, int64_t lds) {
+    constexpr int wide = width_of(rows) > 4 ? 4 : width_of(rows);
+    int64_t n = 0;
+    for (; n + wide <= num_tiles; n += wide) score_tiles<rows, wide>(q, ldq, dim, k + n, ldk, s + n * 16, lds);
+    if constexpr (wide > 2) {
+        if (n + 2 <= num_tiles) {
+            score_tiles<rows, 2>(q, ldq, dim, k + n, ldk, s + n * 16, lds);
+            n += 2;
+        }
+    }
+    for (; n < num_tiles; ++n) score_tiles<rows, 1>(q, ldq, dim, k + n, ldk, s + n * 16, lds);
+}
+
+// out[r * ldo + c] += sum over keys j in [first, last) of p[r * ldp + j] * v_j[c], for `width` vectors of channels from `channel` on.
+template <int rows, int width, class V>
+PARADIGM_INLINE void weigh_channels(
+    int64_t channel, const float* p, int64_t ldp, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out, int64_t ldo) {
+    f32x16 sum[rows][width];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < width; ++c) sum[r][c] = load(out + r * ldo + channel + c * 16);
+    }
+    for (int64_t j = first; j < last;) {
+        const int64_t tile = j / 16, stop = (tile + 1) * 16 < last ? (tile + 1) * 16 : last;
+        const V* value = v[tile] + (j - tile * 16) * ldv + channel;
+        for (; j < stop; ++j, value += ldv) {
+            f32x16 x[width];
+#pragma GCC unroll 8
+            for (int c = 0; c < width; ++c) x[c] = load(value + c * 16);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; ++r) {
+                const f32x16 weight = broadcast(p[r * ldp + j]);
+#pragma GCC unroll 8
+                for (int c = 0; c < width; ++c) sum[r][c] = fma(weight, x[c], sum[r][c]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < width; ++c) store(out + r * ldo + channel + c * 16, sum[r][c]);
+    }
+}
+
+template <int rows, class V>
+PARADIGM_INLINE void weigh_rows(
+    int64_t padded, const float* p, int64_t ldp, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out, int64_t ldo) {
+    if (first >= last) return;
+    constexpr int wide = width_of(rows);
+    int64_t c = 0;
+    for (; c + 16 * wide <= padded; c += 16 * wide) weigh_channels<rows, wide>(c, p, ldp, v, ldv, first, last, out, ldo);
+    if constexpr (wide > 4) {
+        for (; c + 64 <= padded; c += 64) weigh_channels<rows, 4>(c, p, ldp, v, ldv, first, last, out, ldo);
+    }
+    if constexpr (wide > 2) {
+        for (; c + 32 <= padded; c += 32) weigh_channels<rows, 2>(c, p, ldp, v, ldv, first, last, out, ldo);
+    }
+    for (; c < padded; c += 16) weigh_channels<rows, 1>(c, p, ldp, v, ldv, first, last, out, ldo);
+}
+
+// Mask of the lanes of tile t that lie in [first, last).
+PARADIGM_INLINE mask16 lanes_inside(int64_t t, int64_t first, int64_t last) {
+    const int64_t low = first - t * 16, high = last - t * 16;
+    const mask16 from = low <= 0 ? 0xFFFFu : low >= 16 ? 0u : (0xFFFFu << low) & 0xFFFFu;
+    return from & (high >= 16 ? 0xFFFFu : high <= 0 ? 0u : (1u << high) - 1u);
+}
+
+// Scores of keys [first, last) become softmax numerators; what else lies in their tiles becomes 0.
+PARADIGM_INLINE void softmax_row(float* s, int64_t first, int64_t last, float cap, float* maximum, float* denominator) {
+    const int64_t begin = first / 16, end = (last + 15) / 16;
+    f32x16 top = broadcast(-__builtin_inff());
+    for (int64_t t = begin; t < end; ++t) {
+        f32x16 x = load(s + t * 16);
+        if (cap > 0.0f) x = broadcast(cap) * tanh(x);
+        if (t == begin || t == end - 1) x = select(lanes_inside(t, first, last), x, broadcast(-__builtin_inff()));
+        store(s + t * 16, x);
+        top = max(top, x);  // a NaN score shows in the sum below
+    }
+    *maximum = max_lanes(top);
+    const f32x16 m = broadcast(*maximum);
+    f32x16 sum = broadcast(0.0f);
+    for (int64_t t = begin; t < end; ++t) {
+        f32x16 e = exp2(load(s + t * 16) - m);
+        if (t == begin || t == end - 1) e = select(lanes_inside(t, first, last), e, broadcast(0.0f));
+        store(s + t * 16, e);
+        sum = sum + e;
+    }
+    *denominator = sum_lanes(sum);
+}
+
+// A block of query rows of one key-value head. Key indices count from the first key of the rows' document.
+template <class K, class V>
+struct AttentionBlock {
+    const K* const* k;     // [tiles], each [head_dim][ldk]
+    const V* const* v;     // [tiles], each 16 rows ldv apart
+    int64_t ldk, ldv;
+    int64_t dim, padded;   // head_dim, and rounded up to 16
+    float cap;             // softcap times log2 e, or 0
+    const float* q;        // [rows][padded], scaled so that scores come out in base 2, or as the argument of tanh
+    int64_t first[max_rows], last[max_rows];  // each row's keys, both ascending
+    float* s;              // [rows][lds]
+    int64_t lds;
+    float* out;            // [rows][padded]
+    float lse[max_rows];
+};
+
+template <int rows, class K, class V>
+void attend_rows(AttentionBlock<K, V>& b) {
+    const int64_t base = b.first[0] / 16, origin = base * 16, num_tiles = (b.last[rows - 1] + 15) / 16 - base;
+    const V* const* v = b.v + base;
+    score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ldk, num_tiles, b.s, b.lds);
+    int64_t first[rows], last[rows];
+    float denominator[rows];
+    for (int r = 0; r < rows; ++r) {
+        first[r] = b.first[r] - origin;
+        last[r] = b.last[r] - origin;
+        float maximum;
+        softmax_row(b.s + r * b.lds, first[r], last[r], b.cap, &maximum, &denominator[r]);
+        b.lse[r] = maximum + __builtin_log2f(denominator[r]);
+    }
+    for (int64_t i = 0; i < rows * b.padded; i += 16) store(b.out + i, broadcast(0.0f));
+    // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
+    const bool overlap = first[rows - 1] < last[0];
+    const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
+    for (int r = 0; r < rows; ++r) {
+        const int64_t stop = from < last[r] ? from : last[r];
+        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, b.ldv, first[r], stop, b.out + r * b.padded, 0);
+    }
+    weigh_rows<rows>(b.padded, b.s, b.lds, v, b.ldv, from, to, b.out, b.padded);
+    for (int r = 0; r < rows; ++r) {
+        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, b.ldv, to, last[r], b.out + r * b.padded, 0);
+        const f32x16 scale = broadcast(1.0f / denominator[r]);
+        for (int64_t c = 0; c < b.padded; c += 16) store(b.out + r * b.padded + c, load(b.out + r * b.padded + c) * scale);
+    }
+}
+
+template <int rows, class K, class V>
+PARADIGM_INLINE void attend_block(AttentionBlock<K, V>& block, int count) {
+    if constexpr (rows > 0) {
+        if (count == rows) return attend_rows<rows>(block);
+        attend_block<rows - 1>(block, count);
+    }
+}
+
+}  // namespace PARADIGM_SIMD
+}  // namespace paradigm

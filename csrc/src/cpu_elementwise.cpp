@@ -1,0 +1,137 @@
+// RMSNorm, rotary, SwiGLU and the logits' gradient on the CPU: checks, threads; and the loops for machines without AVX2.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu_elementwise_table.h"
+#if PARADIGM_HAS_X86_ISAS
+#include <immintrin.h>
+#endif
+#define PARADIGM_SIMD baseline
+#define PARADIGM_SIMD_BYTES 16
+#include "paradigm/simd.h"
+#include "cpu_vector.h"
+#include "cpu_elementwise_rows.h"
+
+namespace paradigm {
+namespace {
+
+constexpr int64_t rows_per_sum = 128;  // a weight's gradient is summed over blocks of this many rows, then over blocks, both in order
+
+ElementwiseKernels kernels_for(Isa isa) {
+#if PARADIGM_HAS_X86_ISAS
+    if (isa == Isa::avx512) return avx512::elementwise_kernels();
+    if (isa == Isa::avx2) return avx2::elementwise_kernels();
+#endif
+    (void)isa;
+    return baseline::elementwise_kernels();
+}
+
+[[noreturn]] void refuse(const std::string& rule, int64_t value) { throw std::invalid_argument(rule + ", got " + std::to_string(value)); }
+
+void check(int64_t num_rows, int64_t width, int num_threads) {
+    if (num_rows < 0) refuse("num_rows must be >= 0", num_rows);
+    if (width < 1) refuse("width must be >= 1", width);
+    if (num_threads < 1) refuse("num_threads must be >= 1", num_threads);
+}
+
+// Calls body(first, last) over blocks of `block` of `count` things of `cost` elements each, on as many threads as the work is worth.
+template <class Body>
+void for_blocks(int64_t count, int64_t block, int64_t cost, int num_threads, const Body& body) {
+    const int64_t num_blocks = (count + block - 1) / block, worth = count * cost / 32768;
+    const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({num_threads, num_blocks, worth})));
+    if (threads == 1) {
+        for (int64_t i = 0; i < num_blocks; ++i) body(i * block, std::min(i * block + block, count));
+        return;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < num_blocks; ++i) body(i * block, std::min(i * block + block, count));
+}
+
+// As for_blocks, with one row of `width` sums a block, added up in the blocks' order into out.
+template <class Body>
+void sum_blocks(int64_t count, int64_t cost, int64_t width, float* out, int num_threads, const Body& body) {
+    const int64_t num_blocks = (count + rows_per_sum - 1) / rows_per_sum;
+    std::vector<float> sums(static_cast<std::size_t>(num_blocks * width), 0.0f);
+    for_blocks(count, rows_per_sum, cost, num_threads, [&](int64_t first, int64_t last) {
+        body(first, last, sums.data() + first / rows_per_sum * width);
+    });
+    std::fill(out, out + width, 0.0f);
+    for (int64_t i = 0; i < num_blocks; ++i) {
+        for (int64_t c = 0; c < width; ++c) out[c] += sums[static_cast<std::size_t>(i * width + c)];
+    }
+}
+
+void check_rotary(const Rotary& call, int num_threads) {
+    check(call.num_rows, call.head_dim, num_threads);
+    if (call.head_dim > 1024) refuse("head_dim must be <= 1024", call.head_dim);
+    if (call.num_heads < 0) refuse("num_heads must be >= 0", call.num_heads);
+    if (call.pairs < 0 || 2 * call.pairs > call.head_dim) refuse("pairs must be in [0, head_dim / 2]", call.pairs);
+}
+
+}  // namespace
+
+void rms_norm(const RmsNorm& call, int num_threads, Isa isa) {
+    check(call.num_rows, call.width, num_threads);
+    const auto kernel = kernels_for(isa).rms_norm[static_cast<int>(call.dtype)];
+    for_blocks(call.num_rows, 32, call.width, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last); });
+}
+
+void rms_norm_backward(const RmsNormGradient& call, int num_threads, Isa isa) {
+    check(call.num_rows, call.width, num_threads);
+    const auto kernel = kernels_for(isa).rms_norm_backward[static_cast<int>(call.dtype)];
+    sum_blocks(call.num_rows, call.width, call.width, call.grad_weight, num_threads, [&](int64_t first, int64_t last, float* sums) {
+        kernel(call, first, last, sums);
+    });
+}
+
+void rotary(const Rotary& call, int num_threads, Isa isa) {
+    check_rotary(call, num_threads);
+    const auto kernel = kernels_for(isa).rotary[static_cast<int>(call.dtype)];
+    for_blocks(call.num_rows, 32, call.num_heads * call.head_dim, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last); });
+}
+
+void rotary_backward(const RotaryGradient& call, int num_threads, Isa isa) {
+    const Rotary& f = call.forward;
+    check_rotary(f, num_threads);
+    const auto kernel = kernels_for(isa).rotary_backward[static_cast<int>(f.dtype)];
+    const int64_t cost = f.num_heads * f.head_dim;
+    if (!f.weight) {
+        for_blocks(f.num_rows, 32, cost, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last, nullptr); });
+        return;
+    }
+    sum_blocks(f.num_rows, cost, f.head_dim, call.grad_weight, num_threads, [&](int64_t first, int64_t last, float* sums) {
+        kernel(call, first, last, sums);
+    });
+}
+
+void swiglu(Dtype dtype, const void* gate, const void* up, void* y, int64_t size, int num_threads, Isa isa) {
+    check(size, 1, num_threads);
+    const auto kernel = kernels_for(isa).swiglu[static_cast<int>(dtype)];
+    for_blocks(size, 4096, 1, num_threads, [&](int64_t first, int64_t last) { kernel(gate, up, y, first, last); });
+}
+
+void swiglu_backward(
+    Dtype dtype, const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t size, int num_threads, Isa isa) {
+    check(size, 1, num_threads);
+    const auto kernel = kernels_for(isa).swiglu_backward[static_cast<int>(dtype)];
+    for_blocks(size, 4096, 1, num_threads, [&](int64_t first, int64_t last) { kernel(grad_y, gate, up, grad_gate, grad_up, first, last); });
+}
+
+void logits_gradient(const LogitsGradient& call, int num_threads, Isa isa) {
+    check(call.num_rows, call.vocab_size, num_threads);
+    if (!(call.temperature > 0.0f)) throw std::invalid_argument("temperature must be > 0, got " + std::to_string(call.temperature));
+    if (call.support && call.support_words * 32 < call.vocab_size) refuse("the support table must have a bit for every token", call.support_words);
+    for (int64_t row = 0; row < call.num_rows; ++row) {
+        if (call.target[row] < 0 || call.target[row] >= call.vocab_size) refuse("target must be in [0, vocab_size)", call.target[row]);
+        if (call.support && call.support[row] >= call.support_rows) refuse("support must be a row of its table", call.support[row]);
+    }
+    const auto kernel = kernels_for(isa).logits_gradient;
+    for_blocks(call.num_rows, 8, call.vocab_size, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last); });
+}
+
+}  // namespace paradigm

@@ -1,0 +1,236 @@
+// Row loops of RMSNorm, rotary, SwiGLU and the logits' gradient. Included once an instruction set, after cpu_vector.h.
+namespace paradigm {
+namespace PARADIGM_SIMD {
+
+// Four running sums over vectors of channels, then one tree: the order depends on the width alone.
+struct RowSum {
+    f32x16 part[4];
+};
+PARADIGM_INLINE RowSum zero_sum() {
+    const f32x16 zero = broadcast(0.0f);
+    return {{zero, zero, zero, zero}};
+}
+PARADIGM_INLINE float total_of(const RowSum& s) { return sum_lanes((s.part[0] + s.part[1]) + (s.part[2] + s.part[3])); }
+
+template <class T>
+void rms_norm_rows(const RmsNorm& call, int64_t first, int64_t last) {
+    const int64_t width = call.width;
+    const T* weight = static_cast<const T*>(call.weight);
+    for (int64_t row = first; row < last; ++row) {
+        const T* x = static_cast<const T*>(call.x) + row * width;
+        T* y = static_cast<T*>(call.y) + row * width;
+        RowSum squares = zero_sum();
+        if (call.residual) {
+            const T* residual = static_cast<const T*>(call.residual) + row * width;
+            T* total = static_cast<T*>(call.total) + row * width;
+            for (int64_t c = 0; c < width; c += 16) {
+                store_first(total + c, width - c, load_first(x + c, width - c) + load_first(residual + c, width - c));
+            }
+            x = total;  // rounded: what later layers add to is what is normed
+        }
+        for (int64_t c = 0, i = 0; c < width; c += 16, ++i) {
+            const f32x16 r = load_first(x + c, width - c);
+            squares.part[i % 4] = fma(r, r, squares.part[i % 4]);
+        }
+        const float scale = 1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(width) + call.eps);
+        for (int64_t c = 0; c < width; c += 16) {
+            const f32x16 normed = load_first(x + c, width - c) * broadcast(scale);
+            store_first(y + c, width - c, normed * load_first(weight + c, width - c));
+        }
+        if (call.scale) call.scale[row] = scale;
+    }
+}
+
+// With n = r scale and g = grad_y weight: grad_x = scale (g - n mean(g n)) + grad_total. Adds grad_y n to weight_sums [width].
+template <class T>
+void rms_norm_backward_rows(const RmsNormGradient& call, int64_t first, int64_t last, float* weight_sums) {
+    const int64_t width = call.width;
+    const T* weight = static_cast<const T*>(call.weight);
+    for (int64_t row = first; row < last; ++row) {
+        const T* total = static_cast<const T*>(call.total) + row * width;
+        const T* grad = call.grad_y ? static_cast<const T*>(call.grad_y) + row * width : nullptr;
+        const T* add = call.grad_total ? static_cast<const T*>(call.grad_total) + row * width : nullptr;
+        T* out = static_cast<T*>(call.grad_x) + row * width;
+        const f32x16 scale = broadcast(call.scale[row]), zero = broadcast(0.0f);
+        RowSum products = zero_sum();
+        for (int64_t c = 0, i = 0; c < width && grad; c += 16, ++i) {
+            const int64_t left = width - c;
+            const f32x16 n = load_first(total + c, left) * scale, g = load_first(grad + c, left);
+            store_first(weight_sums + c, left, fma(g, n, load_first(weight_sums + c, left)));
+            products.part[i % 4] = fma(g * load_first(weight + c, left), n, products.part[i % 4]);
+        }
+        const f32x16 mean = broadcast(total_of(products) / static_cast<float>(width));
+        for (int64_t c = 0; c < width; c += 16) {
+            const int64_t left = width - c;
+            const f32x16 n = load_first(total + c, left) * scale;
+            const f32x16 g = grad ? load_first(grad + c, left) * load_first(weight + c, left) : zero;
+            store_first(out + c, left, fma(scale, g - n * mean, add ? load_first(add + c, left) : zero));
+        }
+    }
+}
+
+constexpr int64_t max_head = 1024;
+
+// A head in float32 into x (zeros up to a whole vector), normed if there is a weight; returns the norm's scale.
+template <class T>
+PARADIGM_INLINE float load_head(const T* from, const T* weight, int64_t dim, float eps, float* x) {
+    RowSum squares = zero_sum();
+    for (int64_t c = 0, i = 0; c < dim; c += 16, ++i) {
+        const f32x16 v = load_first(from + c, dim - c);
+        squares.part[i % 4] = fma(v, v, squares.part[i % 4]);
+        store(x + c, v);
+    }
+    if (!weight) return 1.0f;
+    const float scale = 1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(dim) + eps);
+    for (int64_t c = 0; c < dim; c += 16) store(x + c, load(x + c) * broadcast(scale) * load_first(weight + c, dim - c));
+    return scale;
+}
+
+// In place, by the angles' cos and sin, or by their opposites if `inverse`.
+PARADIGM_INLINE void rotate(float* x, const float* cos, const float* sin, int64_t pairs, bool inverse) {
+    for (int64_t c = 0; c < pairs; c += 16) {
+        const int64_t left = pairs - c;
+        const f32x16 a = load_first(x + c, left), b = load_first(x + pairs + c, left), zero = broadcast(0.0f);
+        const f32x16 cosine = load_first(cos + c, left), sine = inverse ? zero - load_first(sin + c, left) : load_first(sin + c, left);
+        store_first(x + c, left, a * cosine - b * sine);
+        store_first(x + pairs + c, left, b * cosine + a * sine);
+    }
+}
+
+template <class T>
+void rotary_rows(const Rotary& call, int64_t first, int64_t last) {
+    alignas(64) float x[max_head + 16];
+    const int64_t dim = call.head_dim;
+    for (int64_t row = first; row < last; ++row) {
+        for (int64_t head = 0; head < call.num_heads; ++head) {
+            const T* from = static_cast<const T*>(call.x.data) + row * call.x.row_stride + head * call.x.head_stride;
+            load_head(from, static_cast<const T*>(call.weight), dim, call.eps, x);
+            rotate(x, call.cos + row * call.pairs, call.sin + row * call.pairs, call.pairs, false);
+            T* to = static_cast<T*>(call.y) + (row * call.num_heads + head) * dim;
+            for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(x + c));
+        }
+    }
+}
+
+template <class T>
+void rotary_backward_rows(const RotaryGradient& call, int64_t first, int64_t last, float* weight_sums) {
+    alignas(64) float x[max_head + 16], g[max_head + 16];
+    const Rotary& f = call.forward;
+    const int64_t dim = f.head_dim;
+    const T* weight = static_cast<const T*>(f.weight);
+    for (int64_t row = first; row < last; ++row) {
+        for (int64_t head = 0; head < f.num_heads; ++head) {
+            const T* grad = static_cast<const T*>(call.grad_y.data) + row * call.grad_y.row_stride + head * call.grad_y.head_stride;
+            load_head(grad, static_cast<const T*>(nullptr), dim, 0.0f, g);
+            rotate(g, f.cos + row * f.pairs, f.sin + row * f.pairs, f.pairs, true);
+            T* to = static_cast<T*>(call.grad_x) + (row * f.num_heads + head) * dim;
+            if (!weight) {
+                for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(g + c));
+                continue;
+            }
+            const T* from = static_cast<const T*>(f.x.data) + row * f.x.row_stride + head * f.x.head_stride;
+            load_head(from, static_cast<const T*>(nullptr), dim, 0.0f, x);
+            RowSum squares = zero_sum(), products = zero_sum();
+            for (int64_t c = 0, i = 0; c < dim; c += 16, ++i) squares.part[i % 4] = fma(load(x + c), load(x + c), squares.part[i % 4]);
+            const f32x16 scale = broadcast(1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(dim) + f.eps));
+            for (int64_t c = 0, i = 0; c < dim; c += 16, ++i) {
+                const f32x16 n = load(x + c) * scale, from_y = load(g + c), weighted = from_y * load_first(weight + c, dim - c);
+                store_first(weight_sums + c, dim - c, fma(from_y, n, load_first(weight_sums + c, dim - c)));
+                products.part[i % 4] = fma(weighted, n, products.part[i % 4]);
+                store(x + c, n);
+                store(g + c, weighted);
+            }
+            const f32x16 mean = broadcast(total_of(products) / static_cast<float>(dim));
+            for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, scale * (load(g + c) - load(x + c) * mean));
+        }
+    }
+}
+
+template <class T>
+void swiglu_range(const void* gate, const void* up, void* y, int64_t first, int64_t last) {
+    const f32x16 one = broadcast(1.0f), zero = broadcast(0.0f);
+    for (int64_t i = first; i < last; i += 16) {
+        const f32x16 g = load_first(static_cast<const T*>(gate) + i, last - i);
+        store_first(static_cast<T*>(y) + i, last - i, g / (one + exp(zero - g)) * load_first(static_cast<const T*>(up) + i, last - i));
+    }
+}
+
+template <class T>
+void swiglu_backward_range(
+    const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t first, int64_t last) {
+    const f32x16 one = broadcast(1.0f), zero = broadcast(0.0f);
+    for (int64_t i = first; i < last; i += 16) {
+        const f32x16 g = load_first(static_cast<const T*>(gate) + i, last - i), u = load_first(static_cast<const T*>(up) + i, last - i);
+        const f32x16 dy = load_first(static_cast<const T*>(grad_y) + i, last - i), sigmoid = one / (one + exp(zero - g));
+        store_first(static_cast<T*>(grad_gate) + i, last - i, dy * u * sigmoid * (one + g * (one - sigmoid)));
+        store_first(static_cast<T*>(grad_up) + i, last - i, dy * g * sigmoid);
+    }
+}
+
+// Which of tokens v to v + 15 are legal, v a multiple of 16.
+PARADIGM_INLINE mask16 legal_lanes(const uint32_t* words, int64_t v, int64_t vocab_size) {
+    const mask16 bits = words ? (words[v / 32] >> (v % 32)) & 0xFFFFu : 0xFFFFu;
+    return vocab_size - v >= 16 ? bits : bits & ((1u << (vocab_size - v)) - 1u);
+}
+
+inline void logits_gradient_rows(const LogitsGradient& call, int64_t first, int64_t last) {
+    const int64_t vocab = call.vocab_size;
+    const float inverse = 1.0f / call.temperature;
+    const f32x16 lowest = broadcast(-__builtin_inff()), zero = broadcast(0.0f), sharpness = broadcast(inverse);
+    for (int64_t row = first; row < last; ++row) {
+        float* z = call.logits + row * vocab;
+        const float by_logprob = call.grad_logprob[row], by_entropy = call.grad_entropy ? call.grad_entropy[row] : 0.0f;
+        if (by_logprob == 0.0f && by_entropy == 0.0f) {
+            std::memset(z, 0, static_cast<std::size_t>(vocab) * 4);
+            continue;
+        }
+        const bool masked = call.support && call.support[row] >= 0;
+        const uint32_t* words = masked ? call.support_table + call.support[row] * call.support_words : nullptr;
+        f32x16 top = lowest;
+        for (int64_t v = 0; v < vocab; v += 16) {
+            top = max(top, select(legal_lanes(words, v, vocab), load_first(z + v, vocab - v), lowest));
+        }
+        const f32x16 m = broadcast(max_lanes(top));
+        f32x16 sum = zero, moment = zero;
+        for (int64_t v = 0; v < vocab; v += 16) {
+            const mask16 legal = legal_lanes(words, v, vocab);
+            const f32x16 d = select(legal, (load_first(z + v, vocab - v) - m) * sharpness, lowest), e = exp(d);
+            sum = sum + e;
+            if (by_entropy != 0.0f) {
+                moment = fma(e, max(d, broadcast(-1e4f)), moment);  // 0 where e is 0, -inf included
+            } else {
+                store_first(z + v, vocab - v, e);
+            }
+        }
+        const float total = sum_lanes(sum), log_total = __builtin_logf(total);
+        if (by_entropy == 0.0f) {
+            const f32x16 factor = broadcast(-by_logprob * inverse / total);
+            for (int64_t v = 0; v < vocab; v += 16) store_first(z + v, vocab - v, load_first(z + v, vocab - v) * factor);
+        } else {
+            const float entropy = log_total - sum_lanes(moment) / total;
+            const f32x16 shift = broadcast(entropy - log_total), share = broadcast(inverse / total);
+            for (int64_t v = 0; v < vocab; v += 16) {
+                const mask16 legal = legal_lanes(words, v, vocab);
+                const f32x16 d = select(legal, (load_first(z + v, vocab - v) - m) * sharpness, lowest), p = exp(d) * share;
+                const f32x16 slope = fma(broadcast(by_entropy), max(d, broadcast(-1e4f)) + shift, broadcast(by_logprob));
+                store_first(z + v, vocab - v, zero - p * slope);
+            }
+        }
+        const int64_t target = call.target[row];
+        if (!words || (words[target / 32] >> (target % 32) & 1u)) z[target] += by_logprob * inverse;
+    }
+}
+
+ElementwiseKernels elementwise_kernels() {
+    return {
+        {&rms_norm_rows<float>, &rms_norm_rows<bfloat16>},
+        {&rms_norm_backward_rows<float>, &rms_norm_backward_rows<bfloat16>},
+        {&rotary_rows<float>, &rotary_rows<bfloat16>},
+        {&rotary_backward_rows<float>, &rotary_backward_rows<bfloat16>},
+        {&swiglu_range<float>, &swiglu_range<bfloat16>},
+        {&swiglu_backward_range<float>, &swiglu_backward_range<bfloat16>},
+        &logits_gradient_rows};
+}
+
+}  // namespace PARADIGM_SIMD
+}  // namespace paradigm

@@ -1,0 +1,33 @@
+// The row loops of cpu_elementwise.cpp as one table an instruction set; pairs are by Dtype.
+#pragma once
+
+#include <cstdint>
+
+#include "paradigm/cpu_kernels.h"
+
+namespace paradigm {
+
+struct ElementwiseKernels {
+    void (*rms_norm[2])(const RmsNorm&, int64_t first, int64_t last);
+    void (*rms_norm_backward[2])(const RmsNormGradient&, int64_t first, int64_t last, float* weight_sums);
+    void (*rotary[2])(const Rotary&, int64_t first, int64_t last);
+    void (*rotary_backward[2])(const RotaryGradient&, int64_t first, int64_t last, float* weight_sums);
+    void (*swiglu[2])(const void* gate, const void* up, void* y, int64_t first, int64_t last);
+    void (*swiglu_backward[2])(
+        const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t first, int64_t last);
+    void (*logits_gradient)(const LogitsGradient&, int64_t first, int64_t last);
+};
+
+namespace baseline {
+ElementwiseKernels elementwise_kernels();
+}
+#if PARADIGM_HAS_X86_ISAS
+namespace avx2 {
+ElementwiseKernels elementwise_kernels();
+}
+namespace avx512 {
+ElementwiseKernels elementwise_kernels();
+}
+#endif
+
+}  // namespace paradigm

@@ -1,0 +1,210 @@
+"""Gives `paradigm.kernels` its C++ implementations for CPU tensors: `paradigm._core.cpu`, called with the addresses of tensors.
+
+Imported by `paradigm`, with no other effect than filling the table in kernels/cpu_slots.py. Shapes and dtypes have been checked by the
+ops; here tensors are made contiguous where a kernel asks for it, and results are allocated. Where the core has not been built
+(`python setup.py build_ext --inplace`), the table stays empty and the references run.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from paradigm.kernels.cpu_slots import CPU
+from paradigm.kernels.layout import Layout
+from paradigm.kernels.support import Support
+
+try:
+    from paradigm import _core
+
+    _cpu = _core.cpu
+except (ImportError, AttributeError):  # not built, or built before it had CPU kernels
+    _cpu = None
+
+_CODES = {torch.float32: 0, torch.bfloat16: 1}
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _heads(x: Tensor) -> Tensor:
+    """x [T, H, D] with contiguous heads, whatever its other strides."""
+    return x if x.stride(2) == 1 else x.contiguous()
+
+
+def _parent(layout: Layout) -> Tensor | None:
+    return None if layout.parent is None else torch.tensor(layout.parent, dtype=torch.int32)
+
+
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float, softcap: float | None, needs_lse: bool
+) -> tuple[Tensor, Tensor | None]:
+    q, k, v = _heads(q), _heads(k), _heads(v)
+    num_rows, query_heads, dim = q.shape
+    out = torch.empty(num_rows, query_heads, dim, dtype=q.dtype)
+    lse = torch.empty(num_rows, query_heads) if needs_lse else None
+    parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
+    _cpu.attention(
+        _CODES[q.dtype], q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
+        num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent), layout.num_documents, causal, window or 0, scale, softcap or 0.0,
+        out.data_ptr(), _address(lse), torch.get_num_threads(),
+    )
+    return out, lse
+
+
+def _attention_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, layout: Layout, causal: bool, window: int | None, scale: float,
+    softcap: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad, q, k, v = _heads(grad), _heads(q), _heads(k), _heads(v)
+    num_rows, query_heads, dim = q.shape
+    grads = tuple(torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
+    parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
+    _cpu.attention_backward(
+        _CODES[q.dtype], grad.data_ptr(), grad.stride(0), grad.stride(1), q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0),
+        k.stride(1), v.data_ptr(), v.stride(0), v.stride(1), num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent),
+        layout.num_documents, causal, window or 0, scale, softcap or 0.0, out.data_ptr(), lse.data_ptr(), *(g.data_ptr() for g in grads),
+        torch.get_num_threads(),
+    )
+    return grads  # type: ignore[return-value]
+
+
+def _paged_attention(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, causal: bool, window: int | None, scale: float, softcap: float | None
+) -> Tensor:
+    q, k, v = _heads(q), _heads(k), _heads(v)
+    num_rows, query_heads, dim = q.shape
+    out = torch.empty(num_rows, query_heads, dim, dtype=q.dtype)
+    cache, table = layout.cache, layout.block_table
+    cuts, contexts, slots = layout.cu_seqlens.contiguous(), layout.context_lengths.contiguous(), layout.slots.contiguous()
+    table = table.contiguous()
+    layer_bytes = cache.keys.stride(0) * cache.keys.element_size()
+    _cpu.paged_attention(
+        _CODES[q.dtype], q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
+        num_rows, query_heads, k.shape[1], dim, cache.keys.data_ptr() + layer * layer_bytes, cache.values.data_ptr() + layer * layer_bytes,
+        cache.num_blocks, cache.block_size, cuts.data_ptr(), contexts.data_ptr(), slots.data_ptr(), table.data_ptr(), layout.num_documents,
+        table.shape[0], table.shape[1], causal, window or 0, scale, softcap or 0.0, out.data_ptr(), torch.get_num_threads(),
+    )
+    return out
+
+
+def _rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, needs_scale: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    x, weight = x.contiguous(), weight.contiguous()
+    residual = None if residual is None else residual.contiguous()
+    y = torch.empty_like(x)
+    total = x if residual is None else torch.empty_like(x)
+    scale = torch.empty(x.shape[0]) if needs_scale else None
+    _cpu.rms_norm(
+        _CODES[x.dtype], x.shape[0], x.shape[1], x.data_ptr(), _address(residual), weight.data_ptr(), eps, y.data_ptr(),
+        0 if residual is None else total.data_ptr(), _address(scale), torch.get_num_threads(),
+    )
+    return y, total, scale
+
+
+def _rms_norm_backward(grad: Tensor | None, grad_total: Tensor | None, total: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    grad = None if grad is None else grad.contiguous()
+    grad_total = None if grad_total is None else grad_total.contiguous()
+    weight = weight.contiguous()
+    grad_x, grad_weight = torch.empty_like(total), torch.empty(total.shape[1])
+    _cpu.rms_norm_backward(
+        _CODES[total.dtype], total.shape[0], total.shape[1], _address(grad), _address(grad_total), total.data_ptr(), weight.data_ptr(),
+        scale.data_ptr(), grad_x.data_ptr(), grad_weight.data_ptr(), torch.get_num_threads(),
+    )
+    return grad_x, grad_weight.to(weight.dtype)
+
+
+def _rotary(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    cos, sin = cos.contiguous(), sin.contiguous()
+    outputs = []
+    for x, weight in ((_heads(q), q_weight), (_heads(k), k_weight)):
+        y = torch.empty(x.shape, dtype=x.dtype)
+        _cpu.rotary(
+            _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
+            y.data_ptr(), torch.get_num_threads(),
+        )
+        outputs.append(y)
+    return outputs[0], outputs[1]
+
+
+def _rotary_backward(
+    grad_q: Tensor, grad_k: Tensor, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    cos, sin = cos.contiguous(), sin.contiguous()
+    grads: list[Tensor] = []
+    weight_grads: list[Tensor | None] = []
+    for grad, x, weight in ((_heads(grad_q), _heads(q), q_weight), (_heads(grad_k), _heads(k), k_weight)):
+        grad_x = torch.empty(x.shape, dtype=x.dtype)
+        grad_weight = None if weight is None else torch.empty(x.shape[2])
+        _cpu.rotary_backward(
+            _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
+            grad.data_ptr(), grad.stride(0), grad.stride(1), grad_x.data_ptr(), _address(grad_weight), torch.get_num_threads(),
+        )
+        grads.append(grad_x)
+        weight_grads.append(None if grad_weight is None else grad_weight.to(x.dtype))
+    return grads[0], grads[1], weight_grads[0], weight_grads[1]
+
+
+def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    gate, up = gate.contiguous(), up.contiguous()
+    y = torch.empty_like(gate)
+    _cpu.swiglu(_CODES[gate.dtype], gate.data_ptr(), up.data_ptr(), y.data_ptr(), gate.numel(), torch.get_num_threads())
+    return y
+
+
+def _swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    grad, gate, up = grad.contiguous(), gate.contiguous(), up.contiguous()
+    grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+    _cpu.swiglu_backward(
+        _CODES[gate.dtype], grad.data_ptr(), gate.data_ptr(), up.data_ptr(), grad_gate.data_ptr(), grad_up.data_ptr(), gate.numel(),
+        torch.get_num_threads(),
+    )
+    return grad_gate, grad_up
+
+
+def _logits_gradient(
+    z: Tensor, targets: Tensor, temperature: float, support: Support | None, grad_logprob: Tensor, grad_entropy: Tensor | None
+) -> Tensor:
+    z, targets = z.contiguous(), targets.to(torch.int64).contiguous()
+    grad_logprob = grad_logprob.to(torch.float32).contiguous()
+    grad_entropy = None if grad_entropy is None else grad_entropy.to(torch.float32).contiguous()
+    ids, table = (None, None) if support is None else (support[0].contiguous(), support[1].contiguous())
+    _cpu.logits_gradient(
+        z.data_ptr(), z.shape[0], z.shape[1], targets.data_ptr(), grad_logprob.data_ptr(), _address(grad_entropy), temperature, _address(ids),
+        _address(table), 0 if table is None else table.shape[0], 0 if table is None else table.shape[1], torch.get_num_threads(),
+    )
+    return z
+
+
+def _gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, gamma: float, lam: float) -> Tensor:
+    rewards, values, bootstrap, cu_seqlens = (x.contiguous() for x in (rewards, values, bootstrap, cu_seqlens))
+    advantages = torch.empty_like(rewards, requires_grad=False)
+    _cpu.gae(
+        rewards.data_ptr(), values.data_ptr(), bootstrap.data_ptr(), cu_seqlens.data_ptr(), bootstrap.numel(), gamma, lam, advantages.data_ptr()
+    )
+    return advantages
+
+
+def _vtrace(
+    logprob: Tensor, behaviour_logprob: Tensor, rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, gamma: float, lam: float,
+    rho_clip: float, c_clip: float, pg_rho_clip: float,
+) -> tuple[Tensor, Tensor]:
+    inputs = [x.contiguous() for x in (logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens)]
+    targets, advantages = torch.empty(rewards.numel()), torch.empty(rewards.numel())
+    _cpu.vtrace(
+        *(x.data_ptr() for x in inputs), bootstrap.numel(), gamma, lam, rho_clip, c_clip, pg_rho_clip, targets.data_ptr(), advantages.data_ptr()
+    )
+    return targets, advantages
+
+
+def register() -> None:
+    """Fill the table of CPU implementations; nothing to do where the core has not been built."""
+    if _cpu is None:
+        return
+    CPU.update(
+        attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
+        rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
+        logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
+    )
