@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paradigm.batch import PackedBatch
+from paradigm.kernels.attention import fits_cpu
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import ROW_MULTIPLE
 from paradigm.kernels.linear_logprob import linear_logprob, logits
@@ -104,9 +105,15 @@ class Policy(nn.Module):
 
     @property
     def exact(self) -> bool:
-        """Whether a token's hidden state is bitwise the same whatever else is in the call; by default on the CPU."""
+        """Whether a token's hidden state is bitwise the same whatever else is in the call, packed or paged.
+
+        By default on the CPU, in float32 and bfloat16, with heads that the C++ attention takes: a multiple of 8 wide, at most 256.
+        """
         exact = cast(Linear, self.lm_head).exact
-        return self.device.type == "cpu" if exact is None else exact
+        if exact is not None:
+            return exact
+        weight = self.head_weight
+        return weight.is_cpu and weight.dtype in (torch.float32, torch.bfloat16) and fits_cpu(self.config.width)
 
     @exact.setter
     def exact(self, value: bool | None) -> None:

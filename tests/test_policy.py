@@ -130,6 +130,18 @@ def test_threads_change_nothing() -> None:
     assert torch.equal(*results)
 
 
+def test_exact_says_where_it_holds() -> None:
+    assert make().exact and make(dtype="bfloat16").exact
+    assert not make(dtype="float16").exact and not make(head_dim=12).exact
+    policy, tokens, layout = make(), random_tokens(21), Layout([0, 21])
+    exact = policy(tokens, layout)
+    policy.exact = False
+    assert not policy.exact
+    torch.testing.assert_close(policy(tokens, layout), exact, rtol=0, atol=1e-5)
+    policy.exact = None
+    assert policy.exact and torch.equal(policy(tokens, layout), exact)
+
+
 def test_shared_prompts_equal_whole_sequences() -> None:
     policy = make()
     prompt, first, second = random_tokens(9, 1), random_tokens(6, 2), random_tokens(4, 3)
