@@ -13,10 +13,10 @@ PACKAGE = ROOT / "paradigm"
 # a module may import its own layer and those below it; config and metrics are leaves for all
 LAYERS = [
     {"cli"},
-    {"recipe", "report", "stages", "figures"},
+    {"recipe", "report", "stages", "claims", "figures", "drawing"},
     {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "advantage", "policy", "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
-     "checkpoint", "optimizer", "statistics", "state_format", "cpu_backend"},
+     "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend"},
     {"kernels", "_core"},
 ]
 LEAVES = {"config", "metrics"}

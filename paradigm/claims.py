@@ -1,0 +1,232 @@
+"""What a run shows, in sentences computed from its numbers: each is true whatever the outcome, a disappointing one included."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from paradigm.drawing import format_count, format_percent
+from paradigm.metrics import format_duration
+from paradigm.run_folder import Evaluation, Run
+from paradigm.statistics import Estimate, mean_over_seeds, proportion_difference, wilson_interval
+
+__all__ = [
+    "Group", "Measured", "PolicyName", "distillation_claim", "group_runs", "in_order", "learning_claim", "policy_name", "recovery_claim",
+    "stage_label", "stage_phrase", "throughput_claim",
+]  # fmt: skip
+
+
+class PolicyName(NamedTuple):
+    """A policy as a label, inside a sentence, and the kind that gives its colour."""
+
+    label: str
+    phrase: str
+    kind: str
+
+
+POLICIES = {
+    "demonstrators": PolicyName("Demonstrators", "the demonstrators", "demonstrator"),
+    "pretrained": PolicyName("Pretrained", "pretraining", "pretrain"),
+    "imitated": PolicyName("Imitated", "imitation", "imitate"),
+    "continued imitation": PolicyName("Continued imitation", "continued imitation", "control"),
+    "imitation, filtered": PolicyName("Imitation, filtered", "imitation of filtered demonstrations", "control"),
+    "rl": PolicyName("RL", "RL", "rl"),
+    "distilled": PolicyName("Distilled", "the distilled policy", "distil"),
+    "imitation without pretraining": PolicyName("Imitation without pretraining", "imitation without pretraining", "control"),
+    "rl without pretraining": PolicyName("RL without pretraining", "RL without pretraining", "control"),
+}
+
+
+def policy_name(policy: str) -> PolicyName:
+    """How a policy is called; one that this file does not know keeps its name and counts as a control."""
+    return POLICIES.get(policy) or PolicyName(policy[:1].upper() + policy[1:], policy, "control")
+
+
+def in_order(policies: Iterable[str]) -> list[str]:
+    """Each policy once, in the order of the arc, unknown ones last."""
+    present = dict.fromkeys(policies)
+    return [p for p in POLICIES if p in present] + [p for p in present if p not in POLICIES]
+
+
+class Measured(NamedTuple):
+    """A success with its 95% interval (Wilson's for one run, Student's t over several seeds) and, over seeds, the standard deviation."""
+
+    estimate: Estimate
+    std: float | None
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe that differ by their seed: their numbers are averaged."""
+
+    name: str
+    runs: Sequence[Run]
+
+    def evaluations(self, policy: str, temperature: float = 1.0) -> list[Evaluation]:
+        return [e for run in self.runs if (e := run.evaluation(policy, temperature)) is not None]
+
+    def success(self, policy: str, temperature: float = 1.0) -> Measured | None:
+        """Held-out success of a policy; None if it was not evaluated."""
+        return _measured([(e.correct, e.problems) for e in self.evaluations(policy, temperature)])
+
+    def tokens_per_problem(self, policy: str, temperature: float = 1.0) -> float | None:
+        given = [e.tokens_per_problem for e in self.evaluations(policy, temperature) if e.tokens_per_problem is not None]
+        return math.fsum(given) / len(given) if given else None
+
+    def difference(self, policy: str, other: str) -> Estimate | None:
+        """Success of one policy minus another's at temperature 1: Newcombe's interval for one run, a t interval of paired seeds for several."""
+        pairs = [(a, b) for run in self.runs if (a := run.evaluation(policy)) is not None and (b := run.evaluation(other)) is not None]
+        return _difference([(a.correct, a.problems, b.correct, b.problems) for a, b in pairs])
+
+    def recovery(self, policy: str) -> tuple[Measured, Measured] | None:
+        """Success undisturbed and after a forced error, on the same problems."""
+        found = [r for run in self.runs if (r := run.recovery(policy)) is not None]
+        plain = _measured([(r.undisturbed_correct, r.problems) for r in found])
+        forced = _measured([(r.forced_correct, r.problems) for r in found])
+        return (plain, forced) if plain is not None and forced is not None else None
+
+    def recovery_difference(self, policy: str, other: str) -> Estimate | None:
+        pairs = [(a, b) for run in self.runs if (a := run.recovery(policy)) is not None and (b := run.recovery(other)) is not None]
+        return _difference([(a.forced_correct, a.problems, b.forced_correct, b.problems) for a, b in pairs])
+
+    def policies(self) -> list[str]:
+        """Those with a final evaluation, in the order of the arc, unknown ones last."""
+        return in_order(e.policy for run in self.runs for e in run.evaluations if e.final)
+
+    def recovering(self) -> list[str]:
+        """Those on which an error was forced, in the same order."""
+        return in_order(r.policy for run in self.runs for r in run.recoveries)
+
+
+def stage_phrase(stage: str) -> str:
+    """A stage inside a sentence: `after imitation and RL`."""
+    return {"pretrain": "pretraining", "imitate": "imitation", "rl": "RL", "distil": "distillation"}.get(stage, stage)
+
+
+def stage_label(stage: str) -> str:
+    return "RL" if stage == "rl" else stage
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Runs with the same recipe and the same stages form a group, named after its runs, or its recipe where their names differ.
+
+    Groups of the same name add their first folder's.
+    """
+    groups: dict[tuple[str, tuple[tuple[str, bool], ...]], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((str(run.info.get("recipe", run.name)), tuple((s.name, s.control) for s in run.stages)), []).append(run)
+    named = [(runs[0].name if len({run.name for run in runs}) == 1 else recipe, runs) for (recipe, _), runs in groups.items()]
+    names = [name for name, _ in named]
+    return [Group(name if names.count(name) == 1 else f"{name} ({runs[0].folder.name})", runs) for name, runs in named]
+
+
+def learning_claim(group: Group) -> str:
+    """Where the run ends, beside its demonstrators and continued imitation."""
+    final = next((p for p in ("rl", "imitated", "pretrained", *group.policies()) if group.success(p) is not None and p != "demonstrators"), None)
+    if final is None:
+        return "No policy of this run has been evaluated on held-out problems yet"
+    others = [other for other in ("demonstrators", "continued imitation") if other != final]
+    compared = [(difference, other) for other in others if (difference := group.difference(final, other)) is not None]
+    success = group.success(final)
+    assert success is not None
+    start = f"{_capital(policy_name(final).phrase)} ends at {format_percent(success.estimate.value)} of held-out problems"
+    if not compared:
+        return f"{start}{_interval(success.estimate)}"
+    return f"{start}, " + " and ".join(_compared(d, policy_name(o).phrase) for d, o in compared)
+
+
+def recovery_claim(group: Group) -> str:
+    """What a forced error costs the strongest stage that was tested, beside imitation."""
+    tested = list(dict.fromkeys(p for p in ("rl", "continued imitation", "imitated", *group.recovering()) if p in group.recovering()))
+    if not tested:
+        return "Recovery after a forced error was not measured in this run"
+    found = group.recovery(tested[0])
+    assert found is not None
+    plain, forced = found
+    claim = (
+        f"After one forced wrong token {policy_name(tested[0]).phrase} still solves {format_percent(forced.estimate.value)} of the problems "
+        f"({format_percent(plain.estimate.value)} undisturbed)"
+    )
+    difference = group.recovery_difference(tested[0], tested[1]) if len(tested) > 1 else None
+    return claim if difference is None else f"{claim}, {_compared(difference, policy_name(tested[1]).phrase)}"
+
+
+def distillation_claim(group: Group) -> str:
+    """What distillation costs in success and saves in tokens."""
+    success = group.success("distilled")
+    if success is None:
+        return "The distilled policy has not been evaluated in this run"
+    claim = f"The distilled policy solves {format_percent(success.estimate.value)} of held-out problems"
+    difference = group.difference("distilled", "rl")
+    if difference is not None:
+        claim += f", {_compared(difference, 'RL')}"
+    after, before = group.tokens_per_problem("distilled"), group.tokens_per_problem("rl")
+    if not after or not before:
+        return claim
+    ratio = max(before / after, after / before)
+    how = f"{ratio:.1f} times {'fewer' if after < before else 'more'}" if ratio >= 1.05 else "about as many"
+    return f"{claim}, writing {after:.1f} tokens a problem instead of {before:.1f} ({how})"
+
+
+def throughput_claim(group: Group, speeds: Sequence[float]) -> str:
+    """How long it took, on what, and how fast. `speeds`: trained tokens a second of each stage."""
+    info = group.runs[0].info
+    hardware = info.get("hardware") if isinstance(info.get("hardware"), dict) else {}
+    assert isinstance(hardware, dict)
+    where = str(hardware.get("gpu") or "") or (f"{hardware['cores']} CPU cores" if hardware.get("cores") else "")
+    seconds = [s for run in group.runs if isinstance(s := run.info.get("run_seconds"), int | float)]
+    subject = "The run" if len(group.runs) == 1 else "A run"
+    took = f"{subject} took {format_duration(sum(seconds) / len(seconds))}" if seconds else f"{subject} has not finished"
+    setup = info.get("setup_seconds")
+    claim = took + (f" on {where}" if where else "")
+    if isinstance(setup, int | float) and setup > 0:
+        claim += f", after {format_duration(setup)} of set-up"
+    if not speeds:
+        return claim
+    low, high = format_count(min(speeds)), format_count(max(speeds))
+    return f"{claim}, at {low if low == high else f'{low} to {high}'} trained tokens a second"
+
+
+def _compared(difference: Estimate, other: str) -> str:
+    """A difference in points with its interval; `not measurably different` if the interval holds zero."""
+    interval = f"95% interval {_points(difference.low)} to {_points(difference.high)}"
+    if difference.low > 0:
+        return f"{_points(difference.value)} points above {other} ({interval})"
+    if difference.high < 0:
+        return f"{_points(-difference.value)} points below {other} (95% interval {_points(-difference.high)} to {_points(-difference.low)})"
+    sign = "+" if difference.value > 0 else ""
+    return f"not measurably different from {other} ({sign}{_points(difference.value)} points, {interval})"
+
+
+def _measured(counts: Sequence[tuple[float, float]]) -> Measured | None:
+    if not counts:
+        return None
+    if len(counts) == 1:
+        return Measured(wilson_interval(*counts[0]), None, 1)
+    seeds = mean_over_seeds([correct / total for correct, total in counts])
+    return Measured(Estimate(seeds.mean, max(0.0, seeds.low), min(1.0, seeds.high)), seeds.std, seeds.num_seeds)
+
+
+def _difference(counts: Sequence[tuple[float, float, float, float]]) -> Estimate | None:
+    if not counts:
+        return None
+    if len(counts) == 1:
+        return proportion_difference(*counts[0])
+    seeds = mean_over_seeds([a / m - b / n for a, m, b, n in counts])
+    return Estimate(seeds.mean, max(-1.0, seeds.low), min(1.0, seeds.high))
+
+
+def _interval(estimate: Estimate) -> str:
+    return f" (95% interval {100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def _points(fraction: float) -> str:
+    """Percentage points with a true minus sign."""
+    return f"{round(100 * fraction, 1) + 0.0:.1f}".replace("-", "−")  # + 0.0: never "−0.0"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
