@@ -1,0 +1,1 @@
+"""Measurements of paradigm beside its rivals: `python -m benchmarks`. See README.md."""

@@ -1,0 +1,151 @@
+"""python -m benchmarks [subject ...] [--quick] [--out DIR] [--device cpu] [--list]: measure, print tables, write records."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import Record, Setting, measure, write_records
+from benchmarks.machine import describe_machine, device_slug, is_installed
+
+_HERE = Path(__file__).resolve().parent
+_RESULTS = _HERE / "results"
+
+
+def subject_names() -> list[str]:
+    """What can be measured: the files bench_*.py here."""
+    return sorted(path.stem.removeprefix("bench_") for path in _HERE.glob("bench_*.py"))
+
+
+def load_subject(name: str) -> ModuleType:
+    """The module of a subject. Raises: ValueError for an unknown one."""
+    if name not in subject_names():
+        raise ValueError(f"subject must be one of {', '.join(subject_names())}, got {name!r}")
+    return importlib.import_module(f"benchmarks.bench_{name}")
+
+
+@dataclasses.dataclass
+class _Outcome:
+    subject: str
+    records: list[Record] = dataclasses.field(default_factory=list)
+    error: str = ""
+    path: Path | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns: the exit status, 1 if a subject failed (a missing rival is no failure)."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure paradigm beside its rivals.")
+    parser.add_argument("subjects", nargs="*", metavar="subject", help="what to measure; all of them if none is named")
+    parser.add_argument("--quick", action="store_true", help="a smoke test of a few rounds and small jobs: its figures mean little")
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the records go ({_RESULTS.relative_to(_HERE.parent)}; none with --quick)")
+    parser.add_argument("--device", default="cpu", help="where paradigm and its rivals run, in torch's words: cpu, cuda, cuda:1")
+    parser.add_argument("--list", action="store_true", help="say what can be measured, against whom, and which rivals are missing")
+    options = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    unknown = [name for name in options.subjects if name not in subject_names()]
+    if unknown:
+        parser.error(f"subject must be one of {', '.join(subject_names())}, got {unknown[0]!r}")
+    chosen = options.subjects or subject_names()
+    if options.list:
+        _list(console, chosen)
+        return 0
+    setting = Setting(quick=options.quick, device=options.device)
+    out = options.out or (None if options.quick else _RESULTS)
+    machine = describe_machine(setting.device)
+    console.print(f"{machine['device']}, {machine['cores']} cores, {machine['threads']} threads, commit {machine['commit']}", highlight=False)
+    load = float(str(machine["load_average"]))
+    if load > 0.5:
+        console.print(f"[yellow]the machine is busy (load {load} on {os.cpu_count()} cores): figures are noise until it is not[/yellow]")
+    outcomes = [_run(console, name, setting, out) for name in chosen]
+    _summarise(console, outcomes)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _list(console: Console, chosen: Sequence[str]) -> None:
+    for name in chosen:
+        subject = load_subject(name)
+        console.print(f"[bold]{name}[/bold]  {subject.SUMMARY}", highlight=False)
+        for module, requirement in subject.RIVALS.items():
+            state = "installed" if is_installed(module) else f"missing: pip install '{requirement}'"
+            console.print(f"    {module}: {state}", highlight=False, markup=False)
+
+
+def _run(console: Console, name: str, setting: Setting, out: Path | None) -> _Outcome:
+    """Measures a subject. Whatever goes wrong in it is shown and kept as its outcome, so that the others still run."""
+    outcome = _Outcome(name)
+    started = time.monotonic()
+    console.rule(f"{name}")
+    try:
+        subject = load_subject(name)
+        console.print(subject.SUMMARY, highlight=False)
+        if out is not None:
+            day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+            outcome.path = out / f"{day}-{device_slug(setting.device)}-{name}{'-quick' if setting.quick else ''}.jsonl"
+        for case in subject.cases(setting):
+            console.print(f"  {time.monotonic() - started:6.0f} s  {case.op} {case.shape} {case.dtype}", highlight=False, markup=False)
+            records = list(measure(name, case, setting, subject.RIVALS))
+            for r in records:
+                figures = r.not_measured if r.rate is None else f"{r.rate:,.4g} {r.unit}" + ("" if r.ratio is None else f", {r.ratio:.2f}x")
+                console.print(f"            {r.provider}: {figures}", highlight=False, markup=False)
+            outcome.records += records
+            if outcome.path is not None:
+                write_records(outcome.path, outcome.records)
+    except Exception as error:  # a subject runs other people's code; its failure is reported here and in the exit status
+        outcome.error = f"{type(error).__name__}: {error}"
+        console.print(traceback.format_exc(), style="red", highlight=False, markup=False)
+    if outcome.records:
+        console.print(_table(outcome.records))
+    return outcome
+
+
+def _table(records: Sequence[Record]) -> Table:
+    table = Table(show_lines=False, pad_edge=False)
+    for title in ("op", "shape", "dtype", "provider", "ms", "p20", "p80", "rate", "of ceiling", "ratio", "goal", "peak MiB"):
+        table.add_column(title, justify="left" if title in ("op", "shape", "dtype", "provider") else "right", overflow="fold")
+    previous = None
+    for r in records:
+        case = (r.op, r.shape, r.dtype)
+        if previous not in (None, case):
+            table.add_section()
+        previous = case
+        head = (*case, r.provider)
+        if r.ms is None:
+            table.add_row(*head, "", "", "", r.not_measured or "", "", "", "", "")
+            continue
+        share = "" if r.share_of_ceiling is None else f"{100 * r.share_of_ceiling:.3g}% {r.ceiling}"
+        ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
+        goal = "" if r.goal is None else f"{r.goal:g}x {'yes' if (r.ratio or 0) >= r.goal else 'NO'}"
+        peak = "" if r.peak_mib is None else f"{r.peak_mib:,.0f}"
+        table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, goal, peak)
+    return table
+
+
+def _summarise(console: Console, outcomes: Sequence[_Outcome]) -> None:
+    console.rule("summary")
+    for outcome in outcomes:
+        goals = [r for r in outcome.records if r.goal is not None and r.ratio is not None]
+        reached = sum(r.ratio >= r.goal for r in goals if r.ratio is not None and r.goal is not None)
+        parts = [f"{len(outcome.records)} rows"] + ([f"{reached} of {len(goals)} goals reached"] if goals else [])
+        parts += sorted({f"{r.provider}: {r.not_measured}" for r in outcome.records if r.not_measured})
+        parts += [f"FAILED: {outcome.error}"] if outcome.error else []
+        parts += [str(outcome.path)] if outcome.path is not None and outcome.records else []
+        console.print(f"{outcome.subject}: {'; '.join(parts)}", highlight=False, markup=False)
+        for r in goals:
+            if r.ratio is not None and r.goal is not None and r.ratio < r.goal:
+                console.print(f"    missed: {r.op} {r.shape} {r.dtype}, {r.provider}: {r.notes['outcome']}", highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

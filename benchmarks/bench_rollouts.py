@@ -1,0 +1,89 @@
+"""Whole rollouts: prompts in, sampled tokens out. Ours through Sampler.collect, transformers' through generate, on the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.harness import Case, Contestant, Setting, fastest
+from benchmarks.models import SMALL, describe, make_policy, to_transformers
+
+SUMMARY = "rollouts of a 2.4M-parameter Qwen3 against transformers.generate, batch 1 / 32 / 256, fp32 and bf16"
+RIVALS = {"transformers": "transformers>=5"}
+
+_PROMPT_TOKENS = 32
+_UNFAIR = (
+    "To transformers: no torch.compile and no static cache, which it can use; its default dynamic cache copies keys and values every step. "
+    "To paradigm: it also returns log-probs of every token, steps a Python environment (two calls an episode) and assembles trajectories; "
+    "in exact mode each row's bits are independent of its batch. Both: random weights, equal prompt lengths and no early stops, so nothing "
+    "shows of continuous batching, whose gain with unequal lengths is larger; distinct prompts, so nothing of prefix sharing."
+)
+
+
+def cases(setting: Setting) -> Iterator[Case]:
+    new_tokens = 8 if setting.quick else 64
+    for dtype in ("float32", "bfloat16"):
+        for batch in (1, 32, 256):
+            policy = make_policy(SMALL, dtype, setting.device)
+            prompts = torch.randint(SMALL["vocab_size"], (batch, _PROMPT_TOKENS), generator=torch.Generator().manual_seed(batch))
+            goal = 4.0 if dtype == "bfloat16" and batch == 256 else 3.0 if dtype == "float32" else None
+            fed = batch * (_PROMPT_TOKENS + new_tokens - 1)
+            flops = policy.flops(fed, (_PROMPT_TOKENS + new_tokens) / 2, num_predictions=batch * new_tokens)
+            yield Case(
+                op="rollout", shape=f"batch {batch}, {_PROMPT_TOKENS} + {new_tokens} tokens", dtype=dtype, config=describe(SMALL),
+                unit="tok/s", work=batch * new_tokens, cost=flops / (batch * new_tokens), ceiling=f"matmul {dtype}", reference="transformers",
+                providers={
+                    "paradigm exact": _ours(policy, prompts, new_tokens, exact=True),
+                    "paradigm fast": _ours(policy, prompts, new_tokens, exact=False),
+                    "transformers": _transformers(policy, prompts, new_tokens),
+                },
+                goals={} if goal is None else {"paradigm exact": goal, "paradigm fast": goal},
+                packages=("transformers",), unfair=_UNFAIR,
+                prediction="exact mode >= 3x in fp32 at every batch and >= 4x in bf16 at 256; fast mode within 10% of exact mode on a CPU",
+            )  # fmt: skip
+
+
+def _ours(policy: Any, prompts: torch.Tensor, new_tokens: int, *, exact: bool) -> Callable[[], Contestant]:
+    def build() -> Contestant:
+        from paradigm.environments import from_verifier
+        from paradigm.sampler import Sampler
+
+        environment = from_verifier([row.tolist() for row in prompts], lambda prompt, response: 0.0, stop=(), max_action_tokens=new_tokens)
+        sampler = Sampler(policy, slots=len(prompts), exact=exact, max_step_tokens=8192)
+        length = prompts.shape[1] + new_tokens
+
+        def run() -> None:
+            rollouts = sampler.collect(environment, environment.tasks(), group_size=1, temperature=1.0, key=(0, 0), max_tokens=length)
+            if rollouts.num_tokens != len(prompts) * length:
+                raise RuntimeError(f"paradigm made {rollouts.num_tokens} tokens instead of {len(prompts)} x {length}")
+
+        return Contestant(run)
+
+    return build
+
+
+def _transformers(policy: Any, prompts: torch.Tensor, new_tokens: int) -> Callable[[], Contestant]:
+    def variant(attention: str) -> Callable[[], Callable[[], None]]:
+        def build() -> Callable[[], None]:
+            model = to_transformers(policy, attention).eval()
+            model.generation_config.eos_token_id = None
+            model.generation_config.pad_token_id = 0  # nothing is padded; this spares a warning a call
+            given = prompts.to(policy.device)
+            mask = torch.ones_like(given)
+            shape = (len(prompts), prompts.shape[1] + new_tokens)
+
+            @torch.inference_mode()
+            def run() -> None:
+                out = model.generate(
+                    given, attention_mask=mask, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=new_tokens, min_new_tokens=None,
+                )  # fmt: skip
+                if tuple(out.shape) != shape:
+                    raise RuntimeError(f"transformers made {tuple(out.shape)} tokens instead of {shape}")
+
+            return run
+
+        return build
+
+    return lambda: fastest({"sdpa": variant("sdpa"), "eager": variant("eager")})

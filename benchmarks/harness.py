@@ -1,0 +1,321 @@
+"""Races: rivals take turns in one process, the machine's ceilings are measured between them, and each leaves a record.
+
+A subject is a file bench_NAME.py with `SUMMARY` (one line), `RIVALS` (import name -> what to pip install) and `cases(setting)`, which yields a
+`Case` a row group. It imports its rivals only where it builds them, so that one that is not installed is reported and not left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.machine import Probe, ceiling_probes, describe_machine, peak_mib, synchronizer, versions
+
+__all__ = ["Case", "Contestant", "Record", "Samples", "Setting", "Timing", "fastest", "measure", "race", "read_records", "write_records"]
+
+Clock = Callable[[], float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How to measure: `quick` for a smoke test whose figures mean little; `device` in torch's words."""
+
+    quick: bool = False
+    device: str = "cpu"
+
+    @property
+    def rounds(self) -> tuple[int, int]:
+        """Least and greatest number of rounds of a race."""
+        return (2, 3) if self.quick else (5, 31)
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds that the rounds of one case may take, if the least number of rounds fits."""
+        return 2.0 if self.quick else 60.0
+
+
+class Contestant(NamedTuple):
+    """Somebody ready to run: `run` does the job once and returns the amount of work done, or None if that is the case's."""
+
+    run: Callable[[], float | None]
+    detail: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """One job done by several providers.
+
+    Attributes:
+        op, shape, dtype: what the job is, for the record.
+        config: whatever else one needs to repeat it, such as the model.
+        providers: by name, functions that build a contestant (not timed). One that raises ImportError is reported as missing.
+        reference: the provider that ratios refer to.
+        unit: of the rate, such as "tok/s".
+        work: how much of the rate's numerator one run does; None: each run says.
+        cost: floating-point operations ("matmul") or bytes ("copy") that one unit of work needs at least; 0 if that says nothing.
+        ceiling: which ceiling the share refers to: "matmul float32", "matmul bfloat16" or "copy".
+        goals: by provider, the least ratio aimed at.
+        packages: distributions whose versions are recorded.
+        unfair: what is unfair to whom.
+        prediction: what we expected before measuring.
+    """
+
+    op: str
+    shape: str
+    dtype: str
+    providers: Mapping[str, Callable[[], Contestant]]
+    reference: str
+    unit: str
+    config: str = ""
+    work: float | None = None
+    cost: float = 0.0
+    ceiling: str = ""
+    goals: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    unfair: str = ""
+    prediction: str = ""
+
+
+class Samples(NamedTuple):
+    """Of one contestant: seconds of each of its samples, and the work that each did; both for a single run."""
+
+    seconds: list[float]
+    work: list[float]
+
+
+class Timing(NamedTuple):
+    """Median and the 20th and 80th percentiles of milliseconds a run, and the median of work a second."""
+
+    ms: float
+    p20: float
+    p80: float
+    rate: float
+
+    @classmethod
+    def of(cls, samples: Samples) -> Timing:
+        ms = 1e3 * np.asarray(samples.seconds)
+        p20, median, p80 = np.percentile(ms, (20, 50, 80))
+        return cls(float(median), float(p20), float(p80), float(np.median(np.asarray(samples.work) / np.asarray(samples.seconds))))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """A row: one provider's result in one case. Where it was not measured, `not_measured` says why and the figures are None.
+
+    ms, p20, p80 are milliseconds a run; rate is in `unit`; share_of_ceiling compares the useful work with the fastest probe of the
+    same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before.
+    """
+
+    subject: str
+    op: str
+    provider: str
+    detail: str
+    shape: str
+    dtype: str
+    config: str
+    ms: float | None
+    p20: float | None
+    p80: float | None
+    num_samples: int
+    rate: float | None
+    unit: str
+    ceiling: str
+    share_of_ceiling: float | None
+    reference: str
+    ratio: float | None
+    goal: float | None
+    peak_mib: float | None
+    not_measured: str | None
+    ceilings: dict[str, float]
+    device: str
+    cores: int
+    threads: int
+    load_average: float
+    platform: str
+    versions: dict[str, str]
+    commit: str
+    date: str
+    quick: bool
+    notes: dict[str, str]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Record:
+        """Raises: ValueError if the line is no object with exactly a record's fields."""
+        entries = json.loads(line)
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(entries, dict) or entries.keys() != names:
+            wrong = sorted(names ^ set(entries)) if isinstance(entries, dict) else type(entries).__name__
+            raise ValueError(f"a record must have exactly its fields, got wrong or missing: {wrong}")
+        return cls(**entries)
+
+
+def race(
+    contestants: Mapping[str, Callable[[], float | None]], *, rounds: tuple[int, int], budget_s: float = 60.0, work: float | None = None,
+    min_sample_s: float = 0.005, clock: Clock = time.perf_counter, synchronize: Callable[[], object] = lambda: None,
+) -> dict[str, Samples]:  # fmt: skip
+    """Lets the contestants take turns, so that what else the machine does hits all alike.
+
+    After two runs each to warm up (the second of which is timed, to plan), every round takes one sample of each, beginning with another
+    one each time. A sample repeats runs shorter than `min_sample_s`. Garbage is collected between samples, and by the contestants' own
+    doing also within them.
+
+    Args:
+        contestants: by name, what to run; returns the work done, or None for `work`.
+        rounds: least and greatest number of rounds; between them as many as fit.
+        budget_s: seconds that the rounds may take.
+        work: of one run, for contestants that do not say.
+        clock: seconds.
+        synchronize: called before each reading of the clock.
+    Returns: samples by name. Raises: ValueError if a contestant does not say its work and `work` is None.
+    """
+    repeats, planned_s = {}, 0.0
+    for name, run in contestants.items():
+        run()
+        gc.collect()
+        seconds, _ = _sample(run, 1, work, clock, synchronize)
+        repeats[name] = max(1, int(np.ceil(min_sample_s / max(seconds, 1e-9))))
+        planned_s += seconds * repeats[name]
+    num_rounds = int(np.clip(budget_s / max(planned_s, 1e-9), *rounds))
+    results = {name: Samples([], []) for name in contestants}
+    names = list(contestants)
+    for number in range(num_rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            gc.collect()
+            seconds, done = _sample(contestants[name], repeats[name], work, clock, synchronize)
+            results[name].seconds.append(seconds)
+            results[name].work.append(done)
+    return results
+
+
+def _sample(
+    run: Callable[[], float | None], repeats: int, work: float | None, clock: Clock, synchronize: Callable[[], object]
+) -> tuple[float, float]:
+    done = 0.0
+    synchronize()
+    start = clock()
+    for _ in range(repeats):
+        amount = run()
+        if amount is None:
+            amount = work
+        if amount is None:
+            raise ValueError("work must be given for contestants that do not return it")
+        done += amount
+    synchronize()
+    return (clock() - start) / repeats, done / repeats
+
+
+def fastest(variants: Mapping[str, Callable[[], Callable[[], float | None]]], *, tries: int = 2) -> Contestant:
+    """The fastest of the ways in which a rival can run: each is built, warmed up and tried; the detail says which won, and by how much.
+
+    A variant whose build or first run raises NotImplementedError, ImportError or ValueError is passed over, if another one works.
+    """
+    best_s: dict[str, float] = {}
+    built, failures = {}, {}
+    for name, build in variants.items():
+        try:
+            built[name] = build()
+            built[name]()
+        except (NotImplementedError, ImportError, ValueError) as error:
+            failures[name] = error
+            continue
+        best_s[name] = min(_sample(built[name], 1, 1.0, time.perf_counter, lambda: None)[0] for _ in range(tries))
+    if not best_s:
+        raise next(iter(failures.values()))
+    winner = min(best_s, key=best_s.__getitem__)
+    tried = [f"{name} {1e3 * s:.1f} ms" for name, s in sorted(best_s.items(), key=lambda entry: entry[1])]
+    tried += [f"{name} does not run: {error}" for name, error in failures.items()]
+    return Contestant(built[winner], f"{winner}, the fastest of: {'; '.join(tried)}")
+
+
+def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str] | None = None) -> Iterator[Record]:
+    """Builds, races and records a case's providers, one record each, the missing ones included.
+
+    Args:
+        subject: its name.
+        case: the job.
+        setting: how.
+        rivals: import name -> what to pip install, to name what is missing.
+    Raises: ValueError if the reference is none of the providers.
+    """
+    if case.reference not in case.providers:
+        raise ValueError(f"reference must be one of {', '.join(case.providers)}, got {case.reference!r}")
+    machine = describe_machine(setting.device)
+    contestants, missing = _build(case, rivals or {})
+    probes = ceiling_probes(setting.device, quick=setting.quick)
+    timed = {name: contestant.run for name, contestant in contestants.items()}
+    synchronize = synchronizer(setting.device)
+    ceilings, samples = {}, {}
+    if timed:
+        everybody = {**timed, **{f"ceiling: {name}": _counted(probe) for name, probe in probes.items()}}
+        samples = race(everybody, rounds=setting.rounds, budget_s=setting.budget_s, work=case.work, synchronize=synchronize)
+        ceilings = {name: _ceiling(samples[f"ceiling: {name}"], probe) for name, probe in probes.items()}
+    timings = {name: Timing.of(samples[name]) for name in timed}
+    for name in case.providers:
+        timing = timings.get(name)
+        ratio = timing.rate / timings[case.reference].rate if timing and case.reference in timings else None
+        goal = case.goals.get(name)
+        share = None
+        if timing and case.cost and case.ceiling in probes:
+            share = timing.rate * case.cost / (ceilings[case.ceiling] * probes[case.ceiling].scale)
+        yield Record(
+            subject=subject, op=case.op, provider=name, detail=contestants[name].detail if name in contestants else "", shape=case.shape,
+            dtype=case.dtype, config=case.config, ms=timing and timing.ms, p20=timing and timing.p20, p80=timing and timing.p80,
+            num_samples=len(samples[name].seconds) if timing else 0, rate=timing and timing.rate, unit=case.unit, ceiling=case.ceiling,
+            share_of_ceiling=share, reference=case.reference, ratio=ratio, goal=goal,
+            peak_mib=peak_mib(timed[name], setting.device) if timing else None, not_measured=missing.get(name),
+            ceilings={f"{name} {probe.unit}": ceilings[name] for name, probe in probes.items() if name in ceilings},
+            versions=versions(case.packages), quick=setting.quick,
+            notes={"unfair": case.unfair, "prediction": case.prediction, "outcome": _outcome(ratio, goal, case.reference)}, **machine,
+        )  # type: ignore[arg-type]  # the machine's entries are the record's of the same names
+
+
+def _build(case: Case, rivals: Mapping[str, str]) -> tuple[dict[str, Contestant], dict[str, str]]:
+    contestants, missing = {}, {}
+    for name, build in case.providers.items():
+        try:
+            contestants[name] = build()
+        except ImportError as error:
+            module = (error.name or "").split(".")[0]
+            missing[name] = f"not measured: pip install '{rivals[module]}'" if module in rivals else f"not measured: {error}"
+    return contestants, missing
+
+
+def _counted(probe: Probe) -> Callable[[], float]:
+    def run() -> float:
+        probe.run()
+        return probe.work
+
+    return run
+
+
+def _ceiling(samples: Samples, probe: Probe) -> float:
+    return probe.work / min(samples.seconds) / probe.scale
+
+
+def _outcome(ratio: float | None, goal: float | None, reference: str) -> str:
+    if ratio is None:
+        return ""
+    reached = "" if goal is None else f"; goal {goal:g}x {'reached' if ratio >= goal else 'missed'}"
+    return f"{ratio:.3g}x {reference}{reached}"
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """One JSON object a line, in place of what the file held."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(record.to_json() + "\n" for record in records), encoding="utf-8")
+
+
+def read_records(path: Path) -> list[Record]:
+    """What `write_records` wrote. Raises: ValueError if a line is no record."""
+    return [Record.from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
