@@ -21,16 +21,17 @@ _QUERY_CHUNK = 256  # bounds the reference's score matrix to [Hq, 256, keys]
 
 def check_attention(q: Tensor, k: Tensor, v: Tensor, num_tokens: int, window: int | None, softcap: float | None) -> None:
     """Raises ValueError for shapes, dtypes or options that no attention kernel takes; rows past `num_tokens` are padding and allowed."""
-    if q.dim() != 3 or k.dim() != 3 or q.shape[2] != k.shape[2] or q.shape[0] != k.shape[0]:
-        raise ValueError(f"q and k must have shapes [T, Hq, D] and [T, Hkv, D], got {list(q.shape)} and {list(k.shape)}")
-    if v.shape != k.shape:
-        raise ValueError(f"v must have k's shape {list(k.shape)}, got {list(v.shape)}")
+    q_shape, k_shape = q.shape, k.shape
+    if len(q_shape) != 3 or len(k_shape) != 3 or q_shape[2] != k_shape[2] or q_shape[0] != k_shape[0]:
+        raise ValueError(f"q and k must have shapes [T, Hq, D] and [T, Hkv, D], got {list(q_shape)} and {list(k_shape)}")
+    if v.shape != k_shape:
+        raise ValueError(f"v must have k's shape {list(k_shape)}, got {list(v.shape)}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q, k and v must have one dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
-    if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
-        raise ValueError(f"q's heads must be a multiple of k's {k.shape[1]}, got {q.shape[1]}")
-    if q.shape[0] < num_tokens:
-        raise ValueError(f"q must have at least the layout's {num_tokens} rows, got {q.shape[0]}")
+    if k_shape[1] == 0 or q_shape[1] % k_shape[1]:
+        raise ValueError(f"q's heads must be a multiple of k's {k_shape[1]}, got {q_shape[1]}")
+    if q_shape[0] < num_tokens:
+        raise ValueError(f"q must have at least the layout's {num_tokens} rows, got {q_shape[0]}")
     if window is not None and window < 1:
         raise ValueError(f"window must be >= 1 or None, got {window}")
     if softcap is not None and not softcap > 0:
@@ -98,7 +99,7 @@ def attention_reference(
     starts = [0]
     for length in layout.lengths:
         starts.append(starts[-1] + length)
-    outputs = []
+    outputs = [q[:0]]
     for b, length in enumerate(layout.lengths):
         rows = slice(starts[b], starts[b + 1])
         keys, values, before = k[rows], v[rows], 0

@@ -65,10 +65,15 @@ def wide(weight: Tensor) -> Tensor:
 
 
 def row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
-    """(logprob [C], entropy [C]) of a chunk of logits [C, V]; support is already cut to the chunk's rows. May overwrite z."""
+    """(logprob [C], entropy [C]) of a chunk of logits [C, V]; support is already cut to the chunk's rows."""
     implementation = CPU.get("row_statistics") if z.is_cpu and z.dtype == torch.float32 else None
     if implementation is not None:
         return implementation(z, targets, temperature, support)
+    return row_statistics_reference(z, targets, temperature, support)
+
+
+def row_statistics_reference(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
+    """`row_statistics` in plain torch."""
     logp = _masked_log_softmax(z, temperature, support)
     return logp.gather(1, targets.long()[:, None])[:, 0], _entropy(logp)
 

@@ -41,13 +41,12 @@ def _check(q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, window: 
     if not layout.is_paged:
         raise ValueError("layout must be paged, got a packed one: call attention")
     check_attention(q, k, v, layout.num_tokens, window, softcap)
-    keys = layout.cache.keys
-    if not 0 <= layer < keys.shape[0]:
-        raise ValueError(f"layer must be in [0, {keys.shape[0]}), got {layer}")
-    if keys.dtype != k.dtype or keys.shape[2] != k.shape[1] or keys.shape[3] != k.shape[2]:
-        raise ValueError(
-            f"k must have the cache's {keys.shape[2]} heads of {keys.shape[3]} in {keys.dtype}, got {list(k.shape[1:])} in {k.dtype}"
-        )
+    keys, k_shape = layout.cache.keys, k.shape
+    layers, _, heads, dim, _ = keys.shape
+    if not 0 <= layer < layers:
+        raise ValueError(f"layer must be in [0, {layers}), got {layer}")
+    if keys.dtype != k.dtype or heads != k_shape[1] or dim != k_shape[2]:
+        raise ValueError(f"k must have the cache's {heads} heads of {dim} in {keys.dtype}, got {list(k_shape[1:])} in {k.dtype}")
 
 
 @torch.no_grad()

@@ -56,17 +56,23 @@ def fits_cpu(head_dim: int, pairs: int) -> bool:
 
 
 def _check(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None) -> None:
-    if q.dim() != 3 or k.dim() != 3 or q.shape[0] != k.shape[0] or q.shape[2] != k.shape[2] or q.dtype != k.dtype:
+    q_shape, k_shape, cos_shape = q.shape, k.shape, cos.shape
+    if len(q_shape) != 3 or len(k_shape) != 3 or q_shape[0] != k_shape[0] or q_shape[2] != k_shape[2] or q.dtype != k.dtype:
         raise ValueError(
-            f"q and k must be [T, Hq, D] and [T, Hkv, D] of one dtype, got {list(q.shape)} {q.dtype} and {list(k.shape)} {k.dtype}"
+            f"q and k must be [T, Hq, D] and [T, Hkv, D] of one dtype, got {list(q_shape)} {q.dtype} and {list(k_shape)} {k.dtype}"
         )
-    if cos.dim() != 2 or cos.shape != sin.shape or cos.shape[0] != q.shape[0] or 2 * cos.shape[1] > q.shape[2]:
-        raise ValueError(f"cos and sin must be [{q.shape[0]}, <= {q.shape[2] // 2}], got {list(cos.shape)} and {list(sin.shape)}")
-    if (q_weight is None) != (k_weight is None):
-        raise ValueError("q_weight and k_weight must both be given or both be None")
+    if len(cos_shape) != 2 or cos_shape != sin.shape or cos_shape[0] != q_shape[0] or 2 * cos_shape[1] > q_shape[2] or cos.dtype != sin.dtype:
+        raise ValueError(
+            f"cos and sin must be [{q_shape[0]}, <= {q_shape[2] // 2}] of one dtype, got {list(cos_shape)} {cos.dtype} "
+            f"and {list(sin.shape)} {sin.dtype}"
+        )
+    if q_weight is None and k_weight is None:
+        return
     for name, weight in (("q_weight", q_weight), ("k_weight", k_weight)):
-        if weight is not None and (weight.shape != q.shape[2:] or weight.dtype != q.dtype):
-            raise ValueError(f"{name} must be [{q.shape[2]}] in {q.dtype}, got {list(weight.shape)} in {weight.dtype}")
+        if weight is None:
+            raise ValueError(f"{name} must be given where the other head norm's weight is, got None")
+        if weight.shape != q_shape[2:] or weight.dtype != q.dtype:
+            raise ValueError(f"{name} must be [{q_shape[2]}] in {q.dtype}, got {list(weight.shape)} in {weight.dtype}")
 
 
 def rotary_reference(

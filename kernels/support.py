@@ -23,6 +23,8 @@ def check_support(support: Support | None, num_rows: int, vocabulary: int) -> No
     words = -(-vocabulary // 32)
     if table.dim() != 2 or table.shape[1] != words or table.dtype not in (torch.int32, torch.uint32):
         raise ValueError(f"support table must be int32 or uint32 [S, {words}], got {table.dtype} {list(table.shape)}")
+    if ids.is_cpu and num_rows and not -1 <= int(ids.min()) <= int(ids.max()) < table.shape[0]:
+        raise ValueError(f"support row ids must be in [-1, {table.shape[0]}), got {int(ids.min()) if int(ids.min()) < -1 else int(ids.max())}")
 
 
 def legal_tokens(ids: Tensor, table: Tensor, vocabulary: int) -> Tensor:

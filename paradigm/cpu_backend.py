@@ -12,6 +12,7 @@ from torch import Tensor
 
 from paradigm.kernels.cpu_slots import CPU
 from paradigm.kernels.layout import Layout
+from paradigm.kernels.linear_logprob import row_statistics_reference
 from paradigm.kernels.support import Support
 
 try:
@@ -28,9 +29,19 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+def _check_int32(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.int32 or not tensor.is_cpu:
+            raise ValueError(f"{name} must be int32 on the CPU, got {tensor.dtype} on {tensor.device}")
+
+
 def _heads(x: Tensor) -> Tensor:
     """x [T, H, D] with contiguous heads, whatever its other strides."""
     return x if x.stride(2) == 1 else x.contiguous()
+
+
+def _result(like: Tensor) -> Tensor:
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
 def _parent(layout: Layout) -> Tensor | None:
@@ -42,9 +53,10 @@ def _attention(
 ) -> tuple[Tensor, Tensor | None]:
     q, k, v = _heads(q), _heads(k), _heads(v)
     num_rows, query_heads, dim = q.shape
-    out = torch.empty(num_rows, query_heads, dim, dtype=q.dtype)
+    out = _result(q)
     lse = torch.empty(num_rows, query_heads) if needs_lse else None
     parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
+    _check_int32(cu_seqlens=cuts)
     _cpu.attention(
         _CODES[q.dtype], q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
         num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent), layout.num_documents, causal, window or 0, scale, softcap or 0.0,
@@ -59,7 +71,7 @@ def _attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad, q, k, v = _heads(grad), _heads(q), _heads(k), _heads(v)
     num_rows, query_heads, dim = q.shape
-    grads = tuple(torch.empty(x.shape, dtype=x.dtype) for x in (q, k, v))
+    grads = (_result(q), _result(k), _result(v))
     parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
     _cpu.attention_backward(
         _CODES[q.dtype], grad.data_ptr(), grad.stride(0), grad.stride(1), q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0),
@@ -67,7 +79,7 @@ def _attention_backward(
         layout.num_documents, causal, window or 0, scale, softcap or 0.0, out.data_ptr(), lse.data_ptr(), *(g.data_ptr() for g in grads),
         torch.get_num_threads(),
     )
-    return grads  # type: ignore[return-value]
+    return grads
 
 
 def _paged_attention(
@@ -75,8 +87,9 @@ def _paged_attention(
 ) -> Tensor:
     q, k, v = _heads(q), _heads(k), _heads(v)
     num_rows, query_heads, dim = q.shape
-    out = torch.empty(num_rows, query_heads, dim, dtype=q.dtype)
+    out = _result(q)
     cache, table = layout.cache, layout.block_table
+    _check_int32(cu_seqlens=layout.cu_seqlens, context_lengths=layout.context_lengths, slots=layout.slots, block_table=table)
     cuts, contexts, slots = layout.cu_seqlens.contiguous(), layout.context_lengths.contiguous(), layout.slots.contiguous()
     table = table.contiguous()
     layer_bytes = cache.keys.stride(0) * cache.keys.element_size()
@@ -118,15 +131,19 @@ def _rotary(
     q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
     cos, sin = cos.contiguous(), sin.contiguous()
-    outputs = []
-    for x, weight in ((_heads(q), q_weight), (_heads(k), k_weight)):
-        y = torch.empty(x.shape, dtype=x.dtype)
-        _cpu.rotary(
-            _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
-            y.data_ptr(), torch.get_num_threads(),
-        )
-        outputs.append(y)
-    return outputs[0], outputs[1]
+    return _rotate(q, cos, sin, q_weight, eps), _rotate(k, cos, sin, k_weight, eps)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    x, weight = _heads(x), None if weight is None else weight.contiguous()
+    y = _result(x)
+    num_rows, num_heads, dim = x.shape
+    row_stride, head_stride, _ = x.stride()
+    _cpu.rotary(
+        _CODES[x.dtype], num_rows, num_heads, dim, cos.shape[1], x.data_ptr(), row_stride, head_stride, cos.data_ptr(), sin.data_ptr(),
+        _address(weight), eps, y.data_ptr(), torch.get_num_threads(),
+    )
+    return y
 
 
 def _rotary_backward(
@@ -136,7 +153,8 @@ def _rotary_backward(
     grads: list[Tensor] = []
     weight_grads: list[Tensor | None] = []
     for grad, x, weight in ((_heads(grad_q), _heads(q), q_weight), (_heads(grad_k), _heads(k), k_weight)):
-        grad_x = torch.empty(x.shape, dtype=x.dtype)
+        weight = None if weight is None else weight.contiguous()
+        grad_x = _result(x)
         grad_weight = None if weight is None else torch.empty(x.shape[2])
         _cpu.rotary_backward(
             _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
@@ -164,6 +182,23 @@ def _swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Te
     return grad_gate, grad_up
 
 
+def _row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
+    z, targets = z.contiguous(), targets.to(torch.int64).contiguous()
+    ids, table = (None, None) if support is None else (support[0].contiguous(), support[1].contiguous())
+    logprob, entropy = torch.empty(z.shape[0]), torch.empty(z.shape[0])
+    try:
+        _core.row_logprob_raw(
+            z.data_ptr(), z.shape[0], z.shape[1], z.shape[1], targets.data_ptr(), temperature, _address(ids), _address(table),
+            0 if table is None else table.shape[0], 0 if table is None else table.shape[1], logprob.data_ptr(), entropy.data_ptr(),
+            torch.get_num_threads(),
+        )
+    except ValueError:
+        if bool(torch.isfinite(z).all()):
+            raise
+        return row_statistics_reference(z, targets, temperature, support)  # a diverged model's NaN are for the learner's guard to find
+    return logprob, entropy
+
+
 def _logits_gradient(
     z: Tensor, targets: Tensor, temperature: float, support: Support | None, grad_logprob: Tensor, grad_entropy: Tensor | None
 ) -> Tensor:
@@ -180,7 +215,7 @@ def _logits_gradient(
 
 def _gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, gamma: float, lam: float) -> Tensor:
     rewards, values, bootstrap, cu_seqlens = (x.contiguous() for x in (rewards, values, bootstrap, cu_seqlens))
-    advantages = torch.empty_like(rewards, requires_grad=False)
+    advantages = torch.empty(rewards.numel())
     _cpu.gae(
         rewards.data_ptr(), values.data_ptr(), bootstrap.data_ptr(), cu_seqlens.data_ptr(), bootstrap.numel(), gamma, lam, advantages.data_ptr()
     )
@@ -206,5 +241,5 @@ def register() -> None:
     CPU.update(
         attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
         rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
-        logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
+        row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
     )

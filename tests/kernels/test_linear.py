@@ -1,0 +1,74 @@
+"""Rows of exact_linear are the same bits at every row count, order and number of threads; a BLAS for which that fails must not pass."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from paradigm.kernels.linear import exact_linear
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("inputs", "outputs"), [(64, 192), (96, 272), (256, 64), (384, 1024), (576, 1536), (768, 8), (1024, 256), (1536, 576), (256, 1)]
+)
+def test_rows_depend_on_nothing_else(inputs: int, outputs: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
+    bias = torch.randn(outputs, generator=generator).to(dtype)
+    x = torch.randn(1040, inputs, generator=generator).to(dtype)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        whole = exact_linear(x, weight, bias)
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for rows in (1, 3, 16, 17, 48, 64, 128, 160, 256, 272, 512, 1025, 1040):
+                assert torch.equal(exact_linear(x[:rows], weight, bias), whole[:rows]), f"{rows} rows on {threads} threads"
+            order = torch.randperm(1040, generator=generator)
+            assert torch.equal(exact_linear(x[order], weight, bias), whole[order]), "order"
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_a_long_batch(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(272, 128, generator=generator).to(dtype)
+    x = torch.randn(16384, 128, generator=generator).to(dtype)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        whole = exact_linear(x, weight)
+        torch.set_num_threads(1)
+        pieces = [exact_linear(piece, weight) for piece in x.split([16, 1000, 5000, 10368])]
+        assert torch.equal(torch.cat(pieces), whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("inputs", [40, 1000, 2048])
+def test_matches_float64(inputs: int, dtype: torch.dtype, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias, grad = (torch.randn(s, generator=generator).to(dtype) for s in ((37, inputs), (24, inputs), (24,), (37, 24)))
+    leaves = [t.requires_grad_() for t in (x, weight, bias)]
+    y = exact_linear(*leaves)
+    truth_leaves = [t.detach().double().requires_grad_() for t in leaves]
+    truth = F.linear(*truth_leaves)
+    ours = [y, *torch.autograd.grad(y, leaves, grad)]
+    theirs = [truth, *torch.autograd.grad(truth, truth_leaves, grad.double())]
+    for a, t in zip(ours, theirs):
+        assert a.dtype == dtype
+        assert (a.double() - t).abs().max() <= tolerance * t.abs().max()
+    assert torch.equal(y.detach(), exact_linear(*(t.detach() for t in leaves))), "with and without autograd"
+
+
+def test_no_rows() -> None:
+    assert exact_linear(torch.zeros(0, 8), torch.zeros(4, 8)).shape == (0, 4)
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(ValueError, match=r"weight must have shape \[N, 8\] for x of shape \[2, 8\], got \[4, 6\]"):
+        exact_linear(torch.zeros(2, 8), torch.zeros(4, 6))
+    with pytest.raises(ValueError, match=r"weight must have x's dtype torch.float32, got torch.bfloat16"):
+        exact_linear(torch.zeros(2, 8), torch.zeros(4, 8, dtype=torch.bfloat16))
