@@ -37,8 +37,7 @@ def vtrace(
     forward = cpu_slot("vtrace", rewards) if all(x.dtype == torch.float32 for x in inputs) else None
     if forward is not None:
         return forward(*inputs, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
-    clips = {"rho_clip": rho_clip, "c_clip": c_clip, "pg_rho_clip": pg_rho_clip}
-    return vtrace_reference(*inputs, cu_seqlens, gamma=gamma, lam=lam, **clips)
+    return vtrace_reference(*inputs, cu_seqlens, gamma=gamma, lam=lam, rho_clip=rho_clip, c_clip=c_clip, pg_rho_clip=pg_rho_clip)
 
 
 def _check(

@@ -1,5 +1,24 @@
-"""One trainer for the whole arc: pretraining, imitation, reinforcement learning and distillation of token policies."""
+"""paradigm: one trainer for pretraining, imitation, reinforcement learning and distillation of token policies.
 
-from paradigm import cpu_backend
+    from paradigm import Policy, PolicyConfig, Layout, Learner, Sampler, Tokenizer, Trajectory, PackedBatch, kernels
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from paradigm import cpu_backend, kernels
+from paradigm.batch import PackedBatch
+from paradigm.kernels.layout import Layout
+from paradigm.learner import Learner
+from paradigm.policy import Policy, PolicyConfig
+from paradigm.sampler import Sampler
+from paradigm.tokenizer import Tokenizer
+from paradigm.trajectory import Trajectory, TrajectoryBuffer
 
 cpu_backend.register()
+
+try:
+    __version__ = version("paradigm-trainer")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["Layout", "Learner", "PackedBatch", "Policy", "PolicyConfig", "Sampler", "Tokenizer", "Trajectory", "TrajectoryBuffer", "kernels"]

@@ -21,8 +21,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as RichProgress
 
 __all__ = ["METRICS_FILE", "MetricsLogger", "Progress", "format_duration", "read_metrics", "read_rows"]
 
@@ -212,10 +210,14 @@ class Progress:
         self._first = self._done = done
         self._started = self._last_line = clock()
         self._seen: dict[str, float] = {}
-        self._bar: RichProgress | None = None
+        self._bar: Any = None
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
+            # here, not above: importing it draws from Python's global random numbers
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as RichProgress
+
             columns = (
                 TextColumn("{task.description:<9}", markup=False), BarColumn(bar_width=None), TextColumn("{task.percentage:>3.0f}%"),
                 TextColumn("{task.fields[status]}", markup=False),

@@ -39,7 +39,7 @@ class ObjectiveRows(NamedTuple):
 class Objective(Protocol):
     """A pointwise objective: one pass through `kernels.policy_loss`."""
 
-    pointwise: bool
+    pointwise: ClassVar[bool]
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class SequenceObjective(Protocol):
     `batch.trajectory[i]`), and returns the rows' losses (their sum is the loss) and the derivatives of that sum.
     """
 
-    pointwise: bool
+    pointwise: ClassVar[bool]
 
     @property
     def streams(self) -> tuple[str, ...]:

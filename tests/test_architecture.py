@@ -13,7 +13,7 @@ PACKAGE = ROOT / "paradigm"
 # a module may import its own layer and those below it; config and metrics are leaves for all
 LAYERS = [
     {"cli"},
-    {"recipe", "report", "stages", "claims", "figures", "drawing"},
+    {"recipe", "recipe_run", "run", "stages", "world", "evaluation", "transcript", "report", "claims", "figures", "drawing"},
     {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "advantage", "policy", "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
      "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend"},
@@ -89,7 +89,7 @@ def state():
             numpy.random.get_state()[1][:5].tolist(), signal.getsignal(signal.SIGINT), torch.get_float32_matmul_precision(),
             torch.backends.cuda.matmul.allow_tf32, torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled())
 before = state()
-import paradigm, paradigm.cli
+import paradigm, paradigm.stages
 from paradigm import Policy, Learner, Sampler, Tokenizer, Trajectory, PackedBatch, Layout, PolicyConfig, kernels
 assert state() == before, (before, state())
 import sys

@@ -108,6 +108,11 @@ class Arithmetic:
         """
         return _core.arithmetic_demonstrator(error_rate, notice_rate)
 
+    @property
+    def digit_tokens(self) -> list[int]:
+        """The token ids of 0 to 9."""
+        return [ord(digit) if self.encoding is None else int(self.encoding[ord(digit)]) for digit in "0123456789"]
+
     def result_positions(self, tokens: ArrayLike) -> NDArray[np.int64]:
         """See `arithmetic_result_positions`."""
         return arithmetic_result_positions(tokens, encoding=self.encoding)

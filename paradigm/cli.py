@@ -1,0 +1,245 @@
+"""The command: `paradigm run recipes/quickstart.toml`, each stage alone, and what one does with a run afterwards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from paradigm.config import ConfigError
+
+_EPILOG = """\
+examples:
+  paradigm run recipes/quickstart.toml                    pretrain, imitate, RL, distil and a report, in runs/quickstart-1
+  paradigm run recipes/quickstart.toml rl.steps=100       the same with another value of any key
+  paradigm run --resume runs/quickstart-1                 go on where a killed run stopped, bit for bit
+  paradigm rl recipes/quickstart.toml --from runs/quickstart-1/stages/imitate/model
+  paradigm eval runs/quickstart-1 --stage rl --temperature 0
+  paradigm sample runs/quickstart-1 "385+467"
+  paradigm report runs/quickstart-1 runs/quickstart-2     one page that compares runs
+  paradigm data build notes/ more.jsonl --out corpus/     text into checksummed token shards
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 1 after an error that was explained, 2 for a wrong call, 130 after Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "command"):
+        parser.print_help()
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted; what was checkpointed is kept.\n")
+        return 130
+    except (ConfigError, ValueError, OSError, ImportError) as error:
+        if os.environ.get("PARADIGM_TRACEBACK"):
+            raise
+        sys.stderr.write(f"paradigm: {error}\n(set PARADIGM_TRACEBACK=1 to see where)\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="paradigm", description="Train a token policy through the whole arc: pretraining, imitation, RL, distillation.",
+        epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub.set_defaults(command=function)
+        return sub
+
+    run = command("run", _run, "run every stage of a recipe in one run directory, and write its report")
+    run.add_argument("recipe", nargs="?", help="a recipe file, such as recipes/quickstart.toml")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="values of the recipe to change: seed=1, rl.steps=100, policy.hidden_size=192")
+    run.add_argument("--resume", metavar="RUN", type=Path, help="go on with an interrupted run directory")
+    run.add_argument("--out", type=Path, help="the run directory (default: runs/NAME-1, -2, ...)")
+    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard events too (extra: tensorboard)")
+    run.add_argument("--setup-seconds", type=float, default=0.0, help="seconds that setting up took, for the report")
+    summaries = {
+        "pretrain": "train on documents: real text and worked problems",
+        "imitate": "train on demonstrations",
+        "rl": "train on the policy's own rollouts, by the verifier's verdict alone",
+        "distil": "train on the policy's own verified rollouts, the thinking removed",
+    }
+    for kind, summary in summaries.items():
+        stage = command(kind, _stage, f"{summary} (the recipe's first {kind} stage, alone)")
+        stage.add_argument("recipe", help="a recipe file that has such a stage")
+        stage.add_argument("overrides", nargs="*", metavar="key=value", help=f"values to change: {kind}.learning_rate=1e-3")
+        stage.add_argument("--from", dest="start", type=Path, metavar="MODEL", help="folder of weights to start from (default: random ones)")
+        stage.add_argument("--out", type=Path, help="the run directory (default: runs/NAME-1, -2, ...); an interrupted one goes on")
+        stage.set_defaults(kind=kind)
+    evaluation = command("eval", _eval, "measure a stage's policy on held-out problems, with a 95% interval")
+    evaluation.add_argument("run", type=Path, help="a run directory")
+    evaluation.add_argument("--stage", help="which stage's policy (default: the last of the main line)")
+    evaluation.add_argument("--problems", type=int, default=1000, help="how many held-out problems (default: 1000)")
+    evaluation.add_argument("--temperature", type=float, default=1.0, help="of sampling; 0 is greedy (default: 1)")
+    evaluation.add_argument("--seed", type=int, default=1, help="of the sampling noise (default: 1)")
+    sample = command("sample", _sample, "watch a stage's policy answer problems of yours")
+    sample.add_argument("run", type=Path, help="a run directory")
+    sample.add_argument("problems", nargs="*", help='such as "385+467"; without any, held-out ones')
+    sample.add_argument("--stage", help="which stage's policy (default: the last of the main line)")
+    sample.add_argument("--temperature", type=float, default=1.0, help="of sampling; 0 is greedy (default: 1)")
+    sample.add_argument("--samples", type=int, default=1, help="answers to each problem (default: 1)")
+    sample.add_argument("--seed", type=int, default=0, help="of the sampling noise (default: 0)")
+    report = command("report", _report, "write one self-contained page about a run, or comparing several")
+    report.add_argument("runs", nargs="+", type=Path, help="run directories")
+    report.add_argument("--out", type=Path, help="the page (default: report.html in the first run directory)")
+    data = commands.add_parser("data", help="prepare data").add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "text, JSONL and folders into checksummed token shards"
+    build = data.add_parser("build", help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
+    _add_build_arguments(build)
+    return parser
+
+
+def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    from paradigm.sources import build
+
+    build.add_arguments(parser)
+    parser.set_defaults(command=build.run)
+
+
+def _new_folder(name: str) -> Path:
+    number = 1
+    while True:
+        try:
+            (folder := Path("runs") / f"{name}-{number}").mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def _run(options: argparse.Namespace) -> None:
+    from paradigm.recipe import decode_recipe, load_recipe
+    from paradigm.recipe_run import run_recipe
+
+    if options.resume is not None:
+        info = _run_info(options.resume)
+        recipe, folder, source = decode_recipe(info["resolved"]), options.resume, info["recipe"]
+    elif options.recipe is None:
+        raise ConfigError("paradigm run needs a recipe file, such as recipes/quickstart.toml, or --resume RUN")
+    else:
+        recipe = load_recipe(options.recipe, options.overrides)
+        folder, source = options.out or _new_folder(recipe.name), options.recipe
+    console = Console()
+    console.print(f"[bold]{recipe.name}[/bold] in {folder}: {', '.join(stage.name for stage in recipe.stages)}")
+    run_recipe(
+        recipe, folder, source_name=source, setup_seconds=options.setup_seconds, tensorboard=options.tensorboard, on_stage=_show_answer(console)
+    )
+    _close(console, folder)
+
+
+def _show_answer(console: Console) -> Callable[[Any, Any], None]:
+    from paradigm.transcript import as_text
+
+    def show(run: Any, stage: Any) -> None:
+        path = run.files.folder / "transcripts.json"
+        for entry in json.loads(path.read_text()) if path.exists() else []:
+            if entry["stage"] == stage.name:
+                console.print(f"  after {stage.name}: ", as_text(entry["tokens"]), "[green]right[/green]" if entry["correct"] else "[red]wrong[/red]")
+
+    return show
+
+
+def _close(console: Console, folder: Path) -> None:
+    from paradigm.report import summary_table, write_report
+
+    page = write_report([folder])
+    console.print(summary_table(folder))
+    console.print(f"report: {page}\nnext:   paradigm sample {folder}")
+
+
+def _stage(options: argparse.Namespace) -> None:
+    import dataclasses
+
+    from paradigm.recipe import load_recipe
+    from paradigm.recipe_run import run_recipe
+
+    recipe = load_recipe(options.recipe, options.overrides)
+    stage = next((s for s in recipe.stages if s.kind == options.kind), None)
+    if stage is None:
+        raise ConfigError(f"{options.recipe} has no stage of kind {options.kind!r}; its stages are {', '.join(s.name for s in recipe.stages)}")
+    stage = dataclasses.replace(stage, start="scratch", control=False)
+    evaluation = dataclasses.replace(recipe.evaluation, recovery=())
+    recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, initial=str(options.start or ""))
+    folder = options.out or _new_folder(f"{recipe.name}-{options.kind}")
+    console = Console()
+    run_recipe(recipe, folder, source_name=options.recipe, on_stage=_show_answer(console))
+    _close(console, folder)
+
+
+def _run_info(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    if not path.is_file():
+        raise ConfigError(f"{folder} is no run directory: it has no run.json")
+    return json.loads(path.read_text())
+
+
+def _opened(options: argparse.Namespace) -> tuple[Any, str]:
+    """The run of `options.run`, and the stage asked for."""
+    from paradigm.recipe import decode_recipe
+    from paradigm.recipe_run import RecipeRun
+
+    info = _run_info(options.run)
+    finished = [stage["name"] for stage in info["stages"]]
+    main_line = [stage["name"] for stage in info["stages"] if not stage["control"]]
+    name = options.stage or (main_line or finished or [""])[-1]
+    if name not in finished:
+        raise ConfigError(f"--stage must be a finished stage of {options.run} ({', '.join(finished) or 'none yet'}), got {name!r}")
+    return RecipeRun(decode_recipe(info["resolved"]), options.run), name
+
+
+def _eval(options: argparse.Namespace) -> None:
+    from paradigm.evaluation import evaluate
+    from paradigm.statistics import wilson_interval
+
+    run, name = _opened(options)
+    if run.world.is_game:
+        raise ConfigError("games are measured against opponents, by the recipe's evaluation.opponents; see evaluations.jsonl")
+    result = evaluate(run.sampler(run.load_policy(name)), run.world.environment, run.world.held_out(options.problems),
+                      temperature=options.temperature, key=(options.seed, 1 << 42), kind_of=run.world.kind_of)  # fmt: skip
+    success, low, high = wilson_interval(result.correct, result.problems)
+    console = Console()
+    console.print(f"{name}: {result.correct} of {result.problems} right, {100 * success:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f}), "
+                  f"{result.tokens_per_problem:.1f} tokens a problem at temperature {options.temperature:g}")  # fmt: skip
+    for kind, (right, of) in result.by_operation.items():
+        console.print(f"  {kind}  {right} of {of}")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from paradigm.transcript import as_text, transcript
+
+    run, name = _opened(options)
+    tasks = options.problems or run.world.held_out(8)
+    rollouts = run.sampler(run.load_policy(name)).collect(run.world.environment, tasks, group_size=options.samples, temperature=options.temperature,
+                                                         key=(options.seed, 1 << 43))  # fmt: skip
+    console = Console()
+    for rollout in rollouts:
+        if rollout.failed:
+            raise ConfigError(f"{rollout.task!r} cannot be posed: {rollout.extras.get('failure', 'the environment refused it')}")
+        verdict = "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]"
+        console.print(as_text(transcript(rollout, run.world.environment)), verdict if not run.world.is_game else f"reward {rollout.reward:g}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from paradigm.report import write_report
+
+    for folder in options.runs:
+        _run_info(folder)
+    Console().print(f"report: {write_report(options.runs, options.out)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

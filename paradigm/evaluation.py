@@ -1,0 +1,118 @@
+"""Measuring a policy: success on held-out tasks, games against an opponent, and recovery from a forced mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from paradigm.sampler import Sampler
+from paradigm.trajectory import TrajectoryBuffer
+
+CORRECT = 1.0  # a verifier's full score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Success on `problems` tasks: how many were right, in all and by kind of task, and sampled tokens a problem."""
+
+    problems: int
+    correct: int
+    tokens_per_problem: float
+    by_operation: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def success(self) -> float:
+        return self.correct / max(self.problems, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Games against one opponent, seats alternating."""
+
+    wins: int
+    draws: int
+    losses: int
+
+    @property
+    def games(self) -> int:
+        return self.wins + self.draws + self.losses
+
+    @property
+    def score(self) -> float:
+        """Share of the points, a draw counting half."""
+        return (self.wins + 0.5 * self.draws) / max(self.games, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """Success on the same problems and the same noise, undisturbed and with one wrong token forced into the work."""
+
+    problems: int
+    undisturbed_correct: int
+    forced_correct: int
+
+
+def summarize(rollouts: TrajectoryBuffer, kind_of: Callable[[Any], str] | None = None) -> Evaluation:
+    """An `Evaluation` of rollouts that hold one trajectory a problem."""
+    right = (rollouts.reward >= CORRECT) & ~rollouts.failed
+    kinds: dict[str, list[int]] = {}
+    if kind_of is not None:
+        for row in range(len(rollouts)):
+            tally = kinds.setdefault(kind_of(rollouts[row].task), [0, 0])
+            tally[0] += int(right[row])
+            tally[1] += 1
+    return Evaluation(
+        problems=len(rollouts), correct=int(right.sum()), tokens_per_problem=float(rollouts.num_actions.mean()) if len(rollouts) else 0.0,
+        by_operation={kind: (tally[0], tally[1]) for kind, tally in sorted(kinds.items())},
+    )  # fmt: skip
+
+
+def evaluate(
+    sampler: Sampler, environment: Any, tasks: Sequence[Any], *, temperature: float, key: tuple[int, int],
+    max_tokens: int | None = None, kind_of: Callable[[Any], str] | None = None,
+) -> Evaluation:
+    """One rollout a task. `temperature` 0 is greedy; `kind_of(task)` names the kind that the breakdown counts by."""
+    return summarize(sampler.collect(environment, tasks, group_size=1, temperature=temperature, key=key, max_tokens=max_tokens), kind_of)
+
+
+def play_match(sampler: Sampler, environment: Any, opponent: Any, games: int, *, temperature: float, key: tuple[int, int]) -> Match:
+    """Plays `games` two-seat games against `opponent` (a Sampler or a player), half of them in each seat."""
+    tally = np.zeros(3, np.int64)
+    for seat, count in ((0, (games + 1) // 2), (1, games // 2)):
+        if count == 0:
+            continue
+        rollouts = sampler.collect(
+            environment, [b""] * count, group_size=1, temperature=temperature, key=(key[0], 2 * key[1] + seat), opponents={1 - seat: opponent}
+        )
+        own = rollouts.reward[(rollouts.seat == seat) & ~rollouts.failed]
+        tally += [int((own > 0).sum()), int((own == 0).sum()), int((own < 0).sum())]
+    return Match(wins=int(tally[0]), draws=int(tally[1]), losses=int(tally[2]))
+
+
+def recover(sampler: Sampler, environment: Any, tasks: Sequence[Any], *, key: tuple[int, int], max_tokens: int | None = None) -> Recovery:
+    """Answers each task twice with the same noise at temperature 1: undisturbed, then with one scratch result replaced by a wrong one.
+
+    The noise is a pure function of the position, so both rollouts agree up to the forced token. Tasks whose undisturbed work holds no
+    result to falsify are left out of both counts. The wrong token is another digit, drawn like the step it replaces from `key`.
+    """
+    plain = sampler.collect(environment, tasks, group_size=1, temperature=1.0, key=key, max_tokens=max_tokens)
+    draw = np.random.default_rng([*key, 0x5EED])
+    forced: dict[int, list[tuple[int, list[int]]]] = {}
+    for row, trajectory in enumerate(plain):
+        positions = environment.result_positions(trajectory.tokens).ravel()
+        positions = positions[trajectory.action_mask[positions]]
+        if len(positions) == 0:
+            continue
+        at = int(positions[draw.integers(len(positions))])
+        digits = [digit for digit in environment.digit_tokens if digit != trajectory.tokens[at]]
+        forced[int(plain.index[row])] = [(int(trajectory.action_mask[:at].sum()), [int(digits[draw.integers(len(digits))])])]
+    disturbed = sampler.collect(environment, tasks, group_size=1, temperature=1.0, key=key, max_tokens=max_tokens, forced=forced)
+    counted = np.isin(plain.index, list(forced))
+    return Recovery(
+        problems=int(counted.sum()),
+        undisturbed_correct=int((plain.reward[counted] >= CORRECT).sum()),
+        forced_correct=int((disturbed.reward[counted] >= CORRECT).sum()),
+    )

@@ -1,0 +1,97 @@
+"""A recipe is a list of stages over one policy and one world, read from a TOML file; see `paradigm.recipe_run` for what running it does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paradigm import config as configuration
+from paradigm.config import ConfigError
+from paradigm.policy import PolicyConfig
+from paradigm.stages import LABELS, STAGES, Stage
+from paradigm.world import WorldConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Held-out measurements after each stage.
+
+    problems: how many. temperatures: of sampling, 0 is greedy. curve_problems: for points inside a stage. recovery: the stages whose
+    policies are measured after a forced error, on recovery_problems each. opponents: for games, "uniform" or an earlier stage.
+    """
+
+    problems: int = 1000
+    temperatures: tuple[float, ...] = (1.0, 0.0)
+    curve_problems: int = 200
+    recovery: tuple[str, ...] = ()
+    recovery_problems: int = 500
+    opponents: tuple[str, ...] = ()
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run: a policy, a world, stages in order, and what is measured.
+
+    dtype: of the weights and of training. slots: sequences sampled at once. initial: a folder of weights that "scratch" stands for.
+    """
+
+    name: str
+    seed: int = 0
+    dtype: str = "float32"
+    slots: int = 256
+    initial: str = ""
+    policy: PolicyConfig
+    world: WorldConfig = field(default_factory=WorldConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    stages: tuple[Stage, ...] = ()
+
+    def stage(self, name: str) -> Stage:
+        return next(stage for stage in self.stages if stage.name == name)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe file; `base = "other.toml"` takes that recipe first and appends this one's stages.
+
+    Raises: ConfigError naming the file, the key, the rule and the value.
+    """
+    path = Path(path)
+    values = configuration.read_toml(path)
+    if "base" in values:
+        base = configuration.read_toml(path.parent / values.pop("base"))
+        values = base | values | {"stages": base.get("stages", []) + values.get("stages", [])}
+    return decode_recipe(configuration.apply_overrides(values, overrides), where=path.name)
+
+
+def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
+    """A recipe from plain values; see `load_recipe`."""
+    stages: list[Stage] = []
+    for i, table in enumerate(values.get("stages", [])):
+        table = dict(table)
+        kind = table.pop("kind", None)
+        if kind not in STAGES:
+            raise ConfigError(f"{where}.stages[{i}].kind must be one of {', '.join(STAGES)}, got {kind!r}")
+        named = table.get("name", kind)
+        stage = configuration.decode(STAGES[kind], {"name": kind, "label": table.get("name", LABELS[kind])} | table, f"{where}.{named}")
+        earlier = [s.name for s in stages]
+        if stage.name in earlier:
+            raise ConfigError(f"{where}.stages[{i}].name must be unique, got {stage.name!r} twice")
+        for key in ("start", "match_tokens_of"):
+            other = getattr(stage, key, "")
+            if other not in ("", "previous", "scratch", *earlier):
+                raise ConfigError(f"{where}.{stage.name}.{key} must name an earlier stage ({', '.join(earlier) or 'none yet'}), got {other!r}")
+        stages.append(stage)
+    if not stages:
+        raise ConfigError(f"{where}.stages must hold at least one stage, got none")
+    plain = {key: value for key, value in values.items() if key != "stages"}
+    recipe = configuration.decode(Recipe, plain, where)
+    return dataclasses.replace(recipe, stages=tuple(stages))
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """The plain values of a recipe, every default filled in; `decode_recipe` reads them back."""
+    values = configuration.encode(dataclasses.replace(recipe, stages=()))
+    return values | {"stages": [{"kind": stage.kind} | configuration.encode(stage) for stage in recipe.stages]}

@@ -1,0 +1,283 @@
+"""Running a recipe: each stage is trained, measured on held-out tasks and saved; a killed run goes on bit for bit.
+
+    for stage in recipe.stages:
+        source = where the stage's trajectories come from
+        train(source)  ->  evaluate  ->  stages/NAME/model
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paradigm.batch import PackedBatch
+from paradigm.checkpoint import latest, load_checkpoint, prune, save_checkpoint
+from paradigm.evaluation import CORRECT, evaluate, play_match, recover
+from paradigm.learner import Learner, Schedule
+from paradigm.metrics import MetricsLogger, Progress
+from paradigm.objective import Objective, reduce_metrics
+from paradigm.policy import Policy
+from paradigm.recipe import Recipe, recipe_values
+from paradigm.run import Run, read_json, write_json
+from paradigm.sampler import Sampler
+from paradigm.sources.corpus import Corpus, build_corpus
+from paradigm.sources.demonstrations import Demonstrations
+from paradigm.sources.distilled import write_distilled
+from paradigm.sources.standard_library import standard_library_corpus
+from paradigm.sources.stream import CorpusStream, MixtureStream, SampleStream
+from paradigm.stages import RL, Distil, Imitate, Pretrain, RolloutSource, Source, Stage, StreamSource, step_seed, verified
+from paradigm.tokenizer import Tokenizer
+from paradigm.transcript import transcript
+from paradigm.world import World
+
+_log = logging.getLogger(__name__)
+
+# steps of sampling noise that no training step uses
+EVALUATION_KEY, RECOVERY_KEY, DISTIL_KEY = 1 << 40, 1 << 41, 1 << 30
+SHOWN_PROBLEM = 3
+
+
+def run_recipe(
+    recipe: Recipe, folder: str | Path, *, source_name: str = "", setup_seconds: float = 0.0, tensorboard: bool = False,
+    on_stage: Callable[[RecipeRun, Stage], None] | None = None,
+) -> RecipeRun:
+    """Runs what is not yet done of `recipe` in `folder`; after a kill, the same call goes on bit for bit where the last checkpoint was.
+
+    Args:
+        folder: the run directory; it is made, or resumed if its recipe is the same.
+        on_stage: called after each stage has been trained and measured.
+    Raises: ValueError if `folder` holds a run of another recipe.
+    """
+    run = RecipeRun(recipe, Path(folder), source_name=source_name, setup_seconds=setup_seconds, tensorboard=tensorboard)
+    for stage in recipe.stages:
+        if run.files.finished(stage.name) is None:
+            run.train(stage)
+        if on_stage is not None:
+            on_stage(run, stage)
+    run.measure_recovery()
+    return run
+
+
+class RecipeRun:
+    """One recipe in one run directory."""
+
+    def __init__(self, recipe: Recipe, folder: Path, *, source_name: str = "", setup_seconds: float = 0.0, tensorboard: bool = False):
+        self.recipe, self.tensorboard = recipe, tensorboard
+        self.files = Run(folder, name=recipe.name, seed=recipe.seed, recipe=source_name)
+        resolved = recipe_values(recipe)
+        if self.files.info.setdefault("resolved", resolved) != resolved:
+            raise ValueError(f"{folder} holds a run of another recipe; give another folder, or delete it")
+        if setup_seconds:
+            self.files.info["setup_seconds"] = setup_seconds
+        self.files.info["num_parameters"] = sum(p.numel() for p in Policy(recipe.policy, seed=0).parameters())
+        self.files.save()
+        self.world = World(recipe.world, seed=recipe.seed)
+        self._started = time.monotonic()
+        if not any(e["policy"] == "demonstrators" for e in self.files.evaluations()):
+            self.files.add_evaluation(policy="demonstrators", stage="", tokens=0, control=False, temperature=1.0, final=True,
+                                      **self.world.evaluate_demonstrators(recipe.evaluation.problems))  # fmt: skip
+
+    def policy_before(self, stage: Stage) -> tuple[Policy, int]:
+        """The policy that a stage starts from, and the tokens it had been trained on."""
+        names = [s.name for s in self.recipe.stages]
+        if stage.start == "previous":
+            earlier = [s for s in self.recipe.stages[: names.index(stage.name)] if not s.control]
+            start = earlier[-1].name if earlier else "scratch"
+        else:
+            start = stage.start
+        if start == "scratch":
+            dtype = getattr(torch, self.recipe.dtype)
+            if self.recipe.initial:
+                return Policy.from_pretrained(self.recipe.initial, dtype=dtype), 0
+            return Policy(self.recipe.policy, seed=self.recipe.seed).to(dtype), 0
+        return self.load_policy(start), self.files.finished(start)["tokens"]  # type: ignore[index]
+
+    def load_policy(self, stage_name: str) -> Policy:
+        return Policy.from_pretrained(self.files.stage_folder(stage_name) / "model")
+
+    def sampler(self, policy: Policy) -> Sampler:
+        return Sampler(policy, slots=self.recipe.slots)
+
+    def train(self, stage: Stage) -> None:
+        """Trains one stage to its end, from its last checkpoint if it has one, then measures and saves its policy."""
+        policy, tokens_before = self.policy_before(stage)
+        source = self.source(stage, policy)
+        updates = source.num_steps * getattr(stage, "updates_per_step", 1)
+        schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=updates)
+        learner = Learner(
+            policy, schedule=schedule, max_grad_norm=stage.max_grad_norm, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay
+        )
+        checkpoints = self.files.stage_folder(stage.name) / "checkpoints"
+        done: dict[str, Any] = {"step": 0, "trained_tokens": 0, "seconds": 0.0}
+        if (found := latest(checkpoints)) is not None:
+            state = load_checkpoint(found)
+            learner.load_state_dict(state["learner"])
+            source.load_state_dict(state["source"])
+            done = state["progress"]
+            _log.info("%s goes on from step %d", stage.name, done["step"])
+        reached = tokens_before + done["trained_tokens"]
+        self.files.keep_evaluations(lambda row: row["stage"] != stage.name or (not row["final"] and row["tokens"] <= reached))
+        started = time.monotonic() - done["seconds"]
+        with MetricsLogger(self.files.folder, self.tensorboard) as logger, Progress(stage.name, source.num_steps, done=done["step"]) as progress:
+            logger.truncate(stage.name, done["step"])
+            logger.start_stage(stage.name, stage.kind, done["seconds"])
+            for step in range(done["step"], source.num_steps):
+                row: dict[str, Any] = {}
+                step_started = time.monotonic()
+                for batches, info in source.batches(step):
+                    row |= info | update(learner, batches, source.objective)
+                    done["trained_tokens"] += sum(batch.num_tokens for batch in batches)
+                    row["train/tokens"] = sum(batch.num_tokens for batch in batches)
+                done |= {"step": step + 1, "seconds": time.monotonic() - started}
+                row["throughput/tokens_per_second"] = row["train/tokens"] / (time.monotonic() - step_started)
+                progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))
+                if step + 1 == source.num_steps:
+                    break
+                if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
+                    self.evaluate(stage, policy, tokens_before + done["trained_tokens"], final=False)
+                if (step + 1) % stage.checkpoint_every == 0:
+                    logger.flush()
+                    parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
+                    save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
+                    prune(checkpoints, keep=2)
+        tokens = tokens_before + done["trained_tokens"]
+        trained_seconds = time.monotonic() - started
+        self.evaluate(stage, policy, tokens, final=True)
+        policy.save_pretrained(self.files.stage_folder(stage.name) / "model")
+        self.files.info["stages"].append({
+            "name": stage.name, "kind": stage.kind, "control": stage.control, "tokens": tokens, "trained_tokens": done["trained_tokens"],
+            "rollout_tokens": getattr(source, "rollout_tokens", 0), "rollouts": getattr(source, "rollouts", 0),
+            "flops": learner.flops, "seconds": trained_seconds,
+        })  # fmt: skip
+        self._spend()
+
+    def _spend(self) -> None:
+        """Adds the time since the last call to the run's seconds, and saves run.json."""
+        now = time.monotonic()
+        self.files.info["run_seconds"] += now - self._started
+        self._started = now
+        self.files.save()
+
+    def source(self, stage: Stage, policy: Policy) -> Source:
+        """Where a stage's trajectories come from."""
+        seed = self.recipe.seed
+        if isinstance(stage, RL):
+            return RolloutSource(stage, self.sampler(policy), self.world, seed)
+        if isinstance(stage, Pretrain):
+            return StreamSource(self._documents(stage), tokens=stage.tokens, step_tokens=stage.step_tokens, pack_tokens=stage.pack_tokens, rows="all")
+        assert isinstance(stage, Imitate | Distil)
+        tokens = stage.tokens
+        if isinstance(stage, Distil):
+            demonstrations = self._distilled(stage, policy)
+        else:
+            shown = self.world.demonstrations(stage.problems)
+            demonstrations = Demonstrations(verified(shown) if stage.filtered else shown)
+            if stage.match_tokens_of:
+                tokens = self.files.finished(stage.match_tokens_of)["trained_tokens"]  # type: ignore[index]
+        stream = demonstrations.stream(seed)
+        return StreamSource(stream, tokens=tokens, step_tokens=stage.step_tokens, pack_tokens=stage.pack_tokens, rows="action")
+
+    def _documents(self, stage: Pretrain) -> MixtureStream:
+        """Real text and worked problems, by their shares of tokens. The corpus is built once, in the run directory."""
+        folder, tokenizer = self.files.folder / "data" / "text", Tokenizer()
+        streams: dict[str, tuple[SampleStream, float]] = {}
+        if stage.text_share > 0:
+            if stage.text == "stdlib" and not folder.exists():
+                corpus = standard_library_corpus(folder, tokenizer, stage.text_bytes)
+            elif stage.text != "stdlib" and (Path(stage.text) / "manifest.json").exists():
+                corpus = Corpus.open(stage.text, tokenizer=tokenizer)
+            elif folder.exists():
+                corpus = Corpus.open(folder, tokenizer=tokenizer)
+            else:
+                corpus = build_corpus([stage.text], folder, tokenizer, max_bytes=stage.text_bytes)
+            streams["text"] = CorpusStream(corpus, self.recipe.seed, max_document_tokens=stage.document_tokens), stage.text_share
+        if stage.text_share < 1:
+            worked = self.world.documents(stage.problems)
+            streams["worked problems"] = Demonstrations(worked).stream(self.recipe.seed), 1 - stage.text_share
+        return MixtureStream(streams)
+
+    def _distilled(self, stage: Distil, policy: Policy) -> Demonstrations:
+        """The policy's own verified rollouts on training problems, written once as shards with their provenance."""
+        folder = self.files.folder / "data" / stage.name
+        if not folder.exists():
+            _log.info("%s: answering %d problems", stage.name, stage.problems)
+            tasks = self.world.tasks("train", seed=step_seed(self.recipe.seed, DISTIL_KEY), n=stage.problems)
+            rollouts = self.sampler(policy).collect(
+                self.world.environment, tasks, group_size=stage.samples_per_problem, temperature=stage.temperature, max_tokens=stage.max_tokens,
+                key=(self.recipe.seed, DISTIL_KEY),
+            )  # fmt: skip
+            provenance = {"recipe": self.recipe.name, "stage": stage.name, "start": stage.start, "seed": self.recipe.seed, "attempts": len(rollouts)}
+            write_distilled(rollouts, folder, Tokenizer(), min_reward=CORRECT, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
+        return Demonstrations.open(folder)
+
+    def evaluate(self, stage: Stage, policy: Policy, tokens: int, *, final: bool) -> None:
+        """Measures a policy on held-out tasks (or against opponents) and appends the figures to evaluations.jsonl."""
+        config = self.recipe.evaluation
+        sampler = self.sampler(policy)
+        where = {"policy": stage.label, "stage": stage.name, "tokens": tokens, "control": stage.control, "final": final}
+        if self.world.is_game:
+            self._play_opponents(stage, sampler, where)
+            return
+        tasks = self.world.held_out(config.problems if final else config.curve_problems)
+        for i, temperature in enumerate(config.temperatures if final else config.temperatures[:1]):
+            result = evaluate(sampler, self.world.environment, tasks, temperature=temperature, key=(self.recipe.seed, EVALUATION_KEY + i),
+                              max_tokens=config.max_tokens, kind_of=self.world.kind_of)  # fmt: skip
+            self.files.add_evaluation(**where, temperature=temperature, problems=result.problems, correct=result.correct,
+                                      tokens_per_problem=result.tokens_per_problem, by_operation=result.by_operation)  # fmt: skip
+        if final:
+            self._add_transcript(stage, sampler)
+
+    def _play_opponents(self, stage: Stage, sampler: Sampler, where: dict[str, Any]) -> None:
+        config = self.recipe.evaluation
+        final = where["final"]
+        for number, name in enumerate(config.opponents):
+            earlier = name == "uniform" or name == "demonstrator" or (name != stage.name and self.files.finished(name) is not None)
+            if not earlier:
+                continue
+            for i, temperature in enumerate(config.temperatures if final else config.temperatures[:1]):
+                match = play_match(sampler, self.world.environment, self._opponent(name), config.problems if final else config.curve_problems,
+                                   temperature=temperature, key=(self.recipe.seed, EVALUATION_KEY + 16 * number + i))  # fmt: skip
+                self.files.add_evaluation(**where, opponent=name, temperature=temperature, problems=match.games, correct=match.wins + match.draws / 2,
+                                          wins=match.wins, draws=match.draws, losses=match.losses)  # fmt: skip
+
+    def _opponent(self, name: str) -> Any:
+        if name == "uniform":
+            return self.world.environment.uniform_player()
+        return self.world.demonstrator if name == "demonstrator" else self.sampler(self.load_policy(name))
+
+    def _add_transcript(self, stage: Stage, sampler: Sampler) -> None:
+        """Answers the one fixed held-out problem that is shown after every stage."""
+        tasks = self.world.held_out(SHOWN_PROBLEM + 1)[SHOWN_PROBLEM:]
+        (answer,) = sampler.collect(self.world.environment, tasks, group_size=1, temperature=1.0, key=(self.recipe.seed, EVALUATION_KEY),
+                                    max_tokens=self.recipe.evaluation.max_tokens)  # fmt: skip
+        path = self.files.folder / "transcripts.json"
+        shown = [t for t in read_json(path, []) if t["stage"] != stage.name]
+        shown.append({"stage": stage.name, "control": stage.control, "problem": str(tasks[0]), "correct": answer.reward >= CORRECT,
+                      "tokens": transcript(answer, self.world.environment)})  # fmt: skip
+        write_json(path, shown)
+
+    def measure_recovery(self) -> None:
+        """Success after a forced wrong token, for each policy that the recipe names; written to recovery.json."""
+        config, path = self.recipe.evaluation, self.files.folder / "recovery.json"
+        measured = read_json(path, [])
+        for name in config.recovery:
+            label = self.recipe.stage(name).label
+            if any(entry["policy"] == label for entry in measured):
+                continue
+            result = recover(self.sampler(self.load_policy(name)), self.world.environment, self.world.held_out(config.recovery_problems),
+                             key=(self.recipe.seed, RECOVERY_KEY), max_tokens=config.max_tokens)  # fmt: skip
+            measured.append({"policy": label} | asdict(result))
+            write_json(path, measured)
+        self._spend()
+
+
+def update(learner: Learner, batches: list[PackedBatch], objective: Objective) -> dict[str, Any]:
+    """One optimizer step over packed batches; what it returns stays on the device."""
+    metrics = reduce_metrics([learner.forward_backward(batch, objective) for batch in batches])
+    return metrics | {"train/grad_norm": learner.step(), "train/learning_rate": learner.optimizer.param_groups[0]["lr"]}

@@ -1,0 +1,47 @@
+"""One trajectory as coloured text: what was given, thought, done, injected, got wrong and corrected."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from rich.text import Text
+
+from paradigm.environments import ArithmeticLabel
+from paradigm.trajectory import Segment, Trajectory
+
+_KINDS = {
+    Segment.DOCUMENT: "prompt", Segment.PROMPT: "prompt", Segment.THOUGHT: "thought", Segment.ACTION: "action", Segment.OBSERVATION: "observation",
+}  # fmt: skip
+_MISTAKES = {ArithmeticLabel.WRONG: "error", ArithmeticLabel.CORRECTED: "correction"}
+STYLES = {
+    "prompt": "bold", "thought": "", "action": "bold green", "observation": "cyan", "error": "bold red", "correction": "yellow", "forced": "magenta",
+}  # fmt: skip
+
+
+def token_kinds(trajectory: Trajectory, environment: Any) -> list[str]:
+    """What each token of a trajectory is: prompt, thought, action, observation, error or correction."""
+    kinds = [_KINDS[Segment(segment)] for segment in trajectory.segment.tolist()]
+    if hasattr(environment, "classify"):
+        for i, label in enumerate(environment.classify(trajectory.tokens, trajectory.action_mask).tolist()):
+            kinds[i] = _MISTAKES.get(ArithmeticLabel(label), kinds[i])
+    return kinds
+
+
+def transcript(trajectory: Trajectory, environment: Any) -> list[dict[str, str]]:
+    """Runs of byte tokens of the same kind as [{"text", "kind"}]; tokens that are no bytes appear by number."""
+    parts = []
+    for kind, group in groupby(zip(token_kinds(trajectory, environment), trajectory.tokens.tolist()), key=lambda pair: pair[0]):
+        tokens = [token for _, token in group]
+        raw = b"".join(bytes([t]) if t < 256 else f"<{t}>".encode() for t in tokens)
+        parts.append({"text": raw.decode("utf-8", errors="replace"), "kind": kind})
+    return parts
+
+
+def as_text(parts: list[dict[str, str]]) -> Text:
+    """A transcript for the terminal, on one line: line ends are shown as spaces, bytes that would steer the terminal as dots."""
+    line = Text()
+    for part in parts:
+        shown = "".join(c if c.isprintable() else " " if c == "\n" else "·" for c in part["text"])
+        line.append(shown, style=STYLES[part["kind"]])
+    return line
