@@ -56,7 +56,7 @@ Cut top_k_cut(const LogitRow& row, int64_t k, const Scale& scale, RowScratch& sc
     }
     const int64_t found = collect_from<masked>(row, bound, scale, scratch);
     *count = found < k ? found : k;
-    return found <= k ? Cut{} : kth_candidate(scratch.candidates.get(), found, k);
+    return found < k ? Cut{} : kth_candidate(scratch.candidates.get(), found, k);
 }
 
 // The smallest prefix of all legal tokens whose mass is at least top_p * sum.
