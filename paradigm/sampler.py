@@ -73,7 +73,7 @@ class Sampler:
         exact: whether a rollout's bits are to be independent of what else is in a step; during a collection it also holds for the
             policy, if that has such a switch (`policy.exact`). None: as the policy has it, else on the CPU only.
         max_step_tokens: greatest number of tokens fed in one step; longer prompts are fed in chunks.
-        block_size: tokens in a block of the cache.
+        block_size: tokens in a block of the cache, a multiple of 16.
         cache_tokens: tokens that the cache holds; None: as many as `slots` sequences can need, up to 4 GiB. Sequences wait for room.
         vocab_size: V; needed only without a policy.
     Raises: ValueError naming the argument that is out of range.
@@ -85,9 +85,11 @@ class Sampler:
         self, policy: Any, slots: int = 256, exact: bool | None = None, *, max_step_tokens: int = 2048, block_size: int = 16,
         cache_tokens: int | None = None, vocab_size: int | None = None,
     ):  # fmt: skip
-        for name, value in (("slots", slots), ("max_step_tokens", max_step_tokens), ("block_size", block_size)):
+        for name, value in (("slots", slots), ("max_step_tokens", max_step_tokens)):
             if value < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}")
+        if block_size < 16 or block_size % 16:
+            raise ValueError(f"block_size must be a multiple of 16, got {block_size}")
         if cache_tokens is not None and cache_tokens < 1:
             raise ValueError(f"cache_tokens must be >= 1, got {cache_tokens}")
         if policy is None and vocab_size is None:
@@ -117,7 +119,8 @@ class Sampler:
             environment: a native one, or a Python object with reset and step (see paradigm.environments) of which every episode at work
                 gets a copy, by its `clone()` or else `copy.deepcopy`. It is not stepped itself.
             tasks: what `environment.reset` gets; str or bytes for native ones.
-            temperature, top_k, top_p, min_p: of the draws; 0, 0, 1 and 0 mean greedy and no filter.
+            temperature, top_k, top_p, min_p: of the draws; temperature 0 is greedy, with log-probs at temperature 1; 0, 1 and 0 turn the
+                filters off.
             key: (seed, step) or (seed, step, attempt) of the sampling noise.
             opponents: who plays a seat instead of this sampler's policy: another Sampler, a `_core.NativePlayer`, or a callable
                 (observation, seed) -> token ids.
@@ -143,11 +146,13 @@ class Sampler:
             max_tokens = min((_default_max_tokens(player.policy) for player in players), default=_UNLIMITED)
         num_episodes = len(tasks) * group_size
         engines = [_Engine(player, max_tokens, num_episodes, seats.count(number)) for number, player in enumerate(players)]
-        seed = [int(part) & (1 << 64) - 1 for part in key]
+        if not 2 <= len(key) <= 3:
+            raise ValueError(f"key must be (seed, step) or (seed, step, attempt), got {key!r}")
         core = _core.Scheduler(
             environment=native if _is_native(native) else environment, tasks=list(tasks), seats=seats, policies=[e.limits for e in engines],
-            group_size=group_size, key=_core.noise_key(*seed), vocab_size=self.vocab_size, max_tokens=max_tokens,
-            sampling=(temperature, top_k, top_p, min_p), forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
+            group_size=group_size, key=_core.noise_key(*(int(part) & (1 << 64) - 1 for part in key)), vocab_size=self.vocab_size,
+            max_tokens=max_tokens, sampling=(temperature, top_k, top_p, min_p),
+            forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
             threads=threads if threads is not None else min(8, os.cpu_count() or 1),
             record_all=record_players, observation_type=Observation,
         )
@@ -168,8 +173,8 @@ class Sampler:
                     reported = core.num_done
                     progress(reported, num_episodes)
             arrays, failures = core.take()
-        for row, message in failures.items():
-            _log.warning("trajectory %d failed: %s", arrays["index"][row], message)
+        if core.num_failed:
+            _log.warning("%d of %d episodes failed; one of them: %s", core.num_failed, num_episodes, next(iter(failures.values()), "not recorded"))
         self.stats = self._stats(core, engines, num_episodes, time.perf_counter() - started)
         name = getattr(environment, "name", type(environment).__name__)
         extras = {row: {"failure": message} for row, message in failures.items()}

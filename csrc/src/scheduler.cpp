@@ -110,7 +110,9 @@ bool Scheduler::close(std::chrono::milliseconds grace) {
 }
 
 Scheduler::PolicyState& Scheduler::state(int32_t policy) {
-    require(policy >= 0 && policy < num_policies(), "policy must be in 0.." + std::to_string(num_policies() - 1) + ", got " + std::to_string(policy));
+    if (policy < 0 || policy >= num_policies()) {
+        throw std::invalid_argument("policy must be in 0.." + std::to_string(num_policies() - 1) + ", got " + std::to_string(policy));
+    }
     return policies_[static_cast<std::size_t>(policy)];
 }
 
@@ -273,13 +275,19 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
     PolicyState& policy = state(policy_number);
     if (!policy.is_planned) throw std::logic_error("commit: nothing is planned for the policy");
     const auto num_samples = static_cast<std::size_t>(policy.plan.num_samples);
-    require(count == num_samples, "commit needs one token for each of " + std::to_string(num_samples) + " sampling rows, got " + std::to_string(count));
+    if (count != num_samples) {
+        throw std::invalid_argument("commit needs one token for each of " + std::to_string(num_samples) + " sampling rows, got " + std::to_string(count));
+    }
     const int32_t vocab_size = world_->rules->vocab_size;
     for (std::size_t r = 0; r < count; ++r) {
-        require(tokens[r] >= 0 && tokens[r] < vocab_size,
-                "the token drawn for row " + std::to_string(r) + " must be in 0.." + std::to_string(vocab_size - 1) + ", got " + std::to_string(tokens[r]));
-        require(std::isfinite(logprobs[r]) && std::isfinite(kept_logmass[r]),
-                "the log-probability of row " + std::to_string(r) + " must be finite, got " + std::to_string(logprobs[r]) + ": the policy's logits are not");
+        if (tokens[r] < 0 || tokens[r] >= vocab_size) {
+            throw std::invalid_argument("the token drawn for row " + std::to_string(r) + " must be in 0.." + std::to_string(vocab_size - 1) +
+                                        ", got " + std::to_string(tokens[r]));
+        }
+        if (!std::isfinite(logprobs[r]) || !std::isfinite(kept_logmass[r])) {
+            throw std::invalid_argument("the log-probability of row " + std::to_string(r) + " must be finite, got " +
+                                        std::to_string(logprobs[r]) + ": the policy's logits are not");
+        }
     }
     policy.is_planned = false;
     policy.step_s = Seconds(Clock::now() - policy.planned_at).count();
@@ -326,7 +334,7 @@ void Scheduler::resume(Episode& episode, Progress progress) {
 
 TrajectoryBuffer Scheduler::take() {
     if (!is_done()) throw std::logic_error("take: " + std::to_string(num_episodes_ - num_done_) + " episodes are not over");
-    return finished_.take(supports(), sampling_.temperature);
+    return finished_.take(supports(), sampling_.temperature > 0 ? sampling_.temperature : 1);  // greedy log-probabilities are at 1
 }
 
 }  // namespace paradigm
