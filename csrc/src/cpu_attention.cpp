@@ -69,7 +69,7 @@ class Memory {
         const int64_t by_key = keys * dim, by_row = rows * dim, scores = rows * keys;
         const int64_t floats = backward ? 6 * by_key + 4 * by_row + 2 * scores : 2 * by_key + 2 * by_row + scores;
         floats_.reset(new float[static_cast<std::size_t>(floats + 16)]);
-        tiles_.reset(new const void*[static_cast<std::size_t>(3 * keys / 16 + 1)]);
+        tiles_.reset(new const void*[static_cast<std::size_t>(4 * (keys / 16))]);
         float* next = reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(floats_.get()) + 63) / 64 * 64);
         auto take = [&](int64_t count) { return std::exchange(next, next + count); };
         scratch.padded_dim = dim;
@@ -90,7 +90,8 @@ class Memory {
         }
         scratch.key_tiles = tiles_.get();
         scratch.value_tiles = tiles_.get() + keys / 16;
-        scratch.copied_tiles = tiles_.get() + 2 * (keys / 16);
+        scratch.copied_keys = tiles_.get() + 2 * (keys / 16);
+        scratch.copied_values = tiles_.get() + 3 * (keys / 16);
     }
     AttentionScratch scratch{};
 
@@ -112,10 +113,14 @@ void run_items(
         for (const AttentionItem& item : items) work(item, memory[0]->scratch);
         return;
     }
+#ifdef _OPENMP
 #pragma omp parallel num_threads(threads)
+#endif
     {
         const AttentionScratch& scratch = memory[static_cast<std::size_t>(thread_index())]->scratch;
+#ifdef _OPENMP
 #pragma omp for schedule(dynamic, 1)
+#endif
         for (int64_t i = 0; i < count; ++i) work(items[static_cast<std::size_t>(i)], scratch);
     }
 }

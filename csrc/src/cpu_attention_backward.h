@@ -49,14 +49,14 @@ template <int rows>
 static void score_count(int count, const float* q, int64_t dim, int64_t ldq, const float* const* k, int64_t num_tiles, float* s, int64_t lds) {
     if constexpr (rows > 0) {
         if (count == rows) return score_rows<rows>(q, ldq, dim, k, 16, num_tiles, s, lds);
-        score_count<rows - 1>(count, q, dim, ldq, k, num_tiles, s, lds);
+        score_count<rows / 2>(count, q, dim, ldq, k, num_tiles, s, lds);
     }
 }
 template <int rows>
 static void weigh_count(int count, int64_t padded, const float* p, int64_t ldp, const float* const* v, int64_t last, float* out) {
     if constexpr (rows > 0) {
         if (count == rows) return weigh_rows<rows>(padded, p, ldp, v, padded, 0, last, out, padded);
-        weigh_count<rows - 1>(count, padded, p, ldp, v, last, out);
+        weigh_count<rows / 2>(count, padded, p, ldp, v, last, out);
     }
 }
 
@@ -98,7 +98,7 @@ void document_gradient(
     transpose_rows(values, 0, num_keys, dim, scratch.transposed_values);
     const float** key_tiles = reinterpret_cast<const float**>(scratch.key_tiles);
     const float** value_tiles = reinterpret_cast<const float**>(scratch.value_tiles);
-    const float** row_tiles = reinterpret_cast<const float**>(scratch.copied_tiles);
+    const float** row_tiles = reinterpret_cast<const float**>(scratch.copied_keys);
     for (int64_t t = 0; t * 16 < num_keys; ++t) {
         key_tiles[t] = scratch.keys + t * 16 * dim;
         value_tiles[t] = scratch.transposed_values + t * 16 * dim;
@@ -129,8 +129,8 @@ void document_gradient(
             last[r] = o.causal ? here + 1 : num_keys;
         }
         const int64_t base = first[0] / 16, origin = base * 16, stop = last[count - 1] - origin, num_tiles = (stop + 15) / 16;
-        for (int r = 0; r < count; r += max_rows) {
-            const int some = count - r < max_rows ? count - r : max_rows;
+        for (int r = 0, some; r < count; r += some) {
+            some = largest_block<max_rows>(count - r);
             score_count<max_rows>(some, scratch.q + r * padded, dim, padded, key_tiles + base, num_tiles, scratch.scores + r * lds, lds);
             score_count<max_rows>(
                 some, scratch.grad_out + r * padded, dim, padded, value_tiles + base, num_tiles, scratch.grad_scores + r * lds, lds);
@@ -141,8 +141,8 @@ void document_gradient(
                 o.softcap * log2_e);
         }
         for (int64_t i = 0; i < count * padded; i += 16) store(scratch.out + i, broadcast(0.0f));
-        for (int r = 0; r < count; r += max_rows) {
-            const int some = count - r < max_rows ? count - r : max_rows;
+        for (int r = 0, some; r < count; r += some) {
+            some = largest_block<max_rows>(count - r);
             weigh_count<max_rows>(some, padded, scratch.grad_scores + r * lds, lds, row_tiles + base, stop, scratch.out + r * padded);
         }
         add_outers(scratch.scores, lds, scratch.grad_out, padded, count, num_tiles * 16, scratch.grad_values + origin * padded);

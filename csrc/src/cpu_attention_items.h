@@ -5,13 +5,13 @@ namespace PARADIGM_SIMD {
 constexpr float log2_e = 1.44269504088896341f;
 
 // Query rows in (token, head of the group) order, block by block.
-template <class T, class K, class V>
+template <class T, class K>
 void attend_queries(
     const AttentionOptions& options, const T* q, int64_t row_stride, int64_t head_stride, int64_t num_queries, int64_t position,
-    int64_t num_keys, const K* const* k, int64_t ldk, const V* const* v, int64_t ldv, const AttentionScratch& scratch, T* out,
+    int64_t num_keys, const K* const* k, int64_t ldk, const K* const* v, int64_t ldv, const AttentionScratch& scratch, T* out,
     float* lse) {
     const int64_t dim = options.head_dim, group = options.num_query_heads / options.num_kv_heads;
-    AttentionBlock<K, V> block;
+    AttentionBlock<K> block;
     block.k = k;
     block.v = v;
     block.ldk = ldk;
@@ -24,8 +24,10 @@ void attend_queries(
     block.lds = scratch.padded_keys;
     block.out = scratch.out;
     const f32x16 scale = broadcast(options.softcap > 0.0f ? options.scale / options.softcap : options.scale * log2_e);
-    for (int64_t start = 0; start < num_queries * group; start += max_rows) {
-        const int count = static_cast<int>(num_queries * group - start < max_rows ? num_queries * group - start : max_rows);
+    int count = 0;
+    for (int64_t start = 0; start < num_queries * group; start += count) {
+        const int64_t left = num_queries * group - start;
+        count = largest_block<max_rows>(left < max_rows ? static_cast<int>(left) : max_rows);
         for (int r = 0; r < count; ++r) {
             const int64_t token = (start + r) / group, here = position + token;
             const T* from = q + token * row_stride + (start + r) % group * head_stride;
@@ -103,19 +105,20 @@ void attention_item(const Attention& call, const AttentionItem& item, const Atte
     const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
     T* out = static_cast<T*>(call.out) + (row * o.num_query_heads + query_head) * o.head_dim;
     float* lse = call.lse ? call.lse + row * o.num_query_heads + query_head : nullptr;
-    if (shared == 0 && o.head_dim % 16 == 0) {
-        const T** tiles = reinterpret_cast<const T**>(scratch.value_tiles);
-        for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = row_at(values, t * 16);
-        return attend_queries<T, float, T>(
-            o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, 16, tiles, call.v.row_stride,
-            scratch, out, lse);
-    }
-    copy_rows(values, first, last, o.head_dim, scratch.padded_dim, scratch.values);
     const float** tiles = reinterpret_cast<const float**>(scratch.value_tiles);
-    for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = scratch.values + t * 16 * scratch.padded_dim;
-    attend_queries<T, float, float>(
-        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, 16, tiles, scratch.padded_dim, scratch,
-        out, lse);
+    int64_t stride = scratch.padded_dim;
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (shared == 0 && o.head_dim % 16 == 0) {  // read where they lie
+            stride = call.v.row_stride;
+            for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = row_at(values, t * 16);
+        }
+    }
+    if (sizeof(T) != sizeof(float) || shared != 0 || o.head_dim % 16 != 0) {
+        copy_rows(values, first, last, o.head_dim, stride, scratch.values);
+        for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = scratch.values + t * 16 * stride;
+    }
+    attend_queries(
+        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, 16, tiles, stride, scratch, out, lse);
 }
 
 template <class T>
@@ -137,21 +140,25 @@ void paged_item(const PagedAttention& call, const AttentionItem& item, const Att
     const int64_t row = start + item.first, query_head = item.kv_head * group;
     const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
     T* out = static_cast<T*>(call.out) + (row * o.num_query_heads + query_head) * dim;
+    const int64_t queries = item.last - item.first;
     if (dim % 16 == 0) {
-        return attend_queries<T, T, T>(
-            o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, context, key_tiles, size, tiles, dim, scratch, out,
-            nullptr);
+        return attend_queries(
+            o, q, call.q.row_stride, call.q.head_stride, queries, position, context, key_tiles, size, tiles, dim, scratch, out, nullptr);
     }
-    const float** copies = reinterpret_cast<const float**>(scratch.copied_tiles);
+    const float** float_keys = reinterpret_cast<const float**>(scratch.copied_keys);
+    const float** float_values = reinterpret_cast<const float**>(scratch.copied_values);
     for (int64_t t = first / 16; t * 16 < last; ++t) {
-        float* copy = scratch.values + t * 16 * scratch.padded_dim;
         const int64_t count = last - t * 16 < 16 ? last - t * 16 : 16;
-        copy_rows(DocumentRows<T>{tiles[t], dim, 0, 0, 0}, 0, count, dim, scratch.padded_dim, copy);
-        copies[t] = copy;
+        float* keys = scratch.keys + t * 16 * dim;
+        for (int64_t d = 0; d < dim; ++d) store(keys + d * 16, load(key_tiles[t] + d * size));
+        float* values = scratch.values + t * 16 * scratch.padded_dim;
+        copy_rows(DocumentRows<T>{tiles[t], dim, 0, 0, 0}, 0, count, dim, scratch.padded_dim, values);
+        float_keys[t] = keys;
+        float_values[t] = values;
     }
-    attend_queries<T, T, float>(
-        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, context, key_tiles, size, copies, scratch.padded_dim, scratch,
-        out, nullptr);
+    attend_queries(
+        o, q, call.q.row_stride, call.q.head_stride, queries, position, context, float_keys, 16, float_values, scratch.padded_dim, scratch, out,
+        nullptr);
 }
 
 }  // namespace PARADIGM_SIMD

@@ -15,6 +15,8 @@ constexpr int width_of(int rows) {
     return n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
 }
 
+// Neither score_rows nor weigh_rows is inlined: each is called from several places, and unrolled it is long.
+//
 // s[r * lds + n * 16 + lane] = sum over d of q[r * ldq + d] * (tile n's key `lane`, channel d).
 template <int rows, int tiles, class K>
 PARADIGM_INLINE void score_tiles(const float* q, int64_t ldq, int64_t dim, const K* const* k, int64_t ldk, float* s, int64_t lds) {
@@ -45,7 +47,7 @@ PARADIGM_INLINE void score_tiles(const float* q, int64_t ldq, int64_t dim, const
 }
 
 template <int rows, class K>
-PARADIGM_INLINE void score_rows(
+__attribute__((noinline)) void score_rows(
     const float* q, int64_t ldq, int64_t dim, const K* const* k, int64_t ldk, int64_t num_tiles, float* s, int64_t lds) {
     constexpr int wide = width_of(rows) > 4 ? 4 : width_of(rows);
     int64_t n = 0;
@@ -92,7 +94,7 @@ PARADIGM_INLINE void weigh_channels(
 }
 
 template <int rows, class V>
-PARADIGM_INLINE void weigh_rows(
+__attribute__((noinline)) void weigh_rows(
     int64_t padded, const float* p, int64_t ldp, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out, int64_t ldo) {
     if (first >= last) return;
     constexpr int wide = width_of(rows);
@@ -138,10 +140,10 @@ PARADIGM_INLINE void softmax_row(float* s, int64_t first, int64_t last, float ca
 }
 
 // A block of query rows of one key-value head. Key indices count from the first key of the rows' document.
-template <class K, class V>
+template <class T>
 struct AttentionBlock {
-    const K* const* k;     // [tiles], each [head_dim][ldk]
-    const V* const* v;     // [tiles], each 16 rows ldv apart
+    const T* const* k;     // [tiles], each [head_dim][ldk]
+    const T* const* v;     // [tiles], each 16 rows ldv apart
     int64_t ldk, ldv;
     int64_t dim, padded;   // head_dim, and rounded up to 16
     float cap;             // softcap times log2 e, or 0
@@ -153,10 +155,10 @@ struct AttentionBlock {
     float lse[max_rows];
 };
 
-template <int rows, class K, class V>
-void attend_rows(AttentionBlock<K, V>& b) {
+template <int rows, class T>
+void attend_rows(AttentionBlock<T>& b) {
     const int64_t base = b.first[0] / 16, origin = base * 16, num_tiles = (b.last[rows - 1] + 15) / 16 - base;
-    const V* const* v = b.v + base;
+    const T* const* v = b.v + base;
     score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ldk, num_tiles, b.s, b.lds);
     int64_t first[rows], last[rows];
     float denominator[rows];
@@ -183,11 +185,20 @@ void attend_rows(AttentionBlock<K, V>& b) {
     }
 }
 
-template <int rows, class K, class V>
-PARADIGM_INLINE void attend_block(AttentionBlock<K, V>& block, int count) {
+// A block of 8, 4, 2 or 1 rows, whichever is the largest that `count` fills; returns how many.
+template <int rows>
+constexpr int largest_block(int count) {
+    return count >= rows ? rows : largest_block<rows / 2>(count);
+}
+template <>
+constexpr int largest_block<1>(int) {
+    return 1;
+}
+template <int rows, class T>
+PARADIGM_INLINE void attend_block(AttentionBlock<T>& block, int count) {
     if constexpr (rows > 0) {
         if (count == rows) return attend_rows<rows>(block);
-        attend_block<rows - 1>(block, count);
+        attend_block<rows / 2>(block, count);
     }
 }
 

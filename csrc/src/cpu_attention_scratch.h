@@ -36,7 +36,8 @@ struct AttentionScratch {
     float* grad_scores;        // as scores
     const void** key_tiles;    // [padded_keys / 16], as are the next
     const void** value_tiles;
-    const void** copied_tiles;
+    const void** copied_keys;
+    const void** copied_values;
 };
 
 struct AttentionKernels {  // by Dtype

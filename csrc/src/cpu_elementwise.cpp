@@ -48,7 +48,9 @@ void for_blocks(int64_t count, int64_t block, int64_t cost, int num_threads, con
         for (int64_t i = 0; i < num_blocks; ++i) body(i * block, std::min(i * block + block, count));
         return;
     }
+#ifdef _OPENMP
 #pragma omp parallel for num_threads(threads) schedule(static)
+#endif
     for (int64_t i = 0; i < num_blocks; ++i) body(i * block, std::min(i * block + block, count));
 }
 
