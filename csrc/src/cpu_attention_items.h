@@ -136,6 +136,9 @@ void paged_item(const PagedAttention& call, const AttentionItem& item, const Att
         const int64_t base = (blocks[t * 16 / size] * o.num_kv_heads + item.kv_head) * dim * size, offset = t * 16 % size;
         key_tiles[t] = static_cast<const T*>(call.keys) + base + offset;
         tiles[t] = static_cast<const T*>(call.values) + base + offset * dim;
+        // blocks lie anywhere, and values are read only once all scores are known: by then they have come
+        const auto* line = reinterpret_cast<const char*>(tiles[t]);
+        for (int64_t b = 0; b < 16 * dim * static_cast<int64_t>(sizeof(T)); b += 64) __builtin_prefetch(line + b, 0, 2);
     }
     const int64_t row = start + item.first, query_head = item.kv_head * group;
     const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
