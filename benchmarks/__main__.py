@@ -126,7 +126,8 @@ def _table(records: Sequence[Record]) -> Table:
             continue
         share = "" if r.share_of_ceiling is None else f"{100 * r.share_of_ceiling:.3g}% {r.ceiling}"
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
-        goal = "" if r.goal is None else f"{r.goal:g}x {'yes' if (r.ratio or 0) >= r.goal else 'NO'}"
+        aims = ([] if r.goal is None else [f"{r.goal:g}x"]) + ([] if r.limit_ms is None else [f"{r.limit_ms:g} ms"])
+        goal = f"{' '.join(aims)} {'yes' if r.is_reached else 'NO'}" if r.is_aimed_at else ""
         peak = "" if r.peak_mib is None else f"{r.peak_mib:,.0f}"
         table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, goal, peak)
     return table
@@ -135,15 +136,15 @@ def _table(records: Sequence[Record]) -> Table:
 def _summarise(console: Console, outcomes: Sequence[_Outcome]) -> None:
     console.rule("summary")
     for outcome in outcomes:
-        goals = [r for r in outcome.records if r.goal is not None and r.ratio is not None]
-        reached = sum(r.ratio >= r.goal for r in goals if r.ratio is not None and r.goal is not None)
+        goals = [r for r in outcome.records if r.is_aimed_at]
+        reached = sum(r.is_reached for r in goals)
         parts = [f"{len(outcome.records)} rows"] + ([f"{reached} of {len(goals)} goals reached"] if goals else [])
         parts += sorted({f"{r.provider}: {r.not_measured}" for r in outcome.records if r.not_measured})
         parts += [f"FAILED: {outcome.error}"] if outcome.error else []
         parts += [str(outcome.path)] if outcome.path is not None and outcome.records else []
         console.print(f"{outcome.subject}: {'; '.join(parts)}", highlight=False, markup=False)
         for r in goals:
-            if r.ratio is not None and r.goal is not None and r.ratio < r.goal:
+            if not r.is_reached:
                 console.print(f"    missed: {r.op} {r.shape} {r.dtype}, {r.provider}: {r.notes['outcome']}", highlight=False, markup=False)
 
 

@@ -62,6 +62,7 @@ class Case:
         cost: floating-point operations ("matmul") or bytes ("copy") that one unit of work needs at least; 0 if that says nothing.
         ceiling: which ceiling the share refers to: "matmul float32", "matmul bfloat16" or "copy".
         goals: by provider, the least ratio aimed at.
+        limits_ms: by provider, the most milliseconds a run that are aimed at.
         packages: distributions whose versions are recorded.
         unfair: what is unfair to whom.
         prediction: what we expected before measuring.
@@ -78,6 +79,7 @@ class Case:
     cost: float = 0.0
     ceiling: str = ""
     goals: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    limits_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     packages: tuple[str, ...] = ()
     unfair: str = ""
     prediction: str = ""
@@ -131,6 +133,7 @@ class Record:
     reference: str
     ratio: float | None
     goal: float | None
+    limit_ms: float | None
     peak_mib: float | None
     not_measured: str | None
     ceilings: dict[str, float]
@@ -144,6 +147,17 @@ class Record:
     date: str
     quick: bool
     notes: dict[str, str]
+
+    @property
+    def is_aimed_at(self) -> bool:
+        """Whether there is a goal or a limit, and it was measured."""
+        return (self.goal is not None and self.ratio is not None) or (self.limit_ms is not None and self.ms is not None)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether what was measured keeps its goal and its limit."""
+        too_slow = self.goal is not None and self.ratio is not None and self.ratio < self.goal
+        return not too_slow and not (self.limit_ms is not None and self.ms is not None and self.ms > self.limit_ms)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
@@ -272,11 +286,11 @@ def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str
             subject=subject, op=case.op, provider=name, detail=contestants[name].detail if name in contestants else "", shape=case.shape,
             dtype=case.dtype, config=case.config, ms=timing and timing.ms, p20=timing and timing.p20, p80=timing and timing.p80,
             num_samples=len(samples[name].seconds) if timing else 0, rate=timing and timing.rate, unit=case.unit, ceiling=case.ceiling,
-            share_of_ceiling=share, reference=case.reference, ratio=ratio, goal=goal,
+            share_of_ceiling=share, reference=case.reference, ratio=ratio, goal=goal, limit_ms=case.limits_ms.get(name),
             peak_mib=peak_mib(timed[name], setting.device) if timing else None, not_measured=missing.get(name),
             ceilings={f"{name} {probe.unit}": ceilings[name] for name, probe in probes.items() if name in ceilings},
             versions=versions(case.packages), quick=setting.quick,
-            notes={"unfair": case.unfair, "prediction": case.prediction, "outcome": _outcome(ratio, goal, case.reference)}, **machine,
+            notes={"unfair": case.unfair, "prediction": case.prediction, "outcome": _outcome(case, name, timing, ratio)}, **machine,
         )  # type: ignore[arg-type]  # the machine's entries are the record's of the same names
 
 
@@ -303,11 +317,14 @@ def _ceiling(samples: Samples, probe: Probe) -> float:
     return probe.work / min(samples.seconds) / probe.scale
 
 
-def _outcome(ratio: float | None, goal: float | None, reference: str) -> str:
-    if ratio is None:
-        return ""
-    reached = "" if goal is None else f"; goal {goal:g}x {'reached' if ratio >= goal else 'missed'}"
-    return f"{ratio:.3g}x {reference}{reached}"
+def _outcome(case: Case, name: str, timing: Timing | None, ratio: float | None) -> str:
+    parts = []
+    goal, limit_ms = case.goals.get(name), case.limits_ms.get(name)
+    if ratio is not None and (name != case.reference or goal is not None):
+        parts.append(f"{ratio:.3g}x {case.reference}" + ("" if goal is None else f" (goal {goal:g}x {'reached' if ratio >= goal else 'missed'})"))
+    if timing is not None and limit_ms is not None:
+        parts.append(f"{timing.ms:.4g} ms (limit {limit_ms:g} ms {'kept' if timing.ms <= limit_ms else 'missed'})")
+    return "; ".join(parts)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

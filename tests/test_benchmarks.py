@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic, records and command; no figure is measured here."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -126,7 +127,8 @@ def tiny(monkeypatch):
             "quick": lambda: Contestant(lambda: None),
             "absent": absent,
         },
-        goals={"quick": 2.0, "slow": 2.0}, packages=("rich", "no-such-distribution"), unfair="to Python", prediction="quick wins",
+        goals={"quick": 2.0, "slow": 2.0}, limits_ms={"quick": 1e-9},
+        packages=("rich", "no-such-distribution"), unfair="to Python", prediction="quick wins",
     )  # fmt: skip
 
 
@@ -134,8 +136,10 @@ def test_records_hold_what_the_house_demands(tiny, tmp_path) -> None:
     records = list(measure("tiny", tiny, Setting(quick=True), {"pyspiel": "open-spiel>=2"}))
     assert [r.provider for r in records] == ["slow", "quick", "absent"]
     slow, quick, absent = records
-    assert slow.ratio == 1.0 and slow.detail == "in Python" and slow.notes["outcome"].endswith("goal 2x missed")
-    assert quick.ratio is not None and quick.ratio > 2 and quick.notes["outcome"].endswith("slow; goal 2x reached")
+    assert slow.ratio == 1.0 and slow.detail == "in Python" and slow.notes["outcome"] == "1x slow (goal 2x missed)" and not slow.is_reached
+    assert quick.ratio is not None and quick.ratio > 2 and "slow (goal 2x reached); " in quick.notes["outcome"]
+    assert quick.notes["outcome"].endswith("(limit 1e-09 ms missed)") and quick.is_aimed_at and not quick.is_reached
+    assert not absent.is_aimed_at and dataclasses.replace(quick, limit_ms=1e9).is_reached
     assert quick.notes["unfair"] == "to Python" and quick.notes["prediction"] == "quick wins"
     assert slow.p20 <= slow.ms <= slow.p80 and slow.num_samples == 3
     assert slow.rate == pytest.approx(2.0 / (slow.ms / 1e3), rel=0.5)
@@ -243,7 +247,7 @@ def test_one_subject_that_fails_does_not_stop_the_others(tiny, monkeypatch, tmp_
     assert command.main(["--quick", "--out", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
     assert "broken: 3 rows" in printed and "FAILED: RuntimeError: it broke" in printed
-    assert "sound: 3 rows; 1 of 2 goals reached; absent: not measured: pip install 'open-spiel>=2'" in printed
+    assert "sound: 3 rows; 0 of 2 goals reached; absent: not measured: pip install 'open-spiel>=2'" in printed
     assert "missed: add [1000] float64, slow" in printed
     (sound,) = tmp_path.glob("*-sound-quick.jsonl")
     assert [r.provider for r in read_records(sound)] == ["slow", "quick", "absent"]
