@@ -15,7 +15,7 @@ bin := $(VENV)/bin
 python := $(bin)/python
 sources := $(wildcard csrc/include/paradigm/*.h csrc/src/*.cpp csrc/src/*.h csrc/bindings/*.cpp csrc/bindings/*.h) setup.py
 core := $(VENV)/.core
-cpp_flags := -std=c++17 -g -O1 -ffp-contract=off -Wall -Wextra -Icsrc/include -fno-omit-frame-pointer
+cpp_flags := -std=c++17 -g1 -O1 -ffp-contract=off -Wall -Wextra -Icsrc/include -fno-omit-frame-pointer
 
 pins := $(shell if nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; fi)
 
