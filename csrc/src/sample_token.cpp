@@ -85,12 +85,13 @@ void raise_first_failure(const std::vector<RowStatus>& status, const Rows& rows)
     }
 }
 
-// Rows are spread over threads only where that pays for waking them.
+constexpr int64_t tokens_per_thread = 65536;  // tens of microseconds of work, which pay for waking a thread
+
 template <typename Rows, typename Body>
 void for_each_row(const Rows& rows, int num_threads, const Body& body) {
     std::vector<RowStatus> status(rows.n, RowStatus::ok);
 #ifdef _OPENMP
-    const int64_t useful = std::min<int64_t>(rows.n, rows.n * rows.vocab_size / 16384 + 1);
+    const int64_t useful = std::min<int64_t>(rows.n, rows.n * rows.vocab_size / tokens_per_thread + 1);
     const int num_workers = static_cast<int>(std::min<int64_t>(num_threads, useful));
 #pragma omp parallel num_threads(num_workers) if (num_workers > 1)
     {
