@@ -22,10 +22,10 @@ _FILTERS: dict[str, dict[str, Any]] = {
 }
 _GOAL = 3.0
 _UNFAIR = (
-    "To paradigm: it also returns the token's log-prob over the whole vocabulary and the log of the mass that the filters kept, and draws its "
-    "noise from a counter-based generator; the rivals return tokens only, torch's rows after top-k never look at the rest of the vocabulary, and the "
-    "fastest of several torch ways is taken. Standard normal logits are flat (top_p=0.95 keeps about 3 tokens in 4), which costs our "
-    "top-p most and the rivals nothing. To the rivals: they run eagerly, not compiled."
+    "To paradigm: it returns the token, its log-prob over the whole vocabulary and the log of the mass that the filters kept, with counter-based "
+    "noise. The reference returns token and log-prob, 'torch, token only' and transformers just the token: after torch.topk they never "
+    "look at the rest of the vocabulary. The fastest of several torch ways is taken. Standard normal logits are flat (top_p=0.95 keeps about 3 "
+    "tokens in 4), which costs our top-p most and the rivals nothing. To the rivals: they run eagerly, not compiled."
 )
 
 
@@ -38,12 +38,13 @@ def cases(setting: Setting) -> Iterator[Case]:
                 unit="tok/s", reference="torch", work=float(rows), cost=4.0 * vocab, ceiling="copy",
                 providers={
                     "paradigm": _paradigm(logits, filters),
-                    "torch": _torch(logits, filters),
+                    "torch": _torch(logits, filters, with_logprob=True),
+                    "torch, token only": _torch(logits, filters, with_logprob=False),
                     "transformers": _transformers(logits, filters),
                 },
                 goals={"paradigm": _GOAL}, packages=("transformers",), unfair=_UNFAIR,
-                prediction="5 to 10x torch without a filter, where multinomial's noise is serial; 3x at top_k, where torch.topk is close to one "
-                "pass over memory as ours is; 20x and more at top_p, where both rivals sort",
+                prediction="5 to 10x torch without a filter, where multinomial's noise is serial; 3x at top_k, and 2x without the log-prob, as torch.topk is "
+                "close to one pass over memory; 20x and more at top_p, where both rivals sort",
             )  # fmt: skip
 
 
@@ -63,36 +64,40 @@ def _paradigm(logits: Tensor, filters: dict[str, Any]) -> Callable[[], Contestan
     return build
 
 
-def _torch(logits: Tensor, filters: dict[str, Any]) -> Callable[[], Contestant]:
-    def multinomial() -> None:
-        torch.multinomial(logits.softmax(1), 1)
+def _torch(logits: Tensor, filters: dict[str, Any], *, with_logprob: bool) -> Callable[[], Contestant]:
+    def multinomial() -> Tensor:
+        return torch.multinomial(logits.softmax(1), 1)
 
-    def gumbel() -> None:
-        (logits - torch.empty_like(logits).exponential_().log_()).argmax(1)
+    def gumbel() -> Tensor:
+        return (logits - torch.empty_like(logits).exponential_().log_()).argmax(1, keepdim=True)
 
-    def exponential_race() -> None:
-        (logits.softmax(1) / torch.empty_like(logits).exponential_()).argmax(1)
+    def exponential_race() -> Tensor:
+        return (logits.softmax(1) / torch.empty_like(logits).exponential_()).argmax(1, keepdim=True)
 
-    def sorted_prefix() -> None:
+    def sorted_prefix() -> Tensor:
         values, ids = logits.topk(filters["top_k"]) if "top_k" in filters else logits.sort(1, descending=True)
         mass = values.softmax(1)
         if "top_p" in filters:
             mass = mass.masked_fill(mass.cumsum(1) - mass >= filters["top_p"], 0.0)
         if "min_p" in filters:
             mass = mass.masked_fill(mass < filters["min_p"] * mass[:, :1], 0.0)
-        ids.gather(1, torch.multinomial(mass, 1))
+        return ids.gather(1, torch.multinomial(mass, 1))
+
+    def job(draw: Callable[[], Tensor]) -> Callable[[], Callable[[], None]]:
+        def run() -> None:
+            ids = draw()
+            if with_logprob:
+                _ = logits.gather(1, ids) - logits.logsumexp(1, keepdim=True)
+
+        return lambda: run
 
     def build() -> Contestant:
         ways = {"the filtered prefix, then multinomial": sorted_prefix} if filters else {
             "softmax and multinomial": multinomial, "Gumbel argmax": gumbel, "softmax over exponentials, argmax": exponential_race,
         }  # fmt: skip
-        return fastest({name: _constant(run) for name, run in ways.items()})
+        return fastest({name: job(draw) for name, draw in ways.items()})
 
     return build
-
-
-def _constant(run: Callable[[], None]) -> Callable[[], Callable[[], None]]:
-    return lambda: run
 
 
 def _transformers(logits: Tensor, filters: dict[str, Any]) -> Callable[[], Contestant]:

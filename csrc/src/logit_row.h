@@ -10,12 +10,14 @@ struct LogitRow {
     const float* logits;
     int64_t size;
     const uint32_t* support;  // null: every token is legal
+    const float* next;        // the row that the same thread most likely takes next; null at the end
 };
 
 template <typename Rows>
 PARADIGM_INLINE LogitRow logit_row(const Rows& rows, int64_t i) {
     const int32_t r = rows.support.row == nullptr ? -1 : rows.support.row[i];
-    return {rows.logits + i * rows.stride, rows.vocab_size, r < 0 ? nullptr : rows.support.words + r * rows.support.num_words};
+    return {rows.logits + i * rows.stride, rows.vocab_size, r < 0 ? nullptr : rows.support.words + r * rows.support.num_words,
+            i + 1 < rows.n ? rows.logits + (i + 1) * rows.stride : nullptr};
 }
 
 // Logits of tokens first..first + 15, -inf where a token is illegal or past the end. `first` is a multiple of 16.
@@ -119,6 +121,9 @@ __attribute__((noinline)) Mass row_mass(const LogitRow& row, float max, float in
             if (with_entropy) ed[j] = ed[j] + mass * d;
         };
         if (num_vectors == tile_size / 16) {
+            if (!filtered && row.next != nullptr) {  // while exp keeps the core busy, memory brings what row_peak will read
+                for (int64_t line = 0; line < tile_size; line += 16) __builtin_prefetch(row.next + begin + line, 0, 2);
+            }
             for (int64_t v = 0; v < tile_size / 16; v += 4) {
                 add(begin + 16 * v, 0);
                 add(begin + 16 * v + 16, 1);

@@ -93,10 +93,12 @@ void for_each_row(const Rows& rows, int num_threads, const Body& body) {
 #ifdef _OPENMP
     const int64_t useful = std::min<int64_t>(rows.n, rows.n * rows.vocab_size / tokens_per_thread + 1);
     const int num_workers = static_cast<int>(std::min<int64_t>(num_threads, useful));
+    // neighbouring rows stay on one thread, which has begun to fetch the next; small shares keep the threads level
+    const int64_t share = std::max<int64_t>(1, std::min<int64_t>(8, rows.n / (4 * num_workers)));
 #pragma omp parallel num_threads(num_workers) if (num_workers > 1)
     {
         RowScratch scratch(rows.vocab_size);
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, share)
         for (int64_t i = 0; i < rows.n; ++i) status[i] = body(i, scratch);
     }
 #else
