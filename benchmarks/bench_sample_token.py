@@ -43,8 +43,8 @@ def cases(setting: Setting) -> Iterator[Case]:
                     "transformers": _transformers(logits, filters),
                 },
                 goals={"paradigm": _GOAL}, packages=("transformers",), unfair=_UNFAIR,
-                prediction="5 to 10x torch without a filter, where multinomial's noise is serial; 3x at top_k, and 2x without the log-prob, as torch.topk is "
-                "close to one pass over memory; 20x and more at top_p, where both rivals sort",
+                prediction="5 to 10x torch without a filter, where multinomial's noise is serial; 3x at top_k, 2x without the log-prob, as "
+                "torch.topk is close to one pass over memory; 20x and more at top_p, where both rivals sort",
             )  # fmt: skip
 
 
