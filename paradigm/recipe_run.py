@@ -278,6 +278,8 @@ class RecipeRun:
 
 
 def update(learner: Learner, batches: list[PackedBatch], objective: Objective) -> dict[str, Any]:
-    """One optimizer step over packed batches; what it returns stays on the device."""
+    """One optimizer step over packed batches, or none where no row carries weight; what it returns stays on the device."""
+    if not batches:
+        return {}
     metrics = reduce_metrics([learner.forward_backward(batch, objective) for batch in batches])
     return metrics | {"train/grad_norm": learner.step(), "train/learning_rate": learner.optimizer.param_groups[0]["lr"]}
