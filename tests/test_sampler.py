@@ -7,7 +7,7 @@ import torch
 from paradigm.environments import ConnectFour
 from paradigm.environments.protocol import Observation, Step
 from paradigm.sampler import Sampler
-from tests.sampler_cases import VOCAB, Banter, Scripted, TableLookup, ask, assert_same, legal_tokens, over, random_table, successor
+from tests.sampler_cases import VOCAB, Banter, Scripted, TableLookup, ask, assert_same, legal_tokens, one_thread, over, random_table, successor  # noqa: F401  # one_thread is a fixture
 
 
 def test_rollouts_depend_neither_on_slots_nor_threads_nor_arrival() -> None:
@@ -238,3 +238,24 @@ def test_players_alone_need_no_policy() -> None:
     assert (games[0].support[games[0].action_mask] >= 0).all()
     assert legal_tokens(games[0], 272)[np.flatnonzero(games[0].action_mask), games[0].tokens[games[0].action_mask]].all()
     assert len(sampler.collect(world, world.tasks(0, 5), opponents=both)) == 0
+
+
+def test_a_native_world_and_its_python_face_give_the_same_trajectories() -> None:
+    class Face:
+        num_seats = 2
+
+        def __init__(self) -> None:
+            self.world = ConnectFour()
+
+        def reset(self, task: str, seed: int) -> Step:
+            return self.world.reset(task, seed)
+
+        def step(self, action: np.ndarray) -> Step:
+            return self.world.step(action)
+
+    table = torch.randn(272, 272, generator=torch.Generator().manual_seed(0))
+    world, sampler = ConnectFour(), Sampler(TableLookup(table), slots=20)
+    options = {"group_size": 3, "key": (6, 1), "opponents": {1: world.uniform_player()}, "record_players": True}
+    native = sampler.collect(world, world.tasks(2, 30), **options)
+    assert native.terminated.all() and len({len(t) for t in native}) > 10
+    assert_same(native, sampler.collect(Face(), world.tasks(2, 30), **options))

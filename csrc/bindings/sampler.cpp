@@ -86,7 +86,11 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
         rules->factory = python_environment_factory(environment, tasks, static_cast<int>(seats.size()));
         rules->tasks = python_tasks(tasks);
     }
-    for (const py::handle seat : seats) rules->roles.push_back(to_role(seat, observation_type));
+    rules->is_native = py::isinstance<NativeEnvironment>(environment);
+    for (const py::handle seat : seats) {
+        rules->roles.push_back(to_role(seat, observation_type));
+        rules->is_native = rules->is_native && (py::isinstance<py::int_>(seat) || py::isinstance<NativePlayer>(seat));
+    }
     for (const auto& [trajectory, imposed] : forced) {
         std::vector<ForcedToken>& list = rules->forced[trajectory.cast<int64_t>()];
         for (const py::handle entry : imposed) {

@@ -77,10 +77,13 @@ ConnectFour::ConnectFour(std::shared_ptr<const ByteEncoding> encoding) : encodin
 
 void ConnectFour::ask(Observation& observation) const {
     observation.max_action_tokens = 1;
-    observation.legal.reserve(ConnectFourBoard::kColumns);
+    std::size_t num_legal = 0;
     for (int column = 0; column < ConnectFourBoard::kColumns; ++column) {
-        if (board_.can_play(column)) observation.legal.push_back({encoding_->id(static_cast<char>('1' + column))});
+        if (!board_.can_play(column)) continue;
+        if (observation.legal.size() == num_legal) observation.legal.emplace_back();
+        observation.legal[num_legal++].assign(1, encoding_->id(static_cast<char>('1' + column)));
     }
+    observation.legal.resize(num_legal);
 }
 
 Step ConnectFour::reset(const std::string& task, uint64_t) {
@@ -105,6 +108,12 @@ Step ConnectFour::reset(const std::string& task, uint64_t) {
 }
 
 Step ConnectFour::step(const int32_t* action, std::size_t length) {
+    Step answer;
+    step_into(action, length, answer);
+    return answer;
+}
+
+void ConnectFour::step_into(const int32_t* action, std::size_t length, Step& step) {
     const std::string move = encoding_->decode(action, length);
     const int mover = board_.mover();
     if (board_.won() || board_.full()) throw std::invalid_argument("action must not follow the end of the game");
@@ -113,19 +122,19 @@ Step ConnectFour::step(const int32_t* action, std::size_t length) {
                                     (length > 0 ? ", the first " + std::to_string(action[0]) : std::string()));
     }
     board_.play(move[0] - '1');
-    Step step;
-    step.rewards = {0.0f, 0.0f};
+    step.rewards.assign(2, 0.0f);
     if (board_.won()) {
         step.rewards[mover] = 1.0f;
         step.rewards[1 - mover] = -1.0f;
     }
     step.terminated = board_.won() || board_.full();
-    Observation heard;
+    step.truncated = false;
+    step.observations.resize(1);
+    Observation& heard = step.observations[0];
     heard.seat = 1 - mover;
-    heard.tokens = {action[0]};
+    heard.tokens.assign(1, action[0]);
+    heard.max_action_tokens = 0;
     if (!step.terminated) ask(heard);
-    step.observations.push_back(std::move(heard));
-    return step;
 }
 
 std::vector<std::string> connect_four_openings(uint64_t seed, std::size_t n, int plies) {

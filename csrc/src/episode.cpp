@@ -44,7 +44,7 @@ void Episode::restart(int64_t number) {
 
 void Episode::run() {
     try {
-        play(advance());
+        play();
     } catch (const std::exception& error) {
         fail(error.what());
 #if defined(__GLIBCXX__)
@@ -71,24 +71,26 @@ void Episode::fail(const std::string& why) {
     end(StopReason::failed);
 }
 
-Step Episode::advance() {
+void Episode::advance() {
     if (!is_started_) {
         if (!environment_) {
             environment_ = rules_.factory();
             if (!environment_) throw EpisodeError("the environment factory returned nothing");
         }
         const uint64_t seed = derive_seed(rules_.key, 0, static_cast<uint64_t>(task), 0);
-        return environment_->reset(rules_.tasks[static_cast<std::size_t>(task)], seed);
+        step_ = environment_->reset(rules_.tasks[static_cast<std::size_t>(task)], seed);
+        return;
     }
     const Seat& seat = seats[static_cast<std::size_t>(acting)];
     action_.clear();
     for (std::size_t i = static_cast<std::size_t>(seat.action_start()); i < seat.stream.size(); ++i) action_.push_back(seat.stream[i].token);
-    return environment_->step(action_.data(), action_.size());
+    environment_->step_into(action_.data(), action_.size(), step_);
 }
 
-void Episode::play(Step step) {
+void Episode::play() {
     while (true) {
-        Observation* asked = apply(step);
+        advance();
+        Observation* asked = apply();
         if (is_over) return;
         if (rules_.stopping.load(std::memory_order_relaxed)) throw EpisodeError("the collection was stopped");
         acting = asked->seat;
@@ -98,13 +100,13 @@ void Episode::play(Step step) {
                                                    : act(seat, acting, *role.player, *asked);
         if (progress == Progress::out_of_room) return end(StopReason::length);
         if (progress == Progress::acting && role.policy >= 0) return;
-        step = advance();
     }
 }
 
 // Gives rewards and tokens to the seats. Returns the observation that asks for an action, unless the episode is over.
-Observation* Episode::apply(Step& step) {
-    check(step);
+Observation* Episode::apply() {
+    check();
+    Step& step = step_;
     const Segment segment = is_started_ ? Segment::observation : Segment::prompt;
     is_started_ = true;
     for (std::size_t s = 0; s < step.rewards.size(); ++s) seats[s].give_reward(step.rewards[s]);
@@ -124,7 +126,8 @@ Observation* Episode::apply(Step& step) {
     return asked;
 }
 
-void Episode::check(const Step& step) const {
+void Episode::check() const {
+    const Step& step = step_;
     const auto num_seats = static_cast<int>(seats.size());
     const auto in_vocabulary = [this](const std::vector<int32_t>& tokens, const char* what) {
         for (const int32_t token : tokens) {

@@ -11,6 +11,10 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
+std::chrono::steady_clock::duration duration(double seconds) {
+    return std::chrono::duration_cast<std::chrono::steady_clock::duration>(Seconds(seconds));
+}
+
 void require(bool holds, const std::string& message) {
     if (!holds) throw std::invalid_argument(message);
 }
@@ -70,7 +74,7 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
         require(role.policy >= 0 || role.player, "seat " + std::to_string(s) + " needs a policy or a player");
         if (role.policy >= 0) ++policies_[static_cast<std::size_t>(role.policy)].num_seats;
     }
-    max_live_ = 16 * static_cast<std::size_t>(threads);
+    max_live_ = 32 * static_cast<std::size_t>(threads);
     bool any_policy = false;
     for (std::size_t p = 0; p < policies_.size(); ++p) {
         const PolicyState& policy = policies_[p];
@@ -179,9 +183,16 @@ void Scheduler::make_ready(Seat& seat) {
     (seat.length() - seat.fed == 1 ? policy.decoding : policy.prefilling).push_back(&seat);
 }
 
-// Waits until the threads have handed back `enough` episodes, or the deadline. Returns whether they handed back any.
+// Waits until `enough` episodes have been handed back, or the deadline. Returns whether any were. Rather than idle, it runs those of
+// the waiting native episodes that it expects to get done in time.
 bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
     const Clock::time_point start = Clock::now();
+    for (Clock::time_point now = start; world_->rules->is_native && now + duration(help_s_) < deadline;) {
+        if (!pool_.help()) break;
+        const Clock::time_point after = Clock::now();
+        help_s_ = Seconds(after - now).count();
+        now = after;
+    }
     bool any = false;
     {
         std::unique_lock<std::mutex> lock(world_->mutex);
@@ -198,8 +209,7 @@ bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
 void Scheduler::linger(const PolicyState& policy) {
     const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size();
     if (num_running_ == 0 || 2 * num_ready >= num_live_) return;
-    const auto patience = std::chrono::duration_cast<Clock::duration>(Seconds(std::min(0.25 * policy.step_s, 0.02)));
-    if (await(Clock::now() + patience, num_running_)) drain();
+    if (await(Clock::now() + duration(std::min(0.25 * policy.step_s, 0.02)), num_running_)) drain();
 }
 
 void Scheduler::wait(std::chrono::milliseconds patience) {

@@ -1,6 +1,7 @@
 #include "paradigm/seat.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace paradigm {
@@ -48,9 +49,11 @@ Progress Seat::begin_action(Observation& observation, int32_t vocab_size, Suppor
             }
         }
     }
-    legal_ = std::move(observation.legal);
-    std::sort(legal_.begin(), legal_.end());
-    legal_.erase(std::unique(legal_.begin(), legal_.end()), legal_.end());
+    legal_.swap(observation.legal);  // the observation may reuse the memory
+    if (std::adjacent_find(legal_.begin(), legal_.end(), std::greater_equal<>()) != legal_.end()) {
+        std::sort(legal_.begin(), legal_.end());
+        legal_.erase(std::unique(legal_.begin(), legal_.end()), legal_.end());
+    }
     for (std::size_t i = 1; i < legal_.size(); ++i) {  // in sorted order, a prefix stands right before a sequence that it begins
         if (legal_[i - 1].size() < legal_[i].size() && std::equal(legal_[i - 1].begin(), legal_[i - 1].end(), legal_[i].begin())) {
             throw EpisodeError("legal must be prefix-free, but one of its sequences begins another");
@@ -112,7 +115,11 @@ void Seat::find_support(SupportSets& supports) {
         const int32_t token = legal_[i][legal_depth_];
         if (scratch_.empty() || scratch_.back() != token) scratch_.push_back(token);
     }
-    support_row_ = supports.row(scratch_.data(), scratch_.size());
+    if (scratch_ != last_support_) {  // turn after turn it is often the same set
+        last_support_row_ = supports.row(scratch_.data(), scratch_.size());
+        last_support_.swap(scratch_);
+    }
+    support_row_ = last_support_row_;
 }
 
 void Seat::end_action() {

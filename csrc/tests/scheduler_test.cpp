@@ -201,6 +201,9 @@ void rollouts_do_not_depend_on_how_they_are_scheduled() {
     check_equal(expected, collect(make(), 7, 3, 5));
     check_equal(expected, collect(make(), 64, 4, 1000));
     check_equal(expected, collect(make(), 64, 1, 7));
+    auto helped = make();
+    helped->is_native = true;  // the driving thread runs episodes too
+    check_equal(expected, collect(std::move(helped), 16, 2, 50));
 }
 
 // Token by token: what is prompt, thought, action and observation, which decision, where rewards lie.
@@ -359,7 +362,9 @@ void opponents_and_players() {
     CHECK((Tokens{own.tokens.begin(), own.tokens.begin() + own.offsets[1]} == Tokens{mixed.tokens.begin(), mixed.tokens.begin() + mixed.offsets[1]}));
 
     const TrajectoryBuffer players = run(make(0), {}, 2, true);
-    check_equal(players, run(make(0), {}, 1, true));
+    auto helped = make(0);
+    helped->is_native = true;
+    check_equal(players, run(std::move(helped), {}, 1, true));
     CHECK(players.index.size() == 60);
     for (std::size_t t = 0; t < players.tokens.size(); ++t) {
         CHECK(players.logprobs[t] == 0 && (players.action_mask[t] == 0) == (players.decision[t] < 0));

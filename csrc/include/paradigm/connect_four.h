@@ -47,6 +47,7 @@ class ConnectFour final : public Environment {
     Step reset(const std::string& task, uint64_t seed) override;
     // Throws std::invalid_argument for anything but one legal token.
     Step step(const int32_t* action, std::size_t length) override;
+    void step_into(const int32_t* action, std::size_t length, Step& answer) override;
     std::unique_ptr<Environment> clone() const override { return std::make_unique<ConnectFour>(*this); }
 
     const ConnectFourBoard& board() const { return board_; }

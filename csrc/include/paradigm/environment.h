@@ -36,6 +36,10 @@ class Environment {
     virtual Step reset(const std::string& task, uint64_t seed) = 0;
     virtual Step step(const int32_t* action, std::size_t length) = 0;
     virtual std::unique_ptr<Environment> clone() const = 0;
+
+    // The same into an answer whose memory may be reused: `answer` holds an earlier one, in any state. For worlds so quick that
+    // allocating the answer is most of a step.
+    virtual void step_into(const int32_t* action, std::size_t length, Step& answer) { answer = step(action, length); }
 };
 
 // Pure in (environment, observation, seed) and safe to call from several threads at once.

@@ -33,6 +33,7 @@ struct EpisodeRules {
     uint64_t key = 0;
     int32_t vocab_size = 0;
     int32_t max_tokens = 0;       // greatest length of a seat's stream
+    bool is_native = false;       // no environment or player waits for anything, so the driving thread may run them too
     std::unique_ptr<SupportSets> supports;
     std::atomic<bool> stopping{false};
 };
@@ -64,16 +65,17 @@ class Episode {
     std::string message;  // why it failed
 
   private:
-    Step advance();
-    void play(Step step);
-    Observation* apply(Step& step);
-    void check(const Step& step) const;
+    void advance();
+    void play();
+    Observation* apply();
+    void check() const;
     Progress act(Seat& seat, int32_t seat_number, const Player& player, Observation& observation);
 
     const EpisodeRules& rules_;
     std::unique_ptr<Environment> environment_;
     bool is_started_ = false;
     std::vector<int32_t> action_;
+    Step step_;  // the environment's last answer
 };
 
 }  // namespace paradigm

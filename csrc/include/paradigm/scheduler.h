@@ -147,7 +147,7 @@ class Scheduler {
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
     std::vector<Episode*> idle_, taken_, to_run_;
     TrajectoryStore finished_;
-    double wait_s_ = 0;
+    double wait_s_ = 0, help_s_ = 0;  // spent waiting in all; on the last episode that the driving thread ran itself
     ThreadPool<Episode*> pool_;
 };
 

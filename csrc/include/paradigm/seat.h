@@ -48,7 +48,7 @@ class Seat {
     // Appends tokens that the world says, as many as there is room for; returns whether all found room.
     bool inject(const std::vector<int32_t>& tokens, Segment segment);
 
-    // Begins an action under the observation's rules, whose legal sequences are moved out of it. Throws EpisodeError if they are
+    // Begins an action under the observation's rules, whose legal sequences are swapped out of it. Throws EpisodeError if they are
     // empty or not prefix-free. The memory that the action needs is reserved here, so that generating does not allocate.
     Progress begin_action(Observation& observation, int32_t vocab_size, SupportSets& supports);
 
@@ -108,7 +108,8 @@ class Seat {
     std::vector<int32_t> more_stops_;
     std::vector<std::vector<int32_t>> legal_;  // sorted; the trie node is the range [legal_low_, legal_high_) at depth legal_depth_
     std::size_t legal_low_ = 0, legal_high_ = 0, legal_depth_ = 0;
-    std::vector<int32_t> scratch_;
+    std::vector<int32_t> scratch_, last_support_;  // tokens legal at a node; those of the row found last
+    int32_t last_support_row_ = -1;
     const std::vector<ForcedToken>* forced_ = nullptr;
     std::size_t forced_index_ = 0;
 };

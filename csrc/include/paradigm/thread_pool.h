@@ -46,6 +46,19 @@ class ThreadPool {
         }
     }
 
+    // Takes one item and works on it in the calling thread; returns whether there was one.
+    bool help() {
+        Item item;
+        {
+            std::lock_guard<std::mutex> lock(state_->mutex);
+            if (state_->queue.empty()) return false;
+            item = state_->queue.front();
+            state_->queue.pop_front();
+        }
+        state_->work(item);
+        return true;
+    }
+
     // Drops what is queued and joins the threads. A thread still inside the work function after `grace` is let go: it ends by itself
     // when that call returns. Returns whether all were joined.
     bool close(std::chrono::milliseconds grace) {
