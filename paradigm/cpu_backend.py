@@ -58,8 +58,8 @@ def _attention(
     parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
     _check_int32(cu_seqlens=cuts)
     _cpu.attention(
-        _CODES[q.dtype], q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
-        num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent), layout.num_documents, causal, window or 0, scale, softcap or 0.0,
+        _CODES[q.dtype], q.data_ptr(), *q.stride()[:2], k.data_ptr(), *k.stride()[:2], v.data_ptr(), *v.stride()[:2], num_rows,
+        query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent), layout.num_documents, causal, window or 0, scale, softcap or 0.0,
         out.data_ptr(), _address(lse), torch.get_num_threads(),
     )
     return out, lse
@@ -87,17 +87,18 @@ def _paged_attention(
 ) -> Tensor:
     q, k, v = _heads(q), _heads(k), _heads(v)
     num_rows, query_heads, dim = q.shape
-    out = _result(q)
-    cache, table = layout.cache, layout.block_table
-    _check_int32(cu_seqlens=layout.cu_seqlens, context_lengths=layout.context_lengths, slots=layout.slots, block_table=table)
-    cuts, contexts, slots = layout.cu_seqlens.contiguous(), layout.context_lengths.contiguous(), layout.slots.contiguous()
-    table = table.contiguous()
+    out, cache = _result(q), layout.cache
+    cuts, contexts, slots, table = layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table
+    if not (cuts.dtype == contexts.dtype == slots.dtype == table.dtype == torch.int32):
+        _check_int32(cu_seqlens=cuts, context_lengths=contexts, slots=slots, block_table=table)
+    cuts, contexts, slots, table = cuts.contiguous(), contexts.contiguous(), slots.contiguous(), table.contiguous()
+    num_slots, max_blocks = table.shape
     layer_bytes = cache.keys.stride(0) * cache.keys.element_size()
     _cpu.paged_attention(
-        _CODES[q.dtype], q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0), k.stride(1), v.data_ptr(), v.stride(0), v.stride(1),
+        _CODES[q.dtype], q.data_ptr(), *q.stride()[:2], k.data_ptr(), *k.stride()[:2], v.data_ptr(), *v.stride()[:2],
         num_rows, query_heads, k.shape[1], dim, cache.keys.data_ptr() + layer * layer_bytes, cache.values.data_ptr() + layer * layer_bytes,
         cache.num_blocks, cache.block_size, cuts.data_ptr(), contexts.data_ptr(), slots.data_ptr(), table.data_ptr(), layout.num_documents,
-        table.shape[0], table.shape[1], causal, window or 0, scale, softcap or 0.0, out.data_ptr(), torch.get_num_threads(),
+        num_slots, max_blocks, causal, window or 0, scale, softcap or 0.0, out.data_ptr(), torch.get_num_threads(),
     )
     return out
 
