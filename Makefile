@@ -25,7 +25,7 @@ export PINS := $(pins)
 .PHONY: demo test test-fast lint types test-cpp test-resume bench gpu-check results clean
 
 demo: $(core)
-	@$(bin)/paradigm run recipes/quickstart.toml setup_seconds=$$(cat $(VENV)/.setup_seconds 2>/dev/null || echo 0) $(ARGS)
+	@$(bin)/paradigm run recipes/quickstart.toml --setup-seconds $$(cat $(VENV)/.setup_seconds 2>/dev/null || echo 0) $(ARGS)
 
 test: $(core) $(VENV)/.test lint types test-cpp
 	$(python) -m pytest

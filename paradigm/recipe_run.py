@@ -213,7 +213,7 @@ class RecipeRun:
                 key=(self.recipe.seed, DISTIL_KEY),
             )  # fmt: skip
             provenance = {"recipe": self.recipe.name, "stage": stage.name, "start": stage.start, "seed": self.recipe.seed, "attempts": len(rollouts)}
-            write_distilled(rollouts, folder, Tokenizer(), min_reward=CORRECT, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
+            write_distilled(rollouts, folder, Tokenizer(), min_reward=stage.min_reward, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
         return Demonstrations.open(folder)
 
     def evaluate(self, stage: Stage, policy: Policy, tokens: int, *, final: bool) -> None:

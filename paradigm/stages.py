@@ -129,13 +129,14 @@ class RL(Stage):
 class Distil(Stage):
     """Imitation of the policy's own verified rollouts, the thinking removed: observe-plan-act becomes observe-act.
 
-    problems: how many to attempt; samples_per_problem: attempts each. keep_thoughts: train on the work as well as on the answer.
-    tokens, step_tokens: as for imitation. max_tokens: the longest rollout.
+    problems: how many to attempt; samples_per_problem: attempts each. min_reward: the least that a rollout must have earned.
+    keep_thoughts: train on the work as well as on the answer. tokens, step_tokens: as for imitation. max_tokens: the longest rollout.
     """
 
     kind: ClassVar[str] = "distil"
     problems: int = 20_000
     samples_per_problem: int = 1
+    min_reward: float = CORRECT
     keep_thoughts: bool = False
     tokens: int = 500_000
     step_tokens: int = 8192

@@ -33,7 +33,8 @@ def _recipe(folder: Path) -> Recipe:
             {"kind": "imitate", "tokens": 512 * 60, "problems": 60, "learning_rate": 5e-3, **step},
             {"kind": "rl", "steps": 24, "tasks_per_step": 4, "group_size": 4, "max_tokens": 48, "updates_per_step": 2, "checkpoint_every": 2,
              "evaluate_every": 5},
-            {"kind": "distil", "problems": 300, "tokens": 512 * 24, "max_tokens": 48, **step},
+            # so small a policy gets nothing right, and its thoughts are all it has: keep them
+            {"kind": "distil", "problems": 60, "min_reward": 0.0, "keep_thoughts": True, "tokens": 512 * 24, "max_tokens": 48, **step},
         ],
     })  # fmt: skip
 
