@@ -229,8 +229,9 @@ class TrajectoryBuffer(Sequence[Trajectory]):
         return self._sum(self.action_mask).astype(np.int64)
 
     def _sum(self, field: np.ndarray) -> np.ndarray:
-        sums = np.concatenate([[0.0], np.cumsum(field, dtype=np.float64)])
-        return sums[self.offsets[1:]] - sums[self.offsets[:-1]]
+        # not differences of one running sum, which a single NaN would spoil for all that follow
+        owner = np.repeat(np.arange(len(self)), self.lengths)
+        return np.bincount(owner, weights=field, minlength=len(self))
 
     def select(self, rows: Iterable[int] | np.ndarray) -> TrajectoryBuffer:
         """A copy of the given trajectories (row numbers, or a boolean mask [B]), in that order."""

@@ -65,6 +65,8 @@ def test_reward_is_the_sum_over_the_trajectorys_own_tokens() -> None:
     buffer = TrajectoryBuffer.from_arrays(np.arange(5), [0, 2, 2, 5], rewards=[1, 0, 0.5, 0, 0.25])
     assert buffer.reward.tolist() == [1.0, 0.0, 0.75]
     assert buffer[2].reward == 0.75
+    spoiled = TrajectoryBuffer.from_arrays(np.arange(4), [0, 2, 4], rewards=[np.nan, 0, 1, 0])
+    assert np.isnan(spoiled.reward[0]) and spoiled.reward[1] == 1.0
 
 
 @pytest.mark.parametrize(
