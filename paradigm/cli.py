@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from paradigm.config import ConfigError
 
@@ -31,7 +32,12 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 1 after an error that was explained, 2 for a wrong call, 130 after Ctrl-C."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    # argparse takes no positional after an option: overrides that follow one are what is left over
+    options, rest = parser.parse_known_args(arguments)
+    if any(text.startswith("-") or "=" not in text for text in rest) or (rest and not hasattr(options, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
     if not hasattr(options, "command"):
         parser.print_help()
         return 2
@@ -57,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(name: str, function: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        summary = summary.replace("%", "%%")
         sub = commands.add_parser(name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         sub.set_defaults(command=function)
         return sub
@@ -154,11 +161,28 @@ def _show_answer(console: Console) -> Callable[[Any, Any], None]:
 
 
 def _close(console: Console, folder: Path) -> None:
+    from paradigm.metrics import read_rows
     from paradigm.report import summary_table, write_report
 
-    page = write_report([folder])
-    console.print(summary_table(folder))
-    console.print(f"report: {page}\nnext:   paradigm sample {folder}")
+    matches = [row for row in read_rows(folder / "evaluations.jsonl") if "opponent" in row and row["final"]]
+    if matches:  # the page knows problems, not opponents
+        console.print(_match_table(matches))
+    else:
+        console.print(summary_table(folder))
+        console.print(f"report: {write_report([folder])}")
+    console.print(f"next:   paradigm sample {folder}")
+
+
+def _match_table(matches: list[dict[str, Any]]) -> Table:
+    """Each policy's share of the points against each opponent; a draw counts half."""
+    from paradigm.statistics import wilson_interval
+
+    table = Table("policy", "opponent", "temperature", "games", "won", "drawn", "lost", "score", "95% interval", title="games, seats alternating")
+    for row in matches:
+        score, low, high = wilson_interval(row["correct"], row["problems"])
+        counts = [str(row[name]) for name in ("problems", "wins", "draws", "losses")]
+        table.add_row(row["policy"], row["opponent"], f"{row['temperature']:g}", *counts, f"{score:.1%}", f"{low:.1%} to {high:.1%}")
+    return table
 
 
 def _stage(options: argparse.Namespace) -> None:

@@ -79,7 +79,7 @@ class RecipeRun:
         self.files.save()
         self.world = World(recipe.world, seed=recipe.seed)
         self._started = time.monotonic()
-        if not any(e["policy"] == "demonstrators" for e in self.files.evaluations()):
+        if not self.world.is_game and not any(e["policy"] == "demonstrators" for e in self.files.evaluations()):
             self.files.add_evaluation(policy="demonstrators", stage="", tokens=0, control=False, temperature=1.0, final=True,
                                       **self.world.evaluate_demonstrators(recipe.evaluation.problems))  # fmt: skip
 
