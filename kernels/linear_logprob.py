@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import CPU, needs_grad
+from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad
 from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
@@ -28,12 +28,15 @@ def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """The head's logits in float32: what the sampler draws from and the learner scores, row for row the same bits.
 
     Args:
-        hidden: [N, D]. weight: [V, D], the same dtype; bfloat16 is widened first, so the logits are never rounded to it.
+        hidden: [N, D]. weight: [V, D], the same dtype; of 16-bit ones the sums are never rounded to 16 bits.
     Returns: float32 [N, V] (float64 for float64). Raises: ValueError if the shapes or dtypes disagree.
     """
-    if hidden.dtype in (torch.bfloat16, torch.float16):
-        return exact_linear(hidden.float(), weight.float())
-    return exact_linear(hidden, weight)
+    return exact_linear(hidden, weight, widen=True)
+
+
+def operands(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """hidden and weight as `logits` takes them chunk by chunk: widened once where it would widen them for every chunk."""
+    return (hidden, weight) if cpu_slot("linear", hidden) is not None else (hidden.to(wide(weight).dtype), wide(weight))
 
 
 def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
@@ -60,7 +63,7 @@ def chunks(num_rows: int, vocabulary: int) -> Iterator[slice]:
 
 
 def wide(weight: Tensor) -> Tensor:
-    """The head's weight in the dtype that logits are computed in, so that chunks share one conversion."""
+    """The head's weight in the dtype of logits and of sums of gradients, so that chunks share one conversion."""
     return weight.float() if weight.dtype in (torch.bfloat16, torch.float16) else weight
 
 
@@ -127,8 +130,9 @@ class _LinearLogprob(torch.autograd.Function):
             grad_logprob = torch.zeros_like(grad_entropy)
         head = wide(weight)
         sums = GradientSums(hidden, head, ctx.needs_input_grad[0], ctx.needs_input_grad[1])
+        fed, fed_weight = operands(hidden, weight)
         for rows in chunks(hidden.shape[0], weight.shape[0]):
-            z = logits(hidden[rows].to(head.dtype), head)
+            z = logits(fed[rows], fed_weight)
             dentropy = None if grad_entropy is None else grad_entropy[rows]
             sums.add(rows, logits_gradient(z, targets[rows], ctx.temperature, rows_of(support, rows), grad_logprob[rows], dentropy))
         return *sums.result(hidden.dtype, weight.dtype), None, None, None, None
@@ -154,10 +158,11 @@ class GradientSums:
 
 
 def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
-    head = wide(weight)
-    logprob, entropy = (torch.empty(hidden.shape[0], dtype=head.dtype, device=hidden.device) for _ in range(2))
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    logprob, entropy = (torch.empty(hidden.shape[0], dtype=dtype, device=hidden.device) for _ in range(2))
+    hidden, weight = operands(hidden, weight)
     for rows in chunks(hidden.shape[0], weight.shape[0]):
-        z = logits(hidden[rows].to(head.dtype), head)
+        z = logits(hidden[rows], weight)
         logprob[rows], entropy[rows] = row_statistics(z, targets[rows], temperature, rows_of(support, rows))
     return logprob, entropy
 

@@ -27,6 +27,7 @@ from paradigm.kernels.linear_logprob import (
     linear_logprob_reference,
     logits,
     logits_gradient,
+    operands,
     row_statistics,
     rows_of,
     wide,
@@ -111,19 +112,20 @@ def _run(
     support: Support | None, teacher: tuple[Tensor, Tensor] | None, divergence: str, for_hidden: bool, for_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     head = wide(weight)
-    teacher_head = None if teacher is None else wide(teacher[1]).detach()
+    fed = operands(hidden, weight)
+    teacher_fed = None if teacher is None else operands(teacher[0].detach(), teacher[1].detach())
     loss = torch.zeros((), dtype=head.dtype, device=head.device)
     logprob, entropy = (torch.empty(hidden.shape[0], dtype=head.dtype, device=head.device) for _ in range(2))
     sums = GradientSums(hidden, head, for_hidden, for_weight)
     for rows in chunks(hidden.shape[0], weight.shape[0]):
-        z = logits(hidden[rows].to(head.dtype), head)
+        z = logits(fed[0][rows], fed[1])
         legal = rows_of(support, rows)
         logprob[rows], entropy[rows] = row_statistics(z, targets[rows], temperature, legal)
         terms = objective.rows(logprob[rows], entropy[rows], {name: stream[rows] for name, stream in streams.items()})
         loss += terms.loss.sum()
         extra = None
-        if teacher is not None and teacher_head is not None:
-            teacher_z = logits(teacher[0][rows].detach().to(teacher_head.dtype), teacher_head).to(head.dtype)
+        if teacher_fed is not None:
+            teacher_z = logits(teacher_fed[0][rows], teacher_fed[1]).to(head.dtype)
             rows_divergence, extra = _divergence(z, teacher_z, temperature, legal, divergence)
             coefficient = streams["divergence"][rows]
             loss += (coefficient * rows_divergence).sum()

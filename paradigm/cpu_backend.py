@@ -8,7 +8,7 @@ ops; here tensors are made contiguous where a kernel asks for it, and results ar
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paradigm.kernels.cpu_slots import CPU
 from paradigm.kernels.layout import Layout
@@ -101,6 +101,48 @@ def _paged_attention(
         num_slots, max_blocks, causal, window or 0, scale, softcap or 0.0, out.data_ptr(), torch.get_num_threads(),
     )
     return out
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
+    x, weight = x.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    y = torch.empty(x.shape[0], weight.shape[0], dtype=torch.float32 if widen else x.dtype)
+    _cpu.linear(
+        _CODES[x.dtype], _CODES[y.dtype], x.shape[0], x.shape[1], x.data_ptr(), (weight.data_ptr(), _address(bias), weight.shape[0]), y.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return y
+
+
+def _decoder_layer(
+    update: Tensor, residual: Tensor | None, layout: Layout, layer: int, cos: Tensor, sin: Tensor, eps: float, window: int | None,
+    heads: tuple[int, int, int], norms: tuple[Tensor | None, ...], projections: tuple[nn.Linear, ...],
+) -> tuple[Tensor, Tensor]:
+    """A decoding layer's update [T, D] and what it is to be added to [T, D], of q, k, v, o, gate, up and down projections."""
+    update, cos, sin = update.contiguous(), cos.contiguous(), sin.contiguous()
+    residual = None if residual is None else residual.contiguous()
+    held = [[w.contiguous(), None if b is None else b.contiguous()] for p in projections for w, b in ((p.weight, p.bias),)]
+    norms = tuple(None if norm is None else norm.contiguous() for norm in norms)
+    if any(tensor is not None and tensor.dtype != update.dtype for tensor in (*norms, *(t for pair in held for t in pair))):
+        raise ValueError(f"a layer's weights must all have the dtype of its input, {update.dtype}")
+    cache = layout.cache
+    if cache.keys.dtype != update.dtype or cache.keys.shape[2:4] != heads[1:]:
+        raise ValueError(f"the cache must hold {heads[1]} heads of {heads[2]} in {update.dtype}, got {list(cache.keys.shape[2:4])} in {cache.keys.dtype}")
+    described = [layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table]
+    if any(tensor.dtype != torch.int32 or not tensor.is_cpu for tensor in described):
+        _check_int32(cu_seqlens=described[0], context_lengths=described[1], slots=described[2], block_table=described[3])
+    described = [tensor.contiguous() for tensor in described]
+    layer_bytes = layer * cache.keys.stride(0) * cache.keys.element_size()
+    out = torch.empty_like(update)
+    total = torch.empty_like(update)
+    _cpu.decoder_layer(
+        _CODES[update.dtype], *update.shape, update.data_ptr(), _address(residual), eps, [_address(norm) for norm in norms],
+        [(weight.data_ptr(), _address(bias), weight.shape[0]) for weight, bias in held], cos.data_ptr(), sin.data_ptr(), cos.shape[1], *heads,
+        window or 0, heads[2] ** -0.5, cache.keys.data_ptr() + layer_bytes, cache.values.data_ptr() + layer_bytes, cache.num_blocks,
+        cache.block_size, [tensor.data_ptr() for tensor in described], layout.num_documents, *described[3].shape, out.data_ptr(),
+        total.data_ptr(), torch.get_num_threads(),
+    )
+    return out, total
 
 
 def _rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, needs_scale: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -242,5 +284,5 @@ def register() -> None:
     CPU.update(
         attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
         rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
-        row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
+        linear=_linear, decoder_layer=_decoder_layer, row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
     )

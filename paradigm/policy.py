@@ -1,8 +1,8 @@
 """The policy: a decoder-only transformer that is Llama, Qwen2 or Qwen3, over packed or paged rows of tokens.
 
 Parameters bear Hugging Face's names and are not fused, so a `state_dict` is a checkpoint's and LoRA finds its modules. Prefill, decode and training
-run this one forward. In exact mode every projection sees a multiple of 16 rows (fewer take other paths through the BLAS, whose sums
-differ in the last bit); all else works row by row, so a token's hidden state does not depend on what else is in the call.
+run this one forward. In exact mode projections are `exact_linear`; all else works row by row anyway, so a token's hidden state does not
+depend on what else is in the call.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paradigm.batch import PackedBatch
 from paradigm.kernels.attention import fits_cpu
 from paradigm.kernels.layout import Layout, PagedCache
-from paradigm.kernels.linear import ROW_MULTIPLE
 from paradigm.kernels.linear_logprob import linear_logprob, logits
 from paradigm.policy_config import PolicyConfig
 from paradigm.rope import RotaryTable
@@ -138,9 +136,7 @@ class Policy(nn.Module):
             raise ValueError(f"tokens must have shape [{layout.num_tokens}], as layout says, got {list(tokens.shape)}")
         if layout.is_paged and not causal:
             raise ValueError("causal must be True with a paged layout, got False")
-        num_tokens = tokens.shape[0]
-        padding = -num_tokens % ROW_MULTIPLE if self.exact else 0
-        x = self.model.embed_tokens(F.pad(tokens, (0, padding)) if padding else tokens)
+        x = self.model.embed_tokens(tokens)
         if embeddings is not None:
             positions, values = embeddings
             if values.shape != (positions.shape[0], self.config.hidden_size):
@@ -150,13 +146,12 @@ class Policy(nn.Module):
             x = x.index_copy(0, positions, values.to(x.dtype))
         if not layout.is_paged and self.device.type != "cpu":
             self.rotary.reserve(layout.max_length * (1 if layout.parent is None else 2), self.device)
-        cos, sin = self.rotary(F.pad(layout.positions, (0, padding)) if padding else layout.positions)
+        cos, sin = self.rotary(layout.positions)
         step = Step(layout, cos, sin, causal)
         update, residual = x, None
         for layer in self.model.layers:
             update, residual = layer(update, residual, step)
-        hidden, _ = self.model.norm(update, residual)
-        return hidden[:num_tokens] if padding else hidden
+        return cast(Tensor, self.model.norm(update, residual)[0])
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of every token, float32 [T, V], accumulated in fp32: what decoding draws from. Training never stores them."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.kernels.layout import Layout, PagedCache
-from paradigm.kernels.linear import exact_linear
+from paradigm.kernels.linear_logprob import logits, operands, wide
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["CollectionStats", "Player", "Sampler"]
@@ -253,8 +253,7 @@ class _Engine:
         weight: Tensor = sampler.policy.head_weight.detach()
         self._device = weight.device
         self._exact = getattr(sampler.policy, "exact", self._device.type == "cpu") if sampler.exact is None else sampler.exact
-        # logits are float32 whatever the weights are; widening them once spares it in every step
-        self._head = weight if weight.dtype == torch.float64 else weight.float()
+        self._head = operands(weight[:0], weight)[1] if self._exact else wide(weight)
         self.model_s = self.core_s = 0.0
 
     def attach(self, core: Any, number: int, version: int) -> None:
@@ -299,12 +298,12 @@ class _Engine:
         if num_rows != hidden.shape[0]:
             hidden = hidden.index_select(0, self._views["sample_rows"][:num_rows].to(self._device))
         hidden = hidden.to(self._head.dtype)
-        logits = exact_linear(hidden, self._head) if self._exact else torch.nn.functional.linear(hidden, self._head)
-        logits = logits.to("cpu", torch.float32).contiguous()
+        scores = logits(hidden, self._head) if self._exact else torch.nn.functional.linear(hidden, self._head)
+        scores = scores.to("cpu", torch.float32).contiguous()
         table = self._core.support_table()
         ids, logprobs, kept_logmass = (values.data_ptr() for values in self._drawn)
         _core.sample_token_raw(
-            logits.data_ptr(), num_rows, logits.shape[1], logits.stride(0), *self._addresses, table.ctypes.data, *table.shape,
+            scores.data_ptr(), num_rows, scores.shape[1], scores.stride(0), *self._addresses, table.ctypes.data, *table.shape,
             ids, logprobs, kept_logmass, torch.get_num_threads(),
         )
 

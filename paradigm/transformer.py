@@ -1,17 +1,20 @@
 """The blocks of Llama, Qwen2 and Qwen3, under Hugging Face's names: attention, SwiGLU and RMSNorm around one residual stream.
 
-The residual sum is taken inside the next norm, so that a layer costs one pass less over its rows.
+The residual sum is taken inside the next norm, so that a layer costs one pass less over its rows. On the CPU a layer that decodes is one
+call of the C++ core, made of the same functions, hence of the same bits.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paradigm.kernels.attention import attention
+from paradigm.kernels.attention import attention, fits_cpu
+from paradigm.kernels.cpu_slots import cpu_slot
 from paradigm.kernels.layout import Layout
 from paradigm.kernels.linear import exact_linear
 from paradigm.kernels.paged_attention import paged_attention
@@ -72,11 +75,14 @@ class _Attention(nn.Module):
             self.k_norm = _Norm(config.width, config.rms_norm_eps)
         self.qk_norm = bool(config.qk_norm)
 
+    def norm_weights(self) -> tuple[Tensor | None, Tensor | None]:
+        return (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
+
     def forward(self, x: Tensor, step: Step) -> Tensor:
         q = self.q_proj(x).view(-1, self.num_heads, self.head_dim)
         k = self.k_proj(x).view(-1, self.num_kv_heads, self.head_dim)
         v = self.v_proj(x).view(-1, self.num_kv_heads, self.head_dim)
-        q_weight, k_weight = (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
+        q_weight, k_weight = self.norm_weights()
         q, k = rotary(q, k, step.cos, step.sin, q_weight=q_weight, k_weight=k_weight, eps=self.eps)
         if step.layout.is_paged:
             out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
@@ -106,9 +112,32 @@ class _Layer(nn.Module):
 
     def forward(self, update: Tensor, x: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         """Adds the previous layer's update to the residual stream x. Returns: this layer's update, and x before it."""
+        whole = self._whole(update, step)
+        if whole is not None:
+            attn, mlp = self.self_attn, self.mlp
+            return whole(  # type: ignore[no-any-return]
+                update, x, step.layout, attn.layer, step.cos, step.sin, attn.eps, attn.window, (attn.num_heads, attn.num_kv_heads, attn.head_dim),
+                (self.input_layernorm.weight, self.post_attention_layernorm.weight, *attn.norm_weights()),
+                (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+            )
         normed, x = self.input_layernorm(update, x)
         normed, x = self.post_attention_layernorm(self.self_attn(normed, step), x)
         return self.mlp(normed), x
+
+    def _whole(self, update: Tensor, step: Step) -> Callable[..., Any] | None:
+        """The C++ core's function for all of a decoding layer, where nothing in the layer has been replaced, hooked or made inexact."""
+        if not step.layout.is_paged or torch.is_grad_enabled() or not fits_cpu(self.self_attn.head_dim) or step.layout.cache.block_size % 16:
+            return None
+        slot = cpu_slot("decoder_layer", update)
+        if slot is None:
+            return None
+        for module in self.modules():
+            if type(module) not in _BLOCKS or module._forward_hooks or module._forward_pre_hooks or getattr(module, "exact", None) is False:
+                return None
+        return slot
+
+
+_BLOCKS = {_Layer, _Attention, _MLP, _Norm, Linear}
 
 
 class Decoder(nn.Module):

@@ -8,6 +8,9 @@
 namespace py = pybind11;
 
 namespace paradigm {
+
+void bind_cpu_layers(py::module_& m);
+
 namespace {
 
 template <class T>
@@ -262,6 +265,7 @@ void bind_cpu_kernels(py::module_& module) {
     bind_rotary(m);
     bind_pointwise(m);
     bind_scans(m);
+    bind_cpu_layers(m);
 }
 
 }  // namespace paradigm

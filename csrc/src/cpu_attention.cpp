@@ -14,6 +14,7 @@
 #endif
 
 #include "cpu_attention_scratch.h"
+#include "cpu_threads.h"
 #if PARADIGM_HAS_X86_ISAS
 #include <immintrin.h>
 #endif
@@ -44,8 +45,6 @@ AttentionKernels kernels_for(Isa isa) {
     (void)isa;
     return baseline::attention_kernels();
 }
-
-[[noreturn]] void refuse(const std::string& rule, int64_t value) { throw std::invalid_argument(rule + ", got " + std::to_string(value)); }
 
 void check_options(const AttentionOptions& o) {
     if (o.head_dim < 8 || o.head_dim > 256 || o.head_dim % 8) refuse("head_dim must be a multiple of 8 up to 256", o.head_dim);

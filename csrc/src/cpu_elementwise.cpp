@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu_elementwise_table.h"
+#include "cpu_threads.h"
 #if PARADIGM_HAS_X86_ISAS
 #include <immintrin.h>
 #endif
@@ -31,27 +32,10 @@ ElementwiseKernels kernels_for(Isa isa) {
     return baseline::elementwise_kernels();
 }
 
-[[noreturn]] void refuse(const std::string& rule, int64_t value) { throw std::invalid_argument(rule + ", got " + std::to_string(value)); }
-
 void check(int64_t num_rows, int64_t width, int num_threads) {
     if (num_rows < 0) refuse("num_rows must be >= 0", num_rows);
     if (width < 1) refuse("width must be >= 1", width);
     if (num_threads < 1) refuse("num_threads must be >= 1", num_threads);
-}
-
-// Calls body(first, last) over blocks of `block` of `count` things of `cost` elements each, on as many threads as the work is worth.
-template <class Body>
-void for_blocks(int64_t count, int64_t block, int64_t cost, int num_threads, const Body& body) {
-    const int64_t num_blocks = (count + block - 1) / block, worth = count * cost / 32768;
-    const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({num_threads, num_blocks, worth})));
-    if (threads == 1) {
-        for (int64_t i = 0; i < num_blocks; ++i) body(i * block, std::min(i * block + block, count));
-        return;
-    }
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static)
-#endif
-    for (int64_t i = 0; i < num_blocks; ++i) body(i * block, std::min(i * block + block, count));
 }
 
 // As for_blocks, with one row of `width` sums a block, added up in the blocks' order into out.
