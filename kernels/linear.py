@@ -11,6 +11,8 @@ bf16 from K = 512 on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,6 +42,19 @@ def exact_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, widen
     if needs_grad(x, weight, bias):
         return _Linear.apply(x, weight, bias, widen)
     return _product(x, weight, bias, widen)
+
+
+def packed_linear(weight: Tensor, bias: Tensor | None = None, *, widen: bool = False) -> Callable[[Tensor], Tensor]:
+    """`exact_linear` by a weight that few rows at a time are multiplied by, again and again: the same bits, from a copy taken now.
+
+    Args: weight, bias, widen: as in `exact_linear`. Returns: a function of x [T, K], without gradient.
+    """
+    slot = cpu_slot("packed_linear", weight)
+    if slot is not None:
+        return slot(weight.detach(), None if bias is None else bias.detach(), widen)  # type: ignore[no-any-return]
+    dtype = torch.float32 if widen and weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
+    weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
+    return lambda x: exact_linear(x.to(dtype), weight, bias)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:

@@ -7,6 +7,8 @@ ops; here tensors are made contiguous where a kernel asks for it, and results ar
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -103,46 +105,79 @@ def _paged_attention(
     return out
 
 
+def _weight(weight: Tensor, bias: Tensor | None) -> tuple[int, int, int, int]:
+    return weight.data_ptr(), _address(bias), *weight.shape
+
+
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
     x, weight = x.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     y = torch.empty(x.shape[0], weight.shape[0], dtype=torch.float32 if widen else x.dtype)
-    _cpu.linear(
-        _CODES[x.dtype], _CODES[y.dtype], x.shape[0], x.shape[1], x.data_ptr(), (weight.data_ptr(), _address(bias), weight.shape[0]), y.data_ptr(),
-        torch.get_num_threads(),
-    )
+    _cpu.linear(_CODES[x.dtype], _CODES[y.dtype], x.shape[0], x.data_ptr(), _weight(weight, bias), y.data_ptr(), torch.get_num_threads())
     return y
 
 
-def _decoder_layer(
-    update: Tensor, residual: Tensor | None, layout: Layout, layer: int, cos: Tensor, sin: Tensor, eps: float, window: int | None,
-    heads: tuple[int, int, int], norms: tuple[Tensor | None, ...], projections: tuple[nn.Linear, ...],
-) -> tuple[Tensor, Tensor]:
-    """A decoding layer's update [T, D] and what it is to be added to [T, D], of q, k, v, o, gate, up and down projections."""
-    update, cos, sin = update.contiguous(), cos.contiguous(), sin.contiguous()
-    residual = None if residual is None else residual.contiguous()
-    held = [[w.contiguous(), None if b is None else b.contiguous()] for p in projections for w, b in ((p.weight, p.bias),)]
-    norms = tuple(None if norm is None else norm.contiguous() for norm in norms)
-    if any(tensor is not None and tensor.dtype != update.dtype for tensor in (*norms, *(t for pair in held for t in pair))):
-        raise ValueError(f"a layer's weights must all have the dtype of its input, {update.dtype}")
-    cache = layout.cache
-    if cache.keys.dtype != update.dtype or cache.keys.shape[2:4] != heads[1:]:
-        raise ValueError(f"the cache must hold {heads[1]} heads of {heads[2]} in {update.dtype}, got {list(cache.keys.shape[2:4])} in {cache.keys.dtype}")
-    described = [layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table]
-    if any(tensor.dtype != torch.int32 or not tensor.is_cpu for tensor in described):
-        _check_int32(cu_seqlens=described[0], context_lengths=described[1], slots=described[2], block_table=described[3])
-    described = [tensor.contiguous() for tensor in described]
-    layer_bytes = layer * cache.keys.stride(0) * cache.keys.element_size()
-    out = torch.empty_like(update)
-    total = torch.empty_like(update)
-    _cpu.decoder_layer(
-        _CODES[update.dtype], *update.shape, update.data_ptr(), _address(residual), eps, [_address(norm) for norm in norms],
-        [(weight.data_ptr(), _address(bias), weight.shape[0]) for weight, bias in held], cos.data_ptr(), sin.data_ptr(), cos.shape[1], *heads,
-        window or 0, heads[2] ** -0.5, cache.keys.data_ptr() + layer_bytes, cache.values.data_ptr() + layer_bytes, cache.num_blocks,
-        cache.block_size, [tensor.data_ptr() for tensor in described], layout.num_documents, *described[3].shape, out.data_ptr(),
-        total.data_ptr(), torch.get_num_threads(),
-    )
-    return out, total
+def _packed_linear(weight: Tensor, bias: Tensor | None, widen: bool) -> Callable[[Tensor], Tensor]:
+    weight, dtype, (num_outputs, num_inputs) = weight.contiguous(), weight.dtype, weight.shape
+    bias = None if bias is None else bias.contiguous()
+    packed = _cpu.PackedLinear(_CODES[dtype], _weight(weight, bias))
+    out_dtype = torch.float32 if widen else dtype
+
+    def multiply(x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != num_inputs or x.dtype != dtype:
+            raise ValueError(f"x must be {dtype} [T, {num_inputs}], got {x.dtype} {list(x.shape)}")
+        x = x.contiguous()
+        y = torch.empty(x.shape[0], num_outputs, dtype=out_dtype)
+        packed.multiply(_CODES[out_dtype], x.shape[0], x.data_ptr(), y.data_ptr(), torch.get_num_threads())
+        return y
+
+    return multiply
+
+
+def _packed_decoder(
+    layers: Sequence[tuple[Sequence[Tensor | None], Sequence[nn.Linear], int | None]], final_norm: Tensor, heads: tuple[int, int, int], eps: float
+) -> Callable[[Tensor, Layout, Tensor, Tensor], Tensor]:
+    """A copy of a decoder that feeds tokens to a paged cache: (x [T, D], layout, cos, sin) -> hidden states [T, D] after the final norm.
+
+    Args:
+        layers: each one's norms (input, post-attention, query, key, the last two perhaps None), projections (q, k, v, o, gate, up, down)
+            and window.
+        final_norm: [D].
+        heads: query heads, key-value heads, head dimension.
+    """
+    dtype, width = final_norm.dtype, final_norm.shape[0]
+    code, (_, kv_heads, dim) = _CODES[dtype], heads
+
+    def norm(weight: Tensor | None) -> tuple[int, int]:
+        return _address(weight), 0 if weight is None else weight.shape[0]
+
+    decoder = _cpu.Decoder(code, width, *heads, dim**-0.5, eps, norm(final_norm.contiguous()))
+    for norms, projections, window in layers:
+        held = [(p.weight.contiguous(), None if p.bias is None else p.bias.contiguous()) for p in projections]
+        norms = [None if weight is None else weight.contiguous() for weight in norms]
+        if any(t is not None and t.dtype != dtype for t in (*norms, *(t for pair in held for t in pair))):
+            raise ValueError(f"a decoder's weights must be of one dtype, {dtype}")
+        decoder.add_layer([norm(weight) for weight in norms], [_weight(*pair) for pair in held], window or 0)
+
+    def decode(x: Tensor, layout: Layout, cos: Tensor, sin: Tensor) -> Tensor:
+        cache = layout.cache
+        if x.shape != (layout.num_tokens, width) or x.dtype != dtype:
+            raise ValueError(f"x must be {dtype} [{layout.num_tokens}, {width}], got {x.dtype} {list(x.shape)}")
+        if cache.keys.dtype != dtype or cache.keys.shape[2:4] != (kv_heads, dim):
+            raise ValueError(f"the cache must hold {kv_heads} heads of {dim} in {dtype}, got {list(cache.keys.shape[2:4])} in {cache.keys.dtype}")
+        x, cos, sin = x.contiguous(), cos.contiguous(), sin.contiguous()
+        cuts, contexts, slots, table = layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table
+        _check_int32(cu_seqlens=cuts, context_lengths=contexts, slots=slots, block_table=table)
+        cuts, contexts, slots, table = cuts.contiguous(), contexts.contiguous(), slots.contiguous(), table.contiguous()
+        hidden = torch.empty_like(x)
+        decoder.decode(
+            x.shape[0], x.data_ptr(), cos.data_ptr(), sin.data_ptr(), cos.shape[1], cache.keys.data_ptr(), cache.values.data_ptr(),
+            cache.keys.stride(0) * cache.keys.element_size(), cache.num_blocks, cache.block_size, cuts.data_ptr(), contexts.data_ptr(),
+            slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, hidden.data_ptr(), torch.get_num_threads(),
+        )
+        return hidden
+
+    return decode
 
 
 def _rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, needs_scale: bool) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -284,5 +319,5 @@ def register() -> None:
     CPU.update(
         attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
         rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
-        linear=_linear, decoder_layer=_decoder_layer, row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
+        linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder, row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
     )

@@ -22,7 +22,8 @@ from torch import Tensor
 from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.kernels.layout import Layout, PagedCache
-from paradigm.kernels.linear_logprob import logits, operands, wide
+from paradigm.kernels.linear import packed_linear
+from paradigm.kernels.linear_logprob import wide
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["CollectionStats", "Player", "Sampler"]
@@ -160,7 +161,7 @@ class Sampler:
             stack.enter_context(torch.inference_mode())
             stack.enter_context(_closing(core))
             for player in players:
-                stack.enter_context(player._exactness())
+                stack.enter_context(player._prepared())
             for number, (engine, player) in enumerate(zip(engines, players)):
                 engine.attach(core, number, player.version)
             reported = -1
@@ -202,13 +203,16 @@ class Sampler:
         return players, seats
 
     @contextlib.contextmanager
-    def _exactness(self) -> Iterator[None]:
+    def _prepared(self) -> Iterator[None]:
+        """The policy as a collection needs it: exact or not, and with whatever it prepares for decoding."""
         before = getattr(self.policy, "exact", None)
         switched = self.exact is not None and before is not None and before != self.exact
         if switched:
             self.policy.exact = self.exact
+        decoding = getattr(self.policy, "decoding", contextlib.nullcontext)
         try:
-            yield
+            with decoding():
+                yield
         finally:
             if switched:
                 self.policy.exact = before
@@ -253,7 +257,11 @@ class _Engine:
         weight: Tensor = sampler.policy.head_weight.detach()
         self._device = weight.device
         self._exact = getattr(sampler.policy, "exact", self._device.type == "cpu") if sampler.exact is None else sampler.exact
-        self._head = operands(weight[:0], weight)[1] if self._exact else wide(weight)
+        if self._exact:
+            self._logits = packed_linear(weight, widen=True)
+        else:
+            head = wide(weight)
+            self._logits = lambda hidden: torch.nn.functional.linear(hidden.to(head.dtype), head)
         self.model_s = self.core_s = 0.0
 
     def attach(self, core: Any, number: int, version: int) -> None:
@@ -297,9 +305,7 @@ class _Engine:
     def _draw(self, hidden: Tensor, num_rows: int) -> None:
         if num_rows != hidden.shape[0]:
             hidden = hidden.index_select(0, self._views["sample_rows"][:num_rows].to(self._device))
-        hidden = hidden.to(self._head.dtype)
-        scores = logits(hidden, self._head) if self._exact else torch.nn.functional.linear(hidden, self._head)
-        scores = scores.to("cpu", torch.float32).contiguous()
+        scores = self._logits(hidden).to("cpu", torch.float32).contiguous()
         table = self._core.support_table()
         ids, logprobs, kept_logmass = (values.data_ptr() for values in self._drawn)
         _core.sample_token_raw(

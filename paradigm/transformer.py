@@ -1,13 +1,12 @@
 """The blocks of Llama, Qwen2 and Qwen3, under Hugging Face's names: attention, SwiGLU and RMSNorm around one residual stream.
 
-The residual sum is taken inside the next norm, so that a layer costs one pass less over its rows. On the CPU a layer that decodes is one
-call of the C++ core, made of the same functions, hence of the same bits.
+The residual sum is taken inside the next norm, so that a layer costs one pass less over its rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -112,29 +111,16 @@ class _Layer(nn.Module):
 
     def forward(self, update: Tensor, x: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         """Adds the previous layer's update to the residual stream x. Returns: this layer's update, and x before it."""
-        whole = self._whole(update, step)
-        if whole is not None:
-            attn, mlp = self.self_attn, self.mlp
-            return whole(  # type: ignore[no-any-return]
-                update, x, step.layout, attn.layer, step.cos, step.sin, attn.eps, attn.window, (attn.num_heads, attn.num_kv_heads, attn.head_dim),
-                (self.input_layernorm.weight, self.post_attention_layernorm.weight, *attn.norm_weights()),
-                (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj),
-            )
         normed, x = self.input_layernorm(update, x)
         normed, x = self.post_attention_layernorm(self.self_attn(normed, step), x)
         return self.mlp(normed), x
 
-    def _whole(self, update: Tensor, step: Step) -> Callable[..., Any] | None:
-        """The C++ core's function for all of a decoding layer, where nothing in the layer has been replaced, hooked or made inexact."""
-        if not step.layout.is_paged or torch.is_grad_enabled() or not fits_cpu(self.self_attn.head_dim) or step.layout.cache.block_size % 16:
-            return None
-        slot = cpu_slot("decoder_layer", update)
-        if slot is None:
-            return None
-        for module in self.modules():
-            if type(module) not in _BLOCKS or module._forward_hooks or module._forward_pre_hooks or getattr(module, "exact", None) is False:
-                return None
-        return slot
+    def parts(self) -> tuple[tuple[Tensor | None, ...], tuple[Linear, ...], int | None]:
+        """Norms, projections and window, as the CPU's packed decoder takes them."""
+        attn, mlp = self.self_attn, self.mlp
+        norms = (self.input_layernorm.weight, self.post_attention_layernorm.weight, *attn.norm_weights())
+        projections = (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        return norms, projections, attn.window
 
 
 _BLOCKS = {_Layer, _Attention, _MLP, _Norm, Linear}
@@ -148,6 +134,29 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(_Layer(config, layer) for layer in range(config.num_layers))
         self.norm = _Norm(config.hidden_size, config.rms_norm_eps)
+
+    def packed(self) -> Callable[[Tensor, Layout, Tensor, Tensor], Tensor] | None:
+        """A copy of the layers and the final norm for decoding: (x [T, D], paged layout, cos, sin) -> hidden states [T, D].
+
+        It is the C++ core's, made of the functions that the layers call, hence of the same bits. None where it does not apply: off the
+        CPU, in other dtypes, with head dimensions it does not take, or if a module is hooked, replaced (LoRA) or not exact.
+        """
+        weight = self.norm.weight
+        slot = cpu_slot("packed_decoder", weight)
+        if slot is None or not self.layers:
+            return None
+        for module in self.layers.modules():
+            if module is self.layers:
+                continue
+            is_hooked = module._forward_hooks or module._forward_pre_hooks
+            if type(module) not in _BLOCKS or is_hooked or getattr(module, "exact", None) is False:
+                return None
+        layers = [layer.parts() for layer in self.layers]
+        attn = self.layers[0].self_attn
+        same_dtype = all(parameter.dtype == weight.dtype for parameter in self.layers.parameters())
+        if not same_dtype or not fits_cpu(attn.head_dim):
+            return None
+        return slot(layers, weight, (attn.num_heads, attn.num_kv_heads, attn.head_dim), attn.eps)  # type: ignore[no-any-return]
 
 
 class ScalarHead(nn.Linear):

@@ -1,13 +1,14 @@
-// The linear layer and the whole decoder layer for paradigm/cpu_backend.py, under the rules of cpu_kernels.cpp.
+// The linear layer and the decoder stack for paradigm/cpu_backend.py, under the rules of cpu_kernels.cpp.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <array>
 #include <cstdint>
-#include <stdexcept>
+#include <memory>
 #include <tuple>
 #include <vector>
 
+#include "paradigm/cpu_decoder.h"
 #include "paradigm/cpu_linear.h"
 
 namespace py = pybind11;
@@ -15,85 +16,98 @@ namespace py = pybind11;
 namespace paradigm {
 namespace {
 
-using Weight = std::tuple<uintptr_t, uintptr_t, int64_t>;  // weight, bias or 0, number of outputs
+using Weight = std::tuple<uintptr_t, uintptr_t, int64_t, int64_t>;  // weight, bias or 0, outputs, inputs
+using Norm = std::tuple<uintptr_t, int64_t>;                        // weight or 0, width
 
-LinearOutput weight_of(const Weight& weight, uintptr_t y = 0) {
-    LinearOutput output;
-    output.weight = reinterpret_cast<const void*>(std::get<0>(weight));
-    output.bias = reinterpret_cast<const void*>(std::get<1>(weight));
-    output.num_outputs = std::get<2>(weight);
-    output.y = reinterpret_cast<void*>(y);
-    return output;
+PackedLinear packed(Dtype dtype, const Weight& weight) {
+    const auto [address, bias, outputs, inputs] = weight;
+    return PackedLinear(dtype, reinterpret_cast<const void*>(address), reinterpret_cast<const void*>(bias), inputs, outputs);
 }
 
-template <class T>
-const T* pointer(uintptr_t address) {
-    return reinterpret_cast<const T*>(address);
+std::vector<char> copied(Dtype dtype, const Norm& norm) {
+    const auto [address, width] = norm;
+    const char* from = reinterpret_cast<const char*>(address);
+    if (!from) return {};
+    return std::vector<char>(from, from + width * (dtype == Dtype::float32 ? 4 : 2));
 }
 
 }  // namespace
 
 void bind_cpu_layers(py::module_& m) {
-    m.def("linear", [](int dtype, int y_dtype, int64_t num_rows, int64_t num_inputs, uintptr_t x, const Weight& weight, uintptr_t y, int num_threads) {
-        Linear call;
-        call.dtype = static_cast<Dtype>(dtype);
-        call.y_dtype = static_cast<Dtype>(y_dtype);
-        call.num_rows = num_rows;
-        call.num_inputs = num_inputs;
-        call.x = pointer<void>(x);
-        call.outputs[0] = weight_of(weight, y);
-        py::gil_scoped_release release;
-        linear(call, num_threads);
-    });
     m.def(
-        "decoder_layer",
-        [](int dtype, int64_t num_rows, int64_t width, uintptr_t update, uintptr_t residual, float eps, const std::array<uintptr_t, 4>& norms,
-           const std::array<Weight, 7>& weights, uintptr_t cos, uintptr_t sin, int64_t pairs, int64_t query_heads, int64_t kv_heads, int64_t dim,
-           int64_t window, float scale, uintptr_t keys, uintptr_t values, int64_t num_blocks, int64_t block_size,
-           const std::array<uintptr_t, 4>& layout, int64_t num_sequences, int64_t num_slots, int64_t max_blocks, uintptr_t out, uintptr_t total,
-           int num_threads) {
-            DecoderLayer call;
+        "linear", [](int dtype, int y_dtype, int64_t num_rows, uintptr_t x, const Weight& weight, uintptr_t y, int num_threads) {
+            Linear call;
             call.dtype = static_cast<Dtype>(dtype);
+            call.y_dtype = static_cast<Dtype>(y_dtype);
             call.num_rows = num_rows;
-            call.width = width;
-            call.intermediate = std::get<2>(weights[4]);
-            call.update = pointer<void>(update);
-            call.residual = pointer<void>(residual);
-            call.eps = eps;
-            call.input_norm = pointer<void>(norms[0]);
-            call.post_norm = pointer<void>(norms[1]);
-            call.q_norm = pointer<void>(norms[2]);
-            call.k_norm = pointer<void>(norms[3]);
-            LinearOutput* projections[] = {&call.q, &call.k, &call.v, &call.o, &call.gate, &call.up, &call.down};
-            for (std::size_t i = 0; i < weights.size(); ++i) *projections[i] = weight_of(weights[i]);
-            call.cos = pointer<float>(cos);
-            call.sin = pointer<float>(sin);
-            call.pairs = pairs;
-            PagedAttention& attention = call.attention;
-            attention.dtype = call.dtype;
-            attention.options.num_query_heads = query_heads;
-            attention.options.num_kv_heads = kv_heads;
-            attention.options.head_dim = dim;
-            attention.options.window = window;
-            attention.options.scale = scale;
-            attention.num_rows = num_rows;
+            call.x = reinterpret_cast<const void*>(x);
+            call.weight = reinterpret_cast<const void*>(std::get<0>(weight));
+            call.bias = reinterpret_cast<const void*>(std::get<1>(weight));
+            call.num_outputs = std::get<2>(weight);
+            call.num_inputs = std::get<3>(weight);
+            call.y = reinterpret_cast<void*>(y);
+            py::gil_scoped_release release;
+            linear(call, num_threads);
+        });
+    py::class_<PackedLinear>(m, "PackedLinear", "A weight copied into the layout of the linear layer's loops.")
+        .def(py::init([](int dtype, const Weight& weight) { return packed(static_cast<Dtype>(dtype), weight); }))
+        .def("multiply", [](const PackedLinear& self, int y_dtype, int64_t num_rows, uintptr_t x, uintptr_t y, int num_threads) {
+            PackedCall call;
+            call.y_dtype = static_cast<Dtype>(y_dtype);
+            call.num_rows = num_rows;
+            call.x = reinterpret_cast<const void*>(x);
+            call.products[0] = {&self, reinterpret_cast<void*>(y)};
+            py::gil_scoped_release release;
+            linear(call, num_threads);
+        });
+    py::class_<Decoder>(m, "Decoder", "A copy of a decoder's weights, packed, that decodes on a paged cache.")
+        .def(py::init([](int dtype, int64_t width, int64_t query_heads, int64_t kv_heads, int64_t head_dim, float scale, float eps,
+                         const Norm& final_norm) {
+            auto decoder = std::make_unique<Decoder>();
+            decoder->dtype = static_cast<Dtype>(dtype);
+            decoder->width = width;
+            decoder->heads.num_query_heads = query_heads;
+            decoder->heads.num_kv_heads = kv_heads;
+            decoder->heads.head_dim = head_dim;
+            decoder->heads.scale = scale;
+            decoder->eps = eps;
+            decoder->final_norm = copied(decoder->dtype, final_norm);
+            return decoder;
+        }))
+        .def("add_layer", [](Decoder& self, const std::array<Norm, 4>& norms, const std::array<Weight, 7>& weights, int64_t window) {
+            const Dtype dtype = self.dtype;
+            self.layers.push_back({
+                copied(dtype, norms[0]), copied(dtype, norms[1]), copied(dtype, norms[2]), copied(dtype, norms[3]), packed(dtype, weights[0]),
+                packed(dtype, weights[1]), packed(dtype, weights[2]), packed(dtype, weights[3]), packed(dtype, weights[4]), packed(dtype, weights[5]),
+                packed(dtype, weights[6]), window});
+        })
+        .def("decode", [](const Decoder& self, int64_t num_rows, uintptr_t x, uintptr_t cos, uintptr_t sin, int64_t pairs, uintptr_t keys,
+                          uintptr_t values, int64_t layer_bytes, int64_t num_blocks, int64_t block_size, uintptr_t cu_seqlens,
+                          uintptr_t context_lengths, uintptr_t slots, uintptr_t block_table, int64_t num_sequences, int64_t num_slots,
+                          int64_t max_blocks, uintptr_t hidden, int num_threads) {
+            DecoderStep step;
+            step.num_rows = num_rows;
+            step.x = reinterpret_cast<const void*>(x);
+            step.cos = reinterpret_cast<const float*>(cos);
+            step.sin = reinterpret_cast<const float*>(sin);
+            step.pairs = pairs;
+            PagedAttention& attention = step.attention;
             attention.keys = reinterpret_cast<void*>(keys);
             attention.values = reinterpret_cast<void*>(values);
             attention.num_blocks = num_blocks;
             attention.block_size = block_size;
-            attention.cu_seqlens = pointer<int32_t>(layout[0]);
-            attention.context_lengths = pointer<int32_t>(layout[1]);
-            attention.slots = pointer<int32_t>(layout[2]);
-            attention.block_table = pointer<int32_t>(layout[3]);
+            attention.cu_seqlens = reinterpret_cast<const int32_t*>(cu_seqlens);
+            attention.context_lengths = reinterpret_cast<const int32_t*>(context_lengths);
+            attention.slots = reinterpret_cast<const int32_t*>(slots);
+            attention.block_table = reinterpret_cast<const int32_t*>(block_table);
             attention.num_sequences = num_sequences;
             attention.num_slots = num_slots;
             attention.max_blocks = max_blocks;
-            call.out = reinterpret_cast<void*>(out);
-            call.total = reinterpret_cast<void*>(total);
+            step.cache_layer_bytes = layer_bytes;
+            step.hidden = reinterpret_cast<void*>(hidden);
             py::gil_scoped_release release;
-            decoder_layer(call, num_threads);
+            decode(self, step, num_threads);
         });
-    m.def("has_amx", [] { return has_amx(); });
 }
 
 }  // namespace paradigm

@@ -1,8 +1,10 @@
-// The linear layer on the CPU: checks, blocks, threads; and the loops for machines without AVX2.
+// The linear layer on the CPU: checks, packing, blocks, threads; and the loops for machines without AVX2.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "cpu_linear_table.h"
 #include "cpu_threads.h"
@@ -19,11 +21,7 @@ namespace paradigm {
 namespace {
 
 constexpr double work_of_a_thread = 3e5;  // multiply-adds: some microseconds, as starting a thread costs
-
-// What one thread computes at a time: small enough to share out, large enough that a block's weights are read from the second cache.
-struct BlockShape {
-    int64_t rows, outputs;
-};
+constexpr double tiles_speed = 8;         // of the tile unit, beside them
 
 LinearKernels kernels_for(Isa isa) {
 #if PARADIGM_HAS_X86_ISAS
@@ -34,47 +32,133 @@ LinearKernels kernels_for(Isa isa) {
     return baseline::linear_kernels();
 }
 
-void check(const Linear& call, int num_threads) {
-    if (call.num_rows < 0) refuse("num_rows must be >= 0", call.num_rows);
-    if (call.num_inputs < 1) refuse("num_inputs must be >= 1", call.num_inputs);
+bool uses_tiles(Dtype dtype, Isa isa, bool amx) { return amx && isa == Isa::avx512 && dtype == Dtype::bfloat16; }
+
+int64_t bytes_of_panel(int64_t num_inputs, bool tiles) { return tiles ? (num_inputs + 31) / 32 * 2048 : num_inputs * panel_outputs * 4; }
+
+char* aligned(char* memory) { return memory + (64 - reinterpret_cast<std::uintptr_t>(memory) % 64) % 64; }
+
+void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtype, Dtype y_dtype, int num_threads) {
+    if (num_rows < 0) refuse("num_rows must be >= 0", num_rows);
+    if (num_inputs < 1) refuse("num_inputs must be >= 1", num_inputs);
+    if (num_outputs < 1) refuse("num_outputs must be >= 1", num_outputs);
     if (num_threads < 1) refuse("num_threads must be >= 1", num_threads);
-    if (call.num_weights < 1 || call.num_weights > 3) refuse("num_weights must be 1, 2 or 3", call.num_weights);
-    for (int i = 0; i < call.num_weights; ++i) {
-        if (call.outputs[i].num_outputs < 1) refuse("num_outputs must be >= 1", call.outputs[i].num_outputs);
-    }
-    if (call.y_dtype != call.dtype && call.y_dtype != Dtype::float32) refuse("y_dtype must be dtype or float32", static_cast<int>(call.y_dtype));
+    if (y_dtype != dtype && y_dtype != Dtype::float32) refuse("y_dtype must be dtype or float32", static_cast<int>(y_dtype));
 }
+
+int64_t threads_for(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, bool tiles, int64_t num_blocks, int num_threads) {
+    const double work = static_cast<double>(num_rows) * static_cast<double>(num_inputs) * static_cast<double>(num_outputs);
+    return std::min<int64_t>({num_threads, num_blocks, static_cast<int64_t>(work / (tiles ? tiles_speed * work_of_a_thread : work_of_a_thread))});
+}
+
+// x as the kernels read it: bfloat16 without tiles is widened first.
+class Rows {
+  public:
+    Rows(const void* x, Dtype dtype, bool tiles, int64_t size) : data_(x) {
+        if (dtype == Dtype::float32 || tiles) return;
+        wide_.reset(new float[static_cast<std::size_t>(size)]);
+        const auto* from = static_cast<const uint16_t*>(x);
+        for (int64_t i = 0; i < size; ++i) wide_[static_cast<std::size_t>(i)] = baseline::widen(from[i]);
+        data_ = wide_.get();
+    }
+    const void* data() const { return data_; }
+
+  private:
+    const void* data_;
+    std::unique_ptr<float[]> wide_;
+};
 
 }  // namespace
 
-void linear(const Linear& call, int num_threads, Isa isa, bool amx) {
-    check(call, num_threads);
-    const bool tiles = amx && isa == Isa::avx512 && call.dtype == Dtype::bfloat16;
+PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, bool amx)
+    : dtype(dtype), num_inputs(num_inputs), num_outputs(num_outputs), num_panels((num_outputs + panel_outputs - 1) / panel_outputs), isa(isa),
+      tiles(uses_tiles(dtype, isa, amx)), panel_bytes_(bytes_of_panel(num_inputs, tiles)) {
+    check(0, num_inputs, num_outputs, dtype, dtype, 1);
+    memory_.reset(new char[static_cast<std::size_t>(num_panels * panel_bytes_ + 64)]);
+    panels_ = aligned(memory_.get());
     const LinearKernels kernels = kernels_for(isa);
-    const LinearKernel kernel = tiles                           ? linear_block_amx
-                                : call.dtype == Dtype::float32  ? kernels.float32
-                                : call.y_dtype == Dtype::float32 ? kernels.bfloat16_to_float32
-                                                                 : kernels.bfloat16;
-    const BlockShape shape = tiles ? BlockShape{512, amx_outputs} : BlockShape{128, 64};
-    const int64_t row_blocks = (call.num_rows + shape.rows - 1) / shape.rows;
-    int64_t output_blocks = 0, num_outputs = 0;
-    for (int i = 0; i < call.num_weights; ++i) {
-        output_blocks += (call.outputs[i].num_outputs + shape.outputs - 1) / shape.outputs;
-        num_outputs += call.outputs[i].num_outputs;
-    }
-    const double work = static_cast<double>(call.num_rows) * static_cast<double>(call.num_inputs) * static_cast<double>(num_outputs);
-    const int64_t worth = static_cast<int64_t>(work / (tiles ? 8 * work_of_a_thread : work_of_a_thread));
-    const int64_t count = row_blocks * output_blocks;
-    for_each_block(count, std::min<int64_t>({num_threads, count, worth}), [&](int64_t i) {
-        const int64_t row = i / output_blocks * shape.rows;
-        int64_t block = i % output_blocks;
-        const LinearOutput* output = call.outputs;
-        while (block * shape.outputs >= output->num_outputs) {
-            block -= (output->num_outputs + shape.outputs - 1) / shape.outputs;
-            ++output;
+    const int64_t row_bytes = num_inputs * (dtype == Dtype::float32 ? 4 : 2);
+    for (int64_t i = 0; i < num_panels; ++i) {
+        const char* from = static_cast<const char*>(weight) + i * panel_outputs * row_bytes;
+        char* to = panels_ + i * panel_bytes_;
+        const int64_t count = std::min(panel_outputs, num_outputs - i * panel_outputs);
+        if (tiles) {
+            pack_tiles(reinterpret_cast<const uint16_t*>(from), num_inputs, count, reinterpret_cast<uint32_t*>(to));
+        } else {
+            kernels.pack[static_cast<int>(dtype)](from, num_inputs, count, reinterpret_cast<float*>(to));
         }
-        const int64_t first = block * shape.outputs;
-        kernel(call, *output, {row, std::min(row + shape.rows, call.num_rows), first, std::min(first + shape.outputs, output->num_outputs)});
+    }
+    if (!bias) return;
+    bias_.assign(static_cast<std::size_t>(num_panels * panel_outputs), 0.0f);
+    for (int64_t i = 0; i < num_outputs; ++i) {
+        const bool is_wide = dtype == Dtype::float32;
+        bias_[static_cast<std::size_t>(i)] = is_wide ? static_cast<const float*>(bias)[i] : baseline::widen(static_cast<const uint16_t*>(bias)[i]);
+    }
+}
+
+void linear(const PackedCall& call, int num_threads) {
+    if (call.num_products < 1 || call.num_products > 3) refuse("num_products must be 1, 2 or 3", call.num_products);
+    const PackedLinear& first = *call.products[0].weight;
+    const int64_t rows_at_once = first.tiles ? 512 : 112, panels_at_once = call.num_rows < 4 ? 4 : 1;
+    int64_t blocks_of_row = 0, num_outputs = 0;
+    auto blocks_of = [&](const PackedProduct& product) { return (product.weight->num_panels + panels_at_once - 1) / panels_at_once; };
+    for (int i = 0; i < call.num_products; ++i) {
+        const PackedLinear& weight = *call.products[i].weight;
+        check(call.num_rows, weight.num_inputs, weight.num_outputs, weight.dtype, call.y_dtype, num_threads);
+        if (weight.num_inputs != first.num_inputs) refuse("num_inputs must be the first weight's", weight.num_inputs);
+        if (weight.tiles != first.tiles || weight.dtype != first.dtype) refuse("weights must be packed alike, the odd one is number", i);
+        blocks_of_row += blocks_of(call.products[i]);
+        num_outputs += weight.num_outputs;
+    }
+    const Rows x(call.x, first.dtype, first.tiles, call.num_rows * first.num_inputs);
+    const auto multiply = first.tiles ? multiply_tiles : kernels_for(first.isa).multiply;
+    const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * blocks_of_row;
+    for_each_block(count, threads_for(call.num_rows, first.num_inputs, num_outputs, first.tiles, count, num_threads), [&](int64_t i) {
+        int64_t block = i % blocks_of_row;
+        const PackedProduct* product = call.products;
+        for (; block >= blocks_of(*product); ++product) block -= blocks_of(*product);
+        const PackedLinear& weight = *product->weight;
+        const int64_t panel = block * panels_at_once, output = panel * panel_outputs, y_bytes = call.y_dtype == Dtype::float32 ? 4 : 2;
+        PanelCall part;
+        part.x = x.data();
+        part.inputs = weight.num_inputs;
+        part.first_row = i / blocks_of_row * rows_at_once;
+        part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
+        part.panels = weight.panel(panel);
+        part.bias = weight.bias(panel);
+        part.num_outputs = std::min(panels_at_once * panel_outputs, weight.num_outputs - output);
+        part.y = static_cast<char*>(product->y) + output * y_bytes;
+        part.y_stride = weight.num_outputs;
+        part.y_dtype = call.y_dtype;
+        multiply(part);
+    });
+}
+
+void linear(const Linear& call, int num_threads, Isa isa, bool amx) {
+    check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);
+    const bool tiles = uses_tiles(call.dtype, isa, amx);
+    const Rows x(call.x, call.dtype, tiles, call.num_rows * call.num_inputs);
+    const LinearKernels kernels = kernels_for(isa);
+    const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs, rows_at_once = 448;  // a panel is packed for so many
+    const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * num_panels;
+    for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, tiles, count, num_threads), [&](int64_t i) {
+        const int64_t output = i % num_panels * panel_outputs, bytes = call.dtype == Dtype::float32 ? 4 : 2;
+        const int64_t outputs = std::min(panel_outputs, call.num_outputs - output);
+        const char* bias = call.bias ? static_cast<const char*>(call.bias) + output * bytes : nullptr;
+        const PackedLinear packed(
+            call.dtype, static_cast<const char*>(call.weight) + output * call.num_inputs * bytes, bias, call.num_inputs, outputs, isa, amx);
+        PanelCall part;
+        part.x = x.data();
+        part.inputs = call.num_inputs;
+        part.panels = packed.panel(0);
+        part.bias = packed.bias(0);
+        part.num_outputs = outputs;
+        part.y = static_cast<char*>(call.y) + output * (call.y_dtype == Dtype::float32 ? 4 : 2);
+        part.y_stride = call.num_outputs;
+        part.y_dtype = call.y_dtype;
+        part.first_row = i / num_panels * rows_at_once;
+        part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
+        tiles ? multiply_tiles(part) : kernels.multiply(part);
     });
 }
 

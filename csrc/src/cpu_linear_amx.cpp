@@ -30,7 +30,7 @@ bool has_amx() {
 }  // namespace paradigm
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi,bmi2,lzcnt,popcnt,amx-tile,amx-bf16")
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi,bmi2,lzcnt,popcnt,avx512bf16,amx-tile,amx-bf16")
 #define PARADIGM_SIMD amx
 #define PARADIGM_SIMD_BYTES 64
 #include "paradigm/simd.h"
@@ -56,10 +56,10 @@ PARADIGM_INLINE void configure(int rows0, int rows1) {
     _tile_loadconfig(&config);
 }
 
-// Weights of 16 outputs as tiles: pairs of inputs (32 bits) transposed, 16 pairs a tile; zeros past the weight's inputs and outputs.
-void pack(const bfloat16* weight, int64_t inputs, int64_t count, uint32_t* out) {
+// 16 outputs: pairs of inputs (32 bits) transposed, 16 pairs a tile; zeros past the weight's inputs and outputs.
+void pack_half(const bfloat16* weight, int64_t inputs, int64_t count, uint32_t* out) {
     for (int64_t k = 0; k < inputs; k += 32, out += 256) {
-        if (k + 32 <= inputs && count >= 16) {
+        if (k + 32 <= inputs && inputs % 2 == 0 && count >= 16) {
             transpose16(reinterpret_cast<const float*>(weight + k), inputs / 2, 16, 16, reinterpret_cast<float*>(out));
             continue;
         }
@@ -71,43 +71,33 @@ void pack(const bfloat16* weight, int64_t inputs, int64_t count, uint32_t* out) 
     }
 }
 
-template <class Y>
-PARADIGM_INLINE void store_sums(const float* sums, int rows, const f32x16& bias, bool has_bias, Y* y, int64_t stride, int64_t count) {
-    for (int m = 0; m < rows && count > 0; ++m) {
-        const f32x16 sum = load(sums + 16 * m);
-        store_first(y + m * stride, count, has_bias ? sum + bias : sum);
-    }
+PARADIGM_INLINE void store_sixteen(float* to, const f32x16& x) { store(to, x); }
+PARADIGM_INLINE void store_sixteen(bfloat16* to, const f32x16& x) {
+    const __m256bh half = _mm512_cvtneps_pbh((__m512)x.part[0]);
+    std::memcpy(to, &half, sizeof(half));
 }
 
 template <class Y>
-void block(const Linear& call, const LinearOutput& output, const LinearBlock& where) {
-    const int64_t inputs = call.num_inputs, steps = (inputs + 31) / 32, stride = output.num_outputs;
-    const int64_t outputs = where.last_output - where.first_output, num_rows = where.last_row - where.first_row;
-    const auto* weight = static_cast<const bfloat16*>(output.weight) + where.first_output * inputs;
-    const auto* x = static_cast<const bfloat16*>(call.x) + where.first_row * inputs;
+PARADIGM_INLINE void store_sums(const float* sums, int rows, const f32x16& bias, bool has_bias, Y* y, int64_t stride, int64_t count) {
+    for (int m = 0; m < rows && count > 0; ++m) {
+        const f32x16 sum = has_bias ? load(sums + 16 * m) + bias : load(sums + 16 * m);
+        Y* to = y + m * stride;
+        if (count >= 16) {
+            store_sixteen(to, sum);
+        } else {
+            Y lanes[16];
+            store_sixteen(lanes, sum);
+            for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
+        }
+    }
+}
 
-    const bool copied = inputs % 32 != 0;  // a tile must not read past a row
-    const int64_t panel_size = 2 * steps * 256 * 4, copy_size = copied ? num_rows * steps * 64 : 0;
-    const std::unique_ptr<char[]> memory(new char[static_cast<std::size_t>(panel_size + copy_size + 64)]);
-    char* aligned = memory.get() + (64 - reinterpret_cast<std::uintptr_t>(memory.get()) % 64) % 64;
-    auto* panel = reinterpret_cast<uint32_t*>(aligned);
-    pack(weight, inputs, outputs, panel);
-    pack(weight + std::min<int64_t>(16, outputs - 1) * inputs, inputs, outputs - 16, panel + steps * 256);
-    int64_t row_stride = inputs;
-    if (copied) {
-        row_stride = steps * 32;
-        auto* copy = reinterpret_cast<bfloat16*>(aligned + panel_size);
-        std::memset(copy, 0, static_cast<std::size_t>(copy_size));
-        for (int64_t row = 0; row < num_rows; ++row) std::memcpy(copy + row * row_stride, x + row * inputs, static_cast<std::size_t>(inputs) * 2);
-        x = copy;
-    }
-    f32x16 bias[2] = {broadcast(0.0f), broadcast(0.0f)};
-    if (output.bias) {
-        const auto* from = static_cast<const bfloat16*>(output.bias) + where.first_output;
-        bias[0] = load_first(from, outputs);
-        if (outputs > 16) bias[1] = load_first(from + 16, outputs - 16);
-    }
-    Y* y = static_cast<Y*>(output.y) + where.first_row * stride + where.first_output;
+// 32 rows (fewer at the end) times one panel, whose sums are stored to y.
+template <class Y>
+void multiply_panel(const PanelCall& call, const bfloat16* x, int64_t x_stride, const uint32_t* panel, const float* bias, int64_t outputs, Y* y) {
+    const int64_t steps = (call.inputs + 31) / 32, num_rows = call.last_row - call.first_row;
+    const f32x16 added[2] = {
+        bias ? load_first(bias, outputs) : broadcast(0.0f), bias && outputs > 16 ? load_first(bias + 16, outputs - 16) : broadcast(0.0f)};
     alignas(64) float sums[4][256];
     int configured0 = 0, configured1 = 0;
     for (int64_t row = 0; row < num_rows; row += 32) {
@@ -118,8 +108,8 @@ void block(const Linear& call, const LinearOutput& output, const LinearBlock& wh
             configured0 = rows0;
             configured1 = rows1;
         }
-        const bfloat16 *x0 = x + row * row_stride, *x1 = x0 + 16 * row_stride;
-        const auto bytes = static_cast<std::size_t>(row_stride) * 2;
+        const bfloat16 *x0 = x + row * x_stride, *x1 = x0 + 16 * x_stride;
+        const auto bytes = static_cast<std::size_t>(x_stride) * 2;
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
@@ -138,24 +128,51 @@ void block(const Linear& call, const LinearOutput& output, const LinearBlock& wh
         }
         _tile_stored(0, sums[0], 64);
         _tile_stored(1, sums[1], 64);
-        _tile_stored(2, sums[2], 64);
-        _tile_stored(3, sums[3], 64);
-        for (int half = 0; half < 2; ++half) {
-            Y* to = y + row * stride + 16 * half;
-            store_sums(sums[half], rows0, bias[half], output.bias != nullptr, to, stride, outputs - 16 * half);
-            store_sums(sums[2 + half], rows1, bias[half], output.bias != nullptr, to + 16 * stride, stride, outputs - 16 * half);
+        if (rows1 > 0) {
+            _tile_stored(2, sums[2], 64);
+            _tile_stored(3, sums[3], 64);
         }
+        for (int half = 0; half < 2; ++half) {
+            Y* to = y + row * call.y_stride + 16 * half;
+            store_sums(sums[half], rows0, added[half], bias != nullptr, to, call.y_stride, outputs - 16 * half);
+            store_sums(sums[2 + half], rows1, added[half], bias != nullptr, to + 16 * call.y_stride, call.y_stride, outputs - 16 * half);
+        }
+    }
+}
+
+template <class Y>
+void multiply(const PanelCall& call) {
+    const int64_t inputs = call.inputs, steps = (inputs + 31) / 32, num_rows = call.last_row - call.first_row;
+    const auto* x = static_cast<const bfloat16*>(call.x) + call.first_row * inputs;
+    int64_t x_stride = inputs;
+    std::unique_ptr<bfloat16[]> copy;
+    if (inputs % 32 != 0) {  // a tile must not read past a row
+        x_stride = steps * 32;
+        copy.reset(new bfloat16[static_cast<std::size_t>(num_rows * x_stride)]());
+        for (int64_t row = 0; row < num_rows; ++row) std::memcpy(copy.get() + row * x_stride, x + row * inputs, static_cast<std::size_t>(inputs) * 2);
+        x = copy.get();
+    }
+    const auto* panel = reinterpret_cast<const uint32_t*>(call.panels);
+    for (int64_t output = 0; output < call.num_outputs; output += panel_outputs, panel += 2 * steps * 256) {
+        const int64_t outputs = std::min(panel_outputs, call.num_outputs - output);
+        const float* bias = call.bias ? call.bias + output : nullptr;
+        multiply_panel(call, x, x_stride, panel, bias, outputs, static_cast<Y*>(call.y) + call.first_row * call.y_stride + output);
     }
     _tile_release();
 }
 
 }  // namespace amx
 
-void linear_block_amx(const Linear& call, const LinearOutput& output, const LinearBlock& where) {
+void pack_tiles(const uint16_t* weight, int64_t inputs, int64_t count, uint32_t* panel) {
+    amx::pack_half(weight, inputs, count, panel);
+    amx::pack_half(count > 16 ? weight + 16 * inputs : weight, inputs, count - 16, panel + (inputs + 31) / 32 * 256);
+}
+
+void multiply_tiles(const PanelCall& call) {
     if (call.y_dtype == Dtype::float32) {
-        amx::block<float>(call, output, where);
+        amx::multiply<float>(call);
     } else {
-        amx::block<uint16_t>(call, output, where);
+        amx::multiply<uint16_t>(call);
     }
 }
 
@@ -165,7 +182,8 @@ void linear_block_amx(const Linear& call, const LinearOutput& output, const Line
 namespace paradigm {
 
 bool has_amx() { return false; }
-void linear_block_amx(const Linear&, const LinearOutput&, const LinearBlock&) {}
+void pack_tiles(const uint16_t*, int64_t, int64_t, uint32_t*) {}
+void multiply_tiles(const PanelCall&) {}
 
 }  // namespace paradigm
 #endif

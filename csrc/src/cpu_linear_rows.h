@@ -2,143 +2,106 @@
 namespace paradigm {
 namespace PARADIGM_SIMD {
 
-typedef uint16_t native_half __attribute__((vector_size(native_bytes / 2)));
+constexpr int max_tile_rows = num_parts == 1 ? 14 : 6;  // with two vectors (one where a vector is two registers) they fill the registers
 
-PARADIGM_INLINE native_f32 load_native(const float* from) {
-    native_f32 r;
-    std::memcpy(&r, from, native_bytes);
-    return r;
+template <class T>
+void pack_panel(const void* weight, int64_t inputs, int64_t count, float* panel) {
+    for (int half = 0; half < 2; ++half) {
+        const int64_t left = count - 16 * half;
+        const int rows = static_cast<int>(left < 0 ? 0 : left > 16 ? 16 : left);
+        const T* from = static_cast<const T*>(weight) + (rows > 0 ? 16 * half * inputs : 0);
+        float* to = panel + 16 * half;
+        int64_t k = 0;
+        for (; k + 16 <= inputs; k += 16) {
+            float tile[256];
+            transpose16(from + k, inputs, rows, 16, tile);
+            for (int i = 0; i < 16; ++i) store(to + (k + i) * 32, load(tile + 16 * i));
+        }
+        for (; k < inputs; ++k) {
+            for (int j = 0; j < 16; ++j) to[k * 32 + j] = j < rows ? widen(from[j * inputs + k]) : 0.0f;
+        }
+    }
 }
-PARADIGM_INLINE native_f32 load_native(const bfloat16* from) {
-    native_half half;
-    std::memcpy(&half, from, native_bytes / 2);
-    return (native_f32)(__builtin_convertvector(half, native_u32) << 16);
-}
-PARADIGM_INLINE native_f32 fma_native(const native_f32& a, const native_f32& b, const native_f32& c) {
-#if PARADIGM_SIMD_BYTES == 64
-    return (native_f32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif PARADIGM_SIMD_BYTES == 32
-    return (native_f32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#else
-    native_f32 r;
-    for (int i = 0; i < native_bytes / 4; ++i) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
-    return r;
+
+// Keeps the compiler from reading x from memory anew for each of its uses.
+PARADIGM_INLINE void keep_in_registers(f32x16& x) {
+#if PARADIGM_SIMD_BYTES >= 32
+    PARADIGM_EACH_PART asm("" : "+v"(x.part[p]));
 #endif
+    (void)x;
 }
 
-// Lane i: sum_lanes(a[i]).
-PARADIGM_INLINE f32x16 sum_lanes_of(const f32x16* a) {
-#if PARADIGM_SIMD_BYTES == 64
-    __m512 quads[4];  // lanes of a[i], a[i + 4], a[i + 8], a[i + 12] added up to four each
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-        __m512 halves[2];
-#pragma GCC unroll 2
-        for (int j = 0; j < 2; ++j) {
-            const __m512 x = (__m512)a[i + 8 * j].part[0], y = (__m512)a[i + 8 * j + 4].part[0];
-            halves[j] = _mm512_maskz_shuffle_f32x4(0xFFFF, x, y, 0x44) + _mm512_maskz_shuffle_f32x4(0xFFFF, x, y, 0xEE);
+template <class Y>
+PARADIGM_INLINE void store_outputs(const PanelCall& call, int64_t row, int64_t output, const f32x16& sum) {
+    if (output >= call.num_outputs) return;
+    store_first(
+        static_cast<Y*>(call.y) + row * call.y_stride + output, call.num_outputs - output,
+        call.bias ? sum + load_first(call.bias + output, call.num_outputs - output) : sum);
+}
+
+// `rows` rows from `row` on times `vectors` vectors of outputs, from the first_vector-th of the panels on.
+template <int rows, int vectors>
+PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t first_vector) {
+    const int64_t inputs = call.inputs;
+    const float* x = static_cast<const float*>(call.x) + row * inputs;
+    const float* panel = reinterpret_cast<const float*>(call.panels);
+    const float* w[vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) w[v] = panel + (first_vector + v) / 2 * 32 * inputs + (first_vector + v) % 2 * 16;
+    f32x16 sum[rows][vectors];
+#pragma GCC unroll 28
+    for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
+    for (int64_t k = 0; k < inputs; ++k) {
+        f32x16 b[vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) {
+            b[v] = load(w[v] + 32 * k);
+            if (rows > 1) keep_in_registers(b[v]);
         }
-        quads[i] = _mm512_maskz_shuffle_f32x4(0xFFFF, halves[0], halves[1], 0x88) + _mm512_maskz_shuffle_f32x4(0xFFFF, halves[0], halves[1], 0xDD);
-    }
-    __m512 pairs[2];
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) {
-        const __m512 x = quads[2 * j], y = quads[2 * j + 1];
-        pairs[j] = _mm512_maskz_shuffle_ps(0xFFFF, x, y, 0x44) + _mm512_maskz_shuffle_ps(0xFFFF, x, y, 0xEE);
-    }
-    f32x16 r;
-    r.part[0] = (native_f32)(_mm512_maskz_shuffle_ps(0xFFFF, pairs[0], pairs[1], 0x88) + _mm512_maskz_shuffle_ps(0xFFFF, pairs[0], pairs[1], 0xDD));
-    return r;
-#else
-    float lanes[16];
-    for (int i = 0; i < 16; ++i) lanes[i] = sum_lanes(a[i]);
-    return load(lanes);
-#endif
-}
-
-// sums[m * outputs + n] = the sixteen running sums of row m and output n; rows * outputs is 16. Rows of x and w are `inputs` apart.
-template <class T, int rows, int outputs>
-PARADIGM_INLINE void multiply_tile(const T* const* x, const T* const* w, int64_t inputs, int64_t prefetch, f32x16* sums) {
-    constexpr int at_once = num_parts == 1 ? outputs : outputs / 2;  // as many sums as there are registers
-    const int64_t whole = inputs / 16 * 16;
-#pragma GCC unroll 2
-    for (int first = 0; first < outputs; first += at_once) {
-#pragma GCC unroll 4
-        for (int p = 0; p < num_parts; ++p) {
-            native_f32 sum[rows][at_once];
-#pragma GCC unroll 16
-            for (int i = 0; i < rows * at_once; ++i) sum[i / at_once][i % at_once] = native_f32{};
-            for (int64_t k = p * (native_bytes / 4); k < whole; k += 16) {
-                native_f32 a[rows];
-#pragma GCC unroll 4
-                for (int m = 0; m < rows; ++m) a[m] = load_native(x[m] + k);
-#pragma GCC unroll 16
-                for (int n = 0; n < at_once; ++n) {
-                    const T* from = w[first + n] + k;
-                    if (rows == 1) __builtin_prefetch(from + prefetch);
-                    const native_f32 b = load_native(from);
-#pragma GCC unroll 4
-                    for (int m = 0; m < rows; ++m) sum[m][n] = fma_native(a[m], b, sum[m][n]);
-                }
-            }
-#pragma GCC unroll 16
-            for (int i = 0; i < rows * at_once; ++i) sums[i / at_once * outputs + first + i % at_once].part[p] = sum[i / at_once][i % at_once];
+#pragma GCC unroll 14
+        for (int m = 0; m < rows; ++m) {
+            const f32x16 a = broadcast(x[m * inputs + k]);
+#pragma GCC unroll 8
+            for (int v = 0; v < vectors; ++v) sum[m][v] = fma(a, b[v], sum[m][v]);
         }
     }
-    if (whole == inputs) return;
-    for (int i = 0; i < 16; ++i) {
-        const f32x16 a = load_first(x[i / outputs] + whole, inputs - whole), b = load_first(w[i % outputs] + whole, inputs - whole);
-        sums[i] = fma(a, b, sums[i]);
-    }
-}
-
-// Rows [first, last), `rows` at a time, of all the block's outputs.
-template <class T, class Y, int rows, int outputs>
-void linear_sweep(const Linear& call, const LinearOutput& output, const LinearBlock& block, int64_t first, int64_t last) {
-    const int64_t inputs = call.num_inputs;
-    const T* bias = static_cast<const T*>(output.bias);
-    for (int64_t n = block.first_output; n < block.last_output; n += outputs) {
-        const int count = static_cast<int>(block.last_output - n < outputs ? block.last_output - n : outputs);
-        const T* w[outputs];
-        float added[16];
-        for (int i = 0; i < outputs; ++i) w[i] = static_cast<const T*>(output.weight) + (n + (i < count ? i : count - 1)) * inputs;
-        for (int i = 0; i < 16 && bias; ++i) added[i] = i % outputs < count ? widen(bias[n + i % outputs]) : 0.0f;
-        const int64_t prefetch = n + 2 * outputs <= block.last_output ? outputs * inputs : 0;  // to the next outputs' weights
-        for (int64_t row = first; row < last; row += rows) {
-            const T* x[rows];
-            for (int m = 0; m < rows; ++m) x[m] = static_cast<const T*>(call.x) + (row + m) * inputs;
-            f32x16 sums[16];
-            multiply_tile<T, rows, outputs>(x, w, inputs, prefetch, sums);
-            f32x16 result = sum_lanes_of(sums);
-            if (bias) result = result + load(added);
-            Y values[16];
-            store(values, result);
-            for (int m = 0; m < rows; ++m) {
-                Y* y = static_cast<Y*>(output.y) + (row + m) * output.num_outputs + n;
-                if (count == outputs) {
-                    std::memcpy(y, values + m * outputs, outputs * sizeof(Y));
-                } else {
-                    for (int i = 0; i < count; ++i) y[i] = values[m * outputs + i];
-                }
-            }
+#pragma GCC unroll 28
+    for (int i = 0; i < rows * vectors; ++i) {
+        const int64_t output = 16 * (first_vector + i % vectors);
+        if (call.y_dtype == Dtype::float32) {
+            store_outputs<float>(call, row + i / vectors, output, sum[i / vectors][i % vectors]);
+        } else {
+            store_outputs<bfloat16>(call, row + i / vectors, output, sum[i / vectors][i % vectors]);
         }
     }
 }
 
-template <class T, class Y>
-void linear_block(const Linear& call, const LinearOutput& output, const LinearBlock& block) {
-    const int64_t fit = 24576 / (call.num_inputs * static_cast<int64_t>(sizeof(T))) / 4 * 4;  // rows of x that stay in the first cache
-    const int64_t step = fit < 4 ? 4 : fit;
-    for (int64_t row = block.first_row; row < block.last_row; row += step) {
-        const int64_t end = row + step < block.last_row ? row + step : block.last_row;
-        const int64_t fours = row + (end - row) / 4 * 4, twos = fours + (end - fours) / 2 * 2;
-        if (fours > row) linear_sweep<T, Y, 4, 4>(call, output, block, row, fours);
-        if (twos > fours) linear_sweep<T, Y, 2, 8>(call, output, block, fours, twos);
-        if (end > twos) linear_sweep<T, Y, 1, 16>(call, output, block, twos, end);
+// Few rows need more vectors, so that enough chains are under way to hide an addition's latency.
+template <int rows>
+void multiply_rows(const PanelCall& call, int64_t row, int64_t num_vectors) {
+    constexpr int narrow = num_parts == 1 ? 2 : 1;
+    constexpr int vectors = rows == 1 ? 4 * narrow : rows <= 3 ? 2 * narrow : narrow;
+    int64_t v = 0;
+    for (; v + vectors <= num_vectors; v += vectors) multiply_tile<rows, vectors>(call, row, v);
+    for (; v < num_vectors; v += narrow) multiply_tile<rows, narrow>(call, row, v);
+}
+
+template <int rows>
+void multiply_up_to(const PanelCall& call, int64_t row, int64_t num_vectors, int count) {
+    if (count == rows) return multiply_rows<rows>(call, row, num_vectors);
+    if constexpr (rows > 1) multiply_up_to<rows - 1>(call, row, num_vectors, count);
+}
+
+void multiply(const PanelCall& call) {
+    const int64_t num_vectors = (call.num_outputs + 31) / 32 * 2, num_rows = call.last_row - call.first_row;
+    const int64_t num_tiles = (num_rows + max_tile_rows - 1) / max_tile_rows;
+    for (int64_t i = 0; i < num_tiles; ++i) {  // tiles of about equal height
+        const int64_t row = call.first_row + i * num_rows / num_tiles, end = call.first_row + (i + 1) * num_rows / num_tiles;
+        multiply_up_to<max_tile_rows>(call, row, num_vectors, static_cast<int>(end - row));
     }
 }
 
-LinearKernels linear_kernels() { return {linear_block<float, float>, linear_block<bfloat16, bfloat16>, linear_block<bfloat16, float>}; }
+LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply}; }
 
 }  // namespace PARADIGM_SIMD
 }  // namespace paradigm

@@ -1,4 +1,4 @@
-// The row loops of cpu_linear.cpp as one table an instruction set, and the tile unit's.
+// The loops behind cpu_linear.cpp: one table an instruction set, and the tile unit's functions.
 #pragma once
 
 #include <cstdint>
@@ -7,14 +7,23 @@
 
 namespace paradigm {
 
-// Rows [first_row, last_row) of outputs [first_output, last_output) of one weight.
-struct LinearBlock {
-    int64_t first_row, last_row, first_output, last_output;
+// Rows [first_row, last_row) times neighbouring panels.
+struct PanelCall {
+    const void* x = nullptr;  // float32 without tiles, bfloat16 with; rows are `inputs` apart
+    int64_t inputs = 0;
+    int64_t first_row = 0, last_row = 0;
+    const char* panels = nullptr;
+    const float* bias = nullptr;  // by output of these panels, or null
+    int64_t num_outputs = 0;      // that the panels hold
+    void* y = nullptr;            // the first of these outputs in row 0
+    int64_t y_stride = 0;
+    Dtype y_dtype = Dtype::float32;
 };
-using LinearKernel = void (*)(const Linear&, const LinearOutput&, const LinearBlock&);
 
+// panel[k * 32 + j] = weight[j][k] in float32 for j < count (<= 32), else 0.
 struct LinearKernels {
-    LinearKernel float32, bfloat16, bfloat16_to_float32;
+    void (*pack[2])(const void* weight, int64_t inputs, int64_t count, float* panel);  // by Dtype
+    void (*multiply)(const PanelCall&);
 };
 
 namespace baseline {
@@ -29,7 +38,8 @@ LinearKernels linear_kernels();
 }
 #endif
 
-constexpr int64_t amx_outputs = 32;  // outputs of a block for the tile unit; `first_output` is a multiple of it
-void linear_block_amx(const Linear& call, const LinearOutput& output, const LinearBlock& block);
+// A panel for the tile unit: two halves of 16 outputs, each of ceil(inputs / 32) tiles of 16 pairs of inputs by 16 outputs.
+void pack_tiles(const uint16_t* weight, int64_t inputs, int64_t count, uint32_t* panel);
+void multiply_tiles(const PanelCall& call);
 
 }  // namespace paradigm
