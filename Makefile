@@ -80,8 +80,8 @@ define sanitizer_rules
 build/$(1)/%.o: csrc/src/%.cpp $$(wildcard csrc/include/paradigm/*.h csrc/src/*.h)
 	@mkdir -p $$(@D)
 	$$(CXX) $$(cpp_flags) $$($(1)_flags) -c $$< -o $$@
-build/$(1)/%_test: csrc/tests/%_test.cpp $$(cpp_objects:%=build/$(1)/%.o)
-	$$(CXX) $$(cpp_flags) $$($(1)_flags) $$^ -o $$@ -lpthread
+build/$(1)/%_test: csrc/tests/%_test.cpp $$(wildcard csrc/tests/*.h) $$(cpp_objects:%=build/$(1)/%.o)
+	$$(CXX) $$(cpp_flags) $$($(1)_flags) $$(filter-out %.h,$$^) -o $$@ -lpthread
 build/$(1)/%.passed: build/$(1)/%
 	./$$<
 	@touch $$@

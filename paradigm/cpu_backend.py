@@ -319,5 +319,6 @@ def register() -> None:
     CPU.update(
         attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
         rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
-        linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder, row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
+        linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
+        row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
     )

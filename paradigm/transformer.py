@@ -151,12 +151,12 @@ class Decoder(nn.Module):
             is_hooked = module._forward_hooks or module._forward_pre_hooks
             if type(module) not in _BLOCKS or is_hooked or getattr(module, "exact", None) is False:
                 return None
-        layers = [layer.parts() for layer in self.layers]
-        attn = self.layers[0].self_attn
-        same_dtype = all(parameter.dtype == weight.dtype for parameter in self.layers.parameters())
-        if not same_dtype or not fits_cpu(attn.head_dim):
+        layers = cast(list[_Layer], list(self.layers))
+        attn = layers[0].self_attn
+        if not fits_cpu(attn.head_dim) or any(parameter.dtype != weight.dtype for parameter in self.layers.parameters()):
             return None
-        return slot(layers, weight, (attn.num_heads, attn.num_kv_heads, attn.head_dim), attn.eps)  # type: ignore[no-any-return]
+        heads = (attn.num_heads, attn.num_kv_heads, attn.head_dim)
+        return slot([layer.parts() for layer in layers], weight, heads, attn.eps)  # type: ignore[no-any-return]
 
 
 class ScalarHead(nn.Linear):

@@ -99,13 +99,16 @@ class Memory {
     std::unique_ptr<const void*[]> tiles_;
 };
 
-// Runs `work(item, scratch)` for every item on up to num_threads threads; `products` is the multiply-adds of all items together.
+// Runs `work(item, scratch)` for every item on up to num_threads threads, mostly after its neighbour in the list; `products` is the
+// multiply-adds of all items together.
 template <class Work>
 void run_items(
     const std::vector<AttentionItem>& items, const AttentionOptions& options, int64_t num_keys, bool backward, double products, int num_threads,
     const Work& work) {
     const int64_t count = static_cast<int64_t>(items.size());
     const int threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({num_threads, count, static_cast<int64_t>(products / 1e5)})));
+    const int64_t chunk = std::clamp<int64_t>(count / (16 * threads), 1, 16);
+    (void)chunk;
     std::vector<std::unique_ptr<Memory>> memory(static_cast<std::size_t>(threads));
     for (auto& each : memory) each = std::make_unique<Memory>(options, num_keys, backward);  // here, where an allocation may throw
     if (threads == 1) {
@@ -118,7 +121,7 @@ void run_items(
     {
         const AttentionScratch& scratch = memory[static_cast<std::size_t>(thread_index())]->scratch;
 #ifdef _OPENMP
-#pragma omp for schedule(dynamic, 1)
+#pragma omp for schedule(dynamic, chunk)
 #endif
         for (int64_t i = 0; i < count; ++i) work(items[static_cast<std::size_t>(i)], scratch);
     }
@@ -225,6 +228,22 @@ void write_token(const PagedAttention& call, int64_t row, int64_t head, int64_t 
     std::memcpy(static_cast<T*>(call.values) + base + offset * dim, value, static_cast<std::size_t>(dim) * sizeof(T));
 }
 
+// Asks for an item's keys and values; they lie in blocks anywhere, where no hardware prefetcher looks.
+void prefetch_item(const PagedAttention& call, const AttentionItem& item) {
+    const int64_t context = call.context_lengths[item.document], last = context - (call.cu_seqlens[item.document + 1] - call.cu_seqlens[item.document]) + item.last;
+    const int64_t window = call.options.window, first = window > 0 && last > window ? last - window : 0;
+    const int64_t bytes = call.options.head_dim * call.block_size * bytes_of(call.dtype);
+    const int32_t* blocks = call.block_table + call.slots[item.document] * call.max_blocks;
+    for (int64_t i = first / call.block_size; i * call.block_size < last; ++i) {
+        const int64_t start = (blocks[i] * call.options.num_kv_heads + item.kv_head) * bytes;
+        const char *keys = static_cast<const char*>(call.keys) + start, *values = static_cast<const char*>(call.values) + start;
+        for (int64_t b = 0; b < bytes; b += 64) {
+            __builtin_prefetch(keys + b, 0, 2);
+            __builtin_prefetch(values + b, 0, 2);
+        }
+    }
+}
+
 void check_sequence(const PagedAttention& call, int64_t b) {
     const int64_t fed = call.cu_seqlens[b + 1] - call.cu_seqlens[b], context = call.context_lengths[b], slot = call.slots[b];
     const std::string which = "[" + std::to_string(b) + "] must be ";
@@ -261,17 +280,19 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
         }
     }
     const auto write = call.dtype == Dtype::float32 ? &write_token<float> : &write_token<uint16_t>;
-    for (int64_t b = 0; b < call.num_sequences; ++b) {
+    const int64_t token_elements = 2 * o.num_kv_heads * o.head_dim, fed_each = call.num_rows / std::max<int64_t>(1, call.num_sequences);
+    for_blocks(call.num_sequences, 1, 4 * fed_each * token_elements, num_threads, [&](int64_t b, int64_t) {
         const int64_t start = call.cu_seqlens[b], fed = call.cu_seqlens[b + 1] - start;
         for (int64_t i = 0; i < fed; ++i) {
             const int64_t position = call.context_lengths[b] - fed + i;
             const int64_t block = call.block_table[call.slots[b] * call.max_blocks + position / call.block_size];
             for (int64_t head = 0; head < o.num_kv_heads; ++head) write(call, start + i, head, block, position % call.block_size);
         }
-    }
+    });
     const auto kernel = kernels_for(isa).paged_item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
+        if (&item != &items.back() && (&item)[1].first == 0) prefetch_item(call, (&item)[1]);
         kernel(call, item, scratch);
     });
     const int64_t row = o.num_query_heads * o.head_dim * bytes_of(call.dtype), used = call.cu_seqlens[call.num_sequences];

@@ -4,6 +4,16 @@
 namespace paradigm {
 namespace PARADIGM_SIMD {
 
+// A block of 8, 4, 2 or 1 rows, whichever is the largest that `count` fills; returns how many.
+template <int rows>
+constexpr int largest_block(int count) {
+    return count >= rows ? rows : largest_block<rows / 2>(count);
+}
+template <>
+constexpr int largest_block<1>(int) {
+    return 1;
+}
+
 constexpr int gradient_rows = 16;  // query rows that share one pass over the keys' gradients
 constexpr int outer_keys = native_bytes == 64 ? 4 : native_bytes == 32 ? 2 : 1;
 constexpr int outer_width = num_accumulators / outer_keys;

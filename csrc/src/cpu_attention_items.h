@@ -27,7 +27,7 @@ void attend_queries(
     int count = 0;
     for (int64_t start = 0; start < num_queries * group; start += count) {
         const int64_t left = num_queries * group - start;
-        count = largest_block<max_rows>(left < max_rows ? static_cast<int>(left) : max_rows);
+        count = left < max_rows ? static_cast<int>(left) : max_rows;
         for (int r = 0; r < count; ++r) {
             const int64_t token = (start + r) / group, here = position + token;
             const T* from = q + token * row_stride + (start + r) % group * head_stride;
@@ -40,7 +40,7 @@ void attend_queries(
             const int64_t token = (start + r) / group, head = (start + r) % group;
             T* to = out + (token * options.num_query_heads + head) * dim;
             for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(scratch.out + r * block.padded + c));
-            if (lse) lse[token * options.num_query_heads + head] = block.lse[r];
+            if (lse) lse[token * options.num_query_heads + head] = block.maximum[r] + __builtin_log2f(block.denominator[r]);
         }
     }
 }

@@ -152,7 +152,7 @@ struct AttentionBlock {
     float* s;              // [rows][lds]
     int64_t lds;
     float* out;            // [rows][padded]
-    float lse[max_rows];
+    float maximum[max_rows], denominator[max_rows];  // of each row's softmax
 };
 
 template <int rows, class T>
@@ -167,7 +167,8 @@ void attend_rows(AttentionBlock<T>& b) {
         last[r] = b.last[r] - origin;
         float maximum;
         softmax_row(b.s + r * b.lds, first[r], last[r], b.cap, &maximum, &denominator[r]);
-        b.lse[r] = maximum + __builtin_log2f(denominator[r]);
+        b.maximum[r] = maximum;
+        b.denominator[r] = denominator[r];
     }
     for (int64_t i = 0; i < rows * b.padded; i += 16) store(b.out + i, broadcast(0.0f));
     // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
@@ -185,20 +186,11 @@ void attend_rows(AttentionBlock<T>& b) {
     }
 }
 
-// A block of 8, 4, 2 or 1 rows, whichever is the largest that `count` fills; returns how many.
-template <int rows>
-constexpr int largest_block(int count) {
-    return count >= rows ? rows : largest_block<rows / 2>(count);
-}
-template <>
-constexpr int largest_block<1>(int) {
-    return 1;
-}
 template <int rows, class T>
 PARADIGM_INLINE void attend_block(AttentionBlock<T>& block, int count) {
     if constexpr (rows > 0) {
         if (count == rows) return attend_rows<rows>(block);
-        attend_block<rows / 2>(block, count);
+        attend_block<rows - 1>(block, count);
     }
 }
 

@@ -20,10 +20,16 @@ PARADIGM_INLINE f32x16 load(const bfloat16* from) {
 PARADIGM_INLINE void store(bfloat16* to, const f32x16& x) {
     const u32x16 bits = bits_of(x);
     PARADIGM_EACH_PART {
-        const native_u32 b = bits.part[p];
-        const native_u32 rounded = (b + 0x7FFFu + ((b >> 16) & 1u)) >> 16;
-        const native_u32 is_nan = (native_u32)((b & 0x7FFFFFFFu) > 0x7F800000u);
-        const native_u16 half = __builtin_convertvector((is_nan & ((b >> 16) | 0x40u)) | (~is_nan & rounded), native_u16);
+        const native_u32 b = bits.part[p], high = b >> 16;
+        const native_u32 rounded = (b + 0x7FFFu + (high & 1u)) >> 16;
+#if PARADIGM_SIMD_BYTES == 64
+        const __mmask16 is_nan = _mm512_cmp_ps_mask((__m512)x.part[p], (__m512)x.part[p], _CMP_UNORD_Q);
+        const native_u32 chosen = (native_u32)_mm512_mask_blend_epi32(is_nan, (__m512i)rounded, (__m512i)(high | 0x40u));
+#else
+        const native_u32 is_nan = (native_u32)(x.part[p] != x.part[p]);
+        const native_u32 chosen = (is_nan & (high | 0x40u)) | (~is_nan & rounded);
+#endif
+        const native_u16 half = __builtin_convertvector(chosen, native_u16);
         std::memcpy(to + p * (native_bytes / 4), &half, native_bytes / 2);
     }
 }

@@ -7,15 +7,9 @@
 #include <set>
 #include <stdexcept>
 
-using namespace paradigm;
+#include "check.h"
 
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-            std::exit(1);                                                             \
-        }                                                                             \
-    } while (0)
+using namespace paradigm;
 
 namespace {
 

@@ -6,18 +6,12 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "check.h"
+
 #include "paradigm/split_mix.h"
 #include "paradigm/uniform_player.h"
 
 using namespace paradigm;
-
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);      \
-            std::exit(1);                                                             \
-        }                                                                             \
-    } while (0)
 
 namespace {
 

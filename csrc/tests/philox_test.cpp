@@ -6,17 +6,11 @@
 #include <cstdlib>
 #include <set>
 
+#include "check.h"
+
 #include "paradigm/philox.h"
 
 using namespace paradigm;
-
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            std::fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #condition); \
-            std::exit(1);                                                                 \
-        }                                                                                 \
-    } while (false)
 
 namespace {
 

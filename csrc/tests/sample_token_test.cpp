@@ -15,17 +15,11 @@
 #include <thread>
 #include <vector>
 
+#include "check.h"
+
 #include "paradigm/philox.h"
 
 using namespace paradigm;
-
-#define CHECK(condition)                                                                  \
-    do {                                                                                  \
-        if (!(condition)) {                                                               \
-            std::fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #condition); \
-            std::exit(1);                                                                 \
-        }                                                                                 \
-    } while (false)
 
 namespace {
 

@@ -1,17 +1,28 @@
-"""Rows of exact_linear are the same bits at every row count, order and number of threads; a BLAS for which that fails must not pass."""
+"""Rows of exact_linear are the same bits at every row count, order and number of threads, in the C++ core and by torch's BLAS alike."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from paradigm.kernels.linear import exact_linear
+import paradigm  # noqa: F401  # fills the table of CPU implementations
+from paradigm.kernels.cpu_slots import CPU
+from paradigm.kernels.linear import exact_linear, packed_linear
+
+
+@pytest.fixture(params=["core", "torch"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    assert "linear" in CPU and "packed_linear" in CPU
+    if request.param == "torch":
+        monkeypatch.delitem(CPU, "linear")
+        monkeypatch.delitem(CPU, "packed_linear")
+    return str(request.param)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("inputs", "outputs"), [(64, 192), (96, 272), (256, 64), (384, 1024), (576, 1536), (768, 8), (1024, 256), (1536, 576), (256, 1)]
 )
-def test_rows_depend_on_nothing_else(inputs: int, outputs: int, dtype: torch.dtype) -> None:
+def test_rows_depend_on_nothing_else(inputs: int, outputs: int, dtype: torch.dtype, implementation: str) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
     bias = torch.randn(outputs, generator=generator).to(dtype)
@@ -31,7 +42,7 @@ def test_rows_depend_on_nothing_else(inputs: int, outputs: int, dtype: torch.dty
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_rows_of_a_long_batch(dtype: torch.dtype) -> None:
+def test_rows_of_a_long_batch(dtype: torch.dtype, implementation: str) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(272, 128, generator=generator).to(dtype)
     x = torch.randn(16384, 128, generator=generator).to(dtype)
@@ -48,7 +59,7 @@ def test_rows_of_a_long_batch(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("inputs", [40, 1000, 2048])
-def test_matches_float64(inputs: int, dtype: torch.dtype, tolerance: float) -> None:
+def test_matches_float64(inputs: int, dtype: torch.dtype, tolerance: float, implementation: str) -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight, bias, grad = (torch.randn(s, generator=generator).to(dtype) for s in ((37, inputs), (24, inputs), (24,), (37, 24)))
     leaves = [t.requires_grad_() for t in (x, weight, bias)]
@@ -63,6 +74,34 @@ def test_matches_float64(inputs: int, dtype: torch.dtype, tolerance: float) -> N
     assert torch.equal(y.detach(), exact_linear(*(t.detach() for t in leaves))), "with and without autograd"
 
 
+@pytest.mark.parametrize("widen", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_weights_give_the_same_bits(dtype: torch.dtype, widen: bool, implementation: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for inputs, outputs in ((32, 32), (40, 70), (191, 33)):
+        x, weight, bias = (torch.randn(s, generator=generator).to(dtype) for s in ((300, inputs), (outputs, inputs), (outputs,)))
+        for b in (None, bias):
+            packed = packed_linear(weight, b, widen=widen)
+            whole = exact_linear(x, weight, b, widen=widen)
+            assert whole.dtype == (torch.float32 if widen else dtype)
+            for rows in (0, 1, 2, 3, 5, 15, 64, 300):
+                assert torch.equal(packed(x[:rows]), whole[:rows]), (inputs, outputs, rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_widened_sums_are_not_rounded(dtype: torch.dtype, implementation: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(s, generator=generator).to(dtype).requires_grad_() for s in ((9, 64), (20, 64))]
+    y = exact_linear(*leaves, widen=True)
+    grad = torch.randn(9, 20, generator=generator)
+    truth_leaves = [t.detach().double().requires_grad_() for t in leaves]
+    truth = F.linear(*truth_leaves)
+    assert (y.double() - truth).abs().max() < 1e-5
+    for ours, theirs in zip(torch.autograd.grad(y, leaves, grad), torch.autograd.grad(truth, truth_leaves, grad.double())):
+        assert ours.dtype == dtype
+        assert (ours.double() - theirs).abs().max() <= (1e-5 if dtype == torch.float32 else 1e-2) * theirs.abs().max()
+
+
 def test_no_rows() -> None:
     assert exact_linear(torch.zeros(0, 8), torch.zeros(4, 8)).shape == (0, 4)
 
@@ -72,3 +111,7 @@ def test_bad_input_is_named() -> None:
         exact_linear(torch.zeros(2, 8), torch.zeros(4, 6))
     with pytest.raises(ValueError, match=r"weight must have x's dtype torch.float32, got torch.bfloat16"):
         exact_linear(torch.zeros(2, 8), torch.zeros(4, 8, dtype=torch.bfloat16))
+    with pytest.raises(ValueError, match=r"bias must have shape \[4\] and x's dtype torch.float32, got \[3\]"):
+        exact_linear(torch.zeros(2, 8), torch.zeros(4, 8), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"x must be torch.float32 \[T, 8\], got torch.float32 \[2, 6\]"):
+        packed_linear(torch.zeros(4, 8))(torch.zeros(2, 6))

@@ -1,0 +1,185 @@
+// The linear layer against its definition: one chain of fused multiply-adds an output, on every instruction set; rows that depend on
+// nothing else; and bfloat16 tiles against double precision.
+#include "paradigm/cpu_linear.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <vector>
+
+#include "kernel_cases.h"
+
+using namespace paradigm;
+
+namespace {
+
+struct Shape {
+    int64_t rows, inputs, outputs;
+};
+
+struct Case {
+    Shape shape;
+    Dtype dtype, y_dtype;
+    Floats x, weight, bias;
+    Halves x16, weight16, bias16;
+
+    Case(const Shape& s, Dtype dtype, Dtype y_dtype, Draw& draw) : shape(s), dtype(dtype), y_dtype(y_dtype) {
+        x = draw.many(static_cast<std::size_t>(s.rows * s.inputs), 2);
+        weight = draw.many(static_cast<std::size_t>(s.outputs * s.inputs));
+        bias = draw.many(static_cast<std::size_t>(s.outputs));
+        if (dtype == Dtype::float32) return;
+        x = widened(x16 = rounded(x));
+        weight = widened(weight16 = rounded(weight));
+        bias = widened(bias16 = rounded(bias));
+    }
+    const void* data(const Floats& wide, const Halves& half) const { return dtype == Dtype::float32 ? static_cast<const void*>(wide.data()) : half.data(); }
+    const void* x_at(int64_t row) const { return static_cast<const char*>(data(x, x16)) + row * shape.inputs * (dtype == Dtype::float32 ? 4 : 2); }
+
+    // As float32 whatever y's dtype is.
+    template <class Run>
+    Floats result(int64_t rows, const Run& run) const {
+        const auto size = static_cast<std::size_t>(rows * shape.outputs);
+        if (y_dtype == Dtype::float32) {
+            Floats y(size);
+            run(y.data());
+            return y;
+        }
+        Halves y(size);
+        run(y.data());
+        return widened(y);
+    }
+    Floats run(int64_t first, int64_t rows, bool biased, int threads, Isa isa, bool amx) const {
+        return result(rows, [&](void* y) {
+            Linear call;
+            call.dtype = dtype;
+            call.y_dtype = y_dtype;
+            call.num_rows = rows;
+            call.num_inputs = shape.inputs;
+            call.num_outputs = shape.outputs;
+            call.x = x_at(first);
+            call.weight = data(weight, weight16);
+            call.bias = biased ? data(bias, bias16) : nullptr;
+            call.y = y;
+            linear(call, threads, isa, amx);
+        });
+    }
+    Floats run_packed(int64_t first, int64_t rows, bool biased, int threads, Isa isa, bool amx) const {
+        const PackedLinear packed(dtype, data(weight, weight16), biased ? data(bias, bias16) : nullptr, shape.inputs, shape.outputs, isa, amx);
+        return result(rows, [&](void* y) {
+            PackedCall call;
+            call.y_dtype = y_dtype;
+            call.num_rows = rows;
+            call.x = x_at(first);
+            call.products[0] = {&packed, y};
+            linear(call, threads);
+        });
+    }
+    Floats chain(bool biased) const {
+        Floats y(static_cast<std::size_t>(shape.rows * shape.outputs));
+        for (int64_t r = 0; r < shape.rows; ++r) {
+            for (int64_t n = 0; n < shape.outputs; ++n) {
+                float sum = 0.0f;
+                for (int64_t k = 0; k < shape.inputs; ++k) {
+                    sum = std::fmaf(x[static_cast<std::size_t>(r * shape.inputs + k)], weight[static_cast<std::size_t>(n * shape.inputs + k)], sum);
+                }
+                y[static_cast<std::size_t>(r * shape.outputs + n)] = biased ? sum + bias[static_cast<std::size_t>(n)] : sum;
+            }
+        }
+        return y_dtype == Dtype::float32 ? y : widened(rounded(y));
+    }
+};
+
+const Shape shapes[] = {{1, 1, 1}, {1, 40, 33}, {2, 16, 130}, {3, 17, 64}, {5, 64, 31}, {14, 33, 48}, {15, 96, 32}, {29, 31, 7}, {130, 48, 96}, {460, 20, 40}};
+const Dtype dtypes[][2] = {{Dtype::float32, Dtype::float32}, {Dtype::bfloat16, Dtype::bfloat16}, {Dtype::bfloat16, Dtype::float32}};
+
+void test_chain() {
+    Draw draw;
+    for (const auto& [dtype, y_dtype] : dtypes) {
+        for (const Shape& shape : shapes) {
+            const Case c(shape, dtype, y_dtype, draw);
+            for (bool biased : {false, true}) {
+                const Floats truth = c.chain(biased);
+                for (Isa isa : isas()) {
+                    CHECK(c.run(0, shape.rows, biased, 2, isa, false) == truth);
+                    CHECK(c.run_packed(0, shape.rows, biased, 2, isa, false) == truth);
+                }
+            }
+        }
+    }
+}
+
+void test_tiles() {
+    if (!has_amx()) return;
+    Draw draw;
+    for (Dtype y_dtype : {Dtype::bfloat16, Dtype::float32}) {
+        for (const Shape& shape : shapes) {
+            const Case c(shape, Dtype::bfloat16, y_dtype, draw);
+            const Floats whole = c.run(0, shape.rows, true, 1, Isa::avx512, true), near = c.chain(true);
+            CHECK(c.run_packed(0, shape.rows, true, 2, Isa::avx512, true) == whole);
+            const double slack = y_dtype == Dtype::float32 ? 1e-5 : 1.0 / 128;
+            for (std::size_t i = 0; i < whole.size(); ++i) CHECK(std::fabs(whole[i] - near[i]) <= slack * (1 + std::fabs(near[i])));
+            for (int64_t row : {int64_t{0}, shape.rows / 2, shape.rows - 1}) {
+                const Floats alone = c.run_packed(row, 1, true, 1, Isa::avx512, true);
+                for (int64_t n = 0; n < shape.outputs; ++n) CHECK(alone[static_cast<std::size_t>(n)] == whole[static_cast<std::size_t>(row * shape.outputs + n)]);
+            }
+        }
+    }
+}
+
+void test_shared_x() {
+    Draw draw;
+    const Case a({37, 24, 70}, Dtype::float32, Dtype::float32, draw);
+    Case b({37, 24, 5}, Dtype::float32, Dtype::float32, draw);
+    b.x = a.x;
+    const PackedLinear first(Dtype::float32, a.weight.data(), nullptr, 24, 70), second(Dtype::float32, b.weight.data(), b.bias.data(), 24, 5);
+    Floats y(37 * 70), z(37 * 5);
+    PackedCall call;
+    call.num_rows = 37;
+    call.x = a.x.data();
+    call.products[0] = {&first, y.data()};
+    call.products[1] = {&second, z.data()};
+    call.num_products = 2;
+    linear(call, 2);
+    CHECK(y == a.chain(false) && z == b.chain(true));
+}
+
+void test_bad_arguments() {
+    const Floats x(8), weight(8);
+    Floats y(8);
+    Linear call;
+    call.num_rows = 2;
+    call.num_inputs = 4;
+    call.num_outputs = 2;
+    call.x = x.data();
+    call.weight = weight.data();
+    call.y = y.data();
+    linear(call, 1);
+    auto refuses = [&](auto change) {
+        Linear bad = call;
+        change(bad);
+        return refused([&] { linear(bad, 1); });
+    };
+    CHECK(refuses([](Linear& c) { c.num_rows = -1; }));
+    CHECK(refuses([](Linear& c) { c.num_inputs = 0; }));
+    CHECK(refuses([](Linear& c) { c.num_outputs = 0; }));
+    CHECK(refuses([](Linear& c) { c.y_dtype = Dtype::bfloat16; }));
+    CHECK(refused([&] { linear(call, 0); }));
+    const PackedLinear narrow(Dtype::float32, weight.data(), nullptr, 4, 2), wide(Dtype::float32, weight.data(), nullptr, 8, 1);
+    PackedCall packed;
+    packed.num_rows = 1;
+    packed.x = x.data();
+    packed.products[0] = {&narrow, y.data()};
+    packed.products[1] = {&wide, y.data()};
+    packed.num_products = 2;
+    CHECK(refused([&] { linear(packed, 1); }));
+}
+
+}  // namespace
+
+int main() {
+    test_chain();
+    test_tiles();
+    test_shared_x();
+    test_bad_arguments();
+    std::printf("cpu_linear: ok\n");
+}
