@@ -1,9 +1,14 @@
 // A stack of decoder layers on a paged cache as one call: the sampler's step spends no time between its parts.
 #include "paradigm/cpu_decoder.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <utility>
+#include <vector>
+
+#include "cpu_threads.h"
 
 namespace paradigm {
 namespace {
@@ -31,86 +36,144 @@ class Workspace {
 
 const void* or_null(const std::vector<char>& weight) { return weight.empty() ? nullptr : weight.data(); }
 
+// Rows are taken in blocks whose intermediate results stay in a core's second cache, each block by one thread; a few rows are one block,
+// which threads share by its outputs.
+constexpr int64_t cached_bytes = 768 * 1024, min_block_rows = 48;
+
+int64_t rows_of_block(int64_t num_rows, int64_t row_bytes, int num_threads) {
+    const int64_t fit = std::max(min_block_rows, cached_bytes / row_bytes);
+    if (num_rows < min_block_rows * num_threads) return std::max<int64_t>(num_rows, 1);
+    const int64_t rounds = (num_rows + fit * num_threads - 1) / (fit * num_threads);  // all threads finish at about the same time
+    return (num_rows + rounds * num_threads - 1) / (rounds * num_threads);
+}
+
+// One step of one decoder, by rows.
+class Stack {
+  public:
+    Stack(const Decoder& decoder, const DecoderStep& step, int num_threads)
+        : decoder_(decoder), step_(step), threads_(num_threads), head_dim_(decoder.heads.head_dim), queries_(decoder.heads.num_query_heads * head_dim_),
+          keys_(decoder.heads.num_kv_heads * head_dim_), intermediate_(decoder.layers[0].gate.num_outputs), workspace_(step.num_rows, decoder.dtype) {
+        for (void** place : {&total_, &update_, &normed_}) workspace_.reserve(place, decoder.width);
+        for (void** place : {&q_, &rotated_q_, &attended_}) workspace_.reserve(place, queries_);
+        for (void** place : {&k_, &v_, &rotated_k_}) workspace_.reserve(place, keys_);
+        for (void** place : {&gate_, &up_, &product_}) workspace_.reserve(place, intermediate_);
+        workspace_.allocate();
+        block_ = rows_of_block(step.num_rows, element_bytes() * (3 * decoder.width + 3 * queries_ + 3 * keys_ + 3 * intermediate_), num_threads);
+    }
+
+    void run() {
+        PagedAttention attention = step_.attention;
+        attention.dtype = decoder_.dtype;
+        attention.options = decoder_.heads;
+        attention.num_rows = step_.num_rows;
+        attention.q = {rotated_q_, queries_, head_dim_};
+        attention.k = {rotated_k_, keys_, head_dim_};
+        attention.v = {v_, keys_, head_dim_};
+        attention.out = attended_;
+        const DecoderLayer* before = nullptr;
+        for (const DecoderLayer& layer : decoder_.layers) {
+            for_rows([&](int64_t first, int64_t count, int threads) {
+                if (before) feed_forward(*before, first, count, threads);
+                project_heads(layer, before != nullptr, first, count, threads);
+            });
+            attention.options.window = layer.window;
+            paged_attention(attention, threads_);
+            attention.keys = static_cast<char*>(attention.keys) + step_.cache_layer_bytes;
+            attention.values = static_cast<char*>(attention.values) + step_.cache_layer_bytes;
+            before = &layer;
+        }
+        for_rows([&](int64_t first, int64_t count, int threads) {
+            feed_forward(*before, first, count, threads);
+            norm(update_, total_, decoder_.final_norm, step_.hidden, first, count, threads);
+        });
+    }
+
+  private:
+    int64_t element_bytes() const { return decoder_.dtype == Dtype::float32 ? 4 : 2; }
+    void* at(void* rows, int64_t width, int64_t first) const { return static_cast<char*>(rows) + first * width * element_bytes(); }
+    const void* at(const void* rows, int64_t width, int64_t first) const { return static_cast<const char*>(rows) + first * width * element_bytes(); }
+
+    // Calls body(first row, rows, threads it may use) for all rows.
+    template <class Body>
+    void for_rows(const Body& body) {
+        const int64_t num_blocks = (step_.num_rows + block_ - 1) / block_;
+        if (num_blocks <= 1) return body(0, step_.num_rows, threads_);
+        for_each_block(num_blocks, threads_, [&](int64_t i) { body(i * block_, std::min(block_, step_.num_rows - i * block_), 1); });
+    }
+
+    void norm(const void* x, const void* residual, const std::vector<char>& weight, void* y, int64_t first, int64_t count, int threads) {
+        const int64_t width = decoder_.width;
+        RmsNorm call;
+        call.dtype = decoder_.dtype;
+        call.num_rows = count;
+        call.width = width;
+        call.x = at(x, width, first);
+        call.residual = residual ? at(residual, width, first) : nullptr;
+        call.weight = weight.data();
+        call.eps = decoder_.eps;
+        call.y = at(y, width, first);
+        call.total = at(total_, width, first);
+        rms_norm(call, threads);
+    }
+
+    void project(const void* x, std::initializer_list<PackedProduct> products, int64_t first, int64_t count, int threads) {
+        PackedCall call;
+        call.y_dtype = decoder_.dtype;
+        call.num_rows = count;
+        call.num_products = 0;
+        for (const PackedProduct& product : products) {
+            call.x = at(x, product.weight->num_inputs, first);
+            call.products[call.num_products++] = {product.weight, at(product.y, product.weight->num_outputs, first)};
+        }
+        linear(call, threads);
+    }
+
+    void rotate(const void* x, int64_t num_heads, const std::vector<char>& weight, void* y, int64_t first, int64_t count, int threads) {
+        const int64_t width = num_heads * head_dim_;
+        Rotary call;
+        call.dtype = decoder_.dtype;
+        call.num_rows = count;
+        call.num_heads = num_heads;
+        call.head_dim = head_dim_;
+        call.pairs = step_.pairs;
+        call.x = {at(x, width, first), width, head_dim_};
+        call.cos = step_.cos + first * step_.pairs;
+        call.sin = step_.sin + first * step_.pairs;
+        call.weight = or_null(weight);
+        call.eps = decoder_.eps;
+        call.y = at(y, width, first);
+        rotary(call, threads);
+    }
+
+    // Up to attention; the residual stream is x, or else total + update.
+    void project_heads(const DecoderLayer& layer, bool has_update, int64_t first, int64_t count, int threads) {
+        norm(has_update ? update_ : step_.x, has_update ? total_ : nullptr, layer.input_norm, normed_, first, count, threads);
+        project(normed_, {{&layer.q, q_}, {&layer.k, k_}, {&layer.v, v_}}, first, count, threads);
+        rotate(q_, decoder_.heads.num_query_heads, layer.q_norm, rotated_q_, first, count, threads);
+        rotate(k_, decoder_.heads.num_kv_heads, layer.k_norm, rotated_k_, first, count, threads);
+    }
+
+    // What follows attention: the layer's output is in update, to be added to total.
+    void feed_forward(const DecoderLayer& layer, int64_t first, int64_t count, int threads) {
+        project(attended_, {{&layer.o, update_}}, first, count, threads);
+        norm(update_, &layer == decoder_.layers.data() ? step_.x : total_, layer.post_norm, normed_, first, count, threads);
+        project(normed_, {{&layer.gate, gate_}, {&layer.up, up_}}, first, count, threads);
+        swiglu(decoder_.dtype, at(gate_, intermediate_, first), at(up_, intermediate_, first), at(product_, intermediate_, first), count * intermediate_, threads);
+        project(product_, {{&layer.down, update_}}, first, count, threads);
+    }
+
+    const Decoder& decoder_;
+    const DecoderStep& step_;
+    int threads_;
+    int64_t head_dim_, queries_, keys_, intermediate_, block_ = 1;
+    Workspace workspace_;
+    void *total_, *update_, *normed_, *q_, *k_, *v_, *rotated_q_, *rotated_k_, *attended_, *gate_, *up_, *product_;
+};
+
 }  // namespace
 
 void decode(const Decoder& decoder, const DecoderStep& step, int num_threads) {
-    if (decoder.layers.empty()) return;
-    const Dtype dtype = decoder.dtype;
-    const int64_t head_dim = decoder.heads.head_dim, queries = decoder.heads.num_query_heads * head_dim, keys = decoder.heads.num_kv_heads * head_dim;
-    const int64_t intermediate = decoder.layers[0].gate.num_outputs;
-    Workspace workspace(step.num_rows, dtype);
-    void *total, *update, *normed, *q, *k, *v, *rotated_q, *rotated_k, *attended, *gate, *up, *product;
-    for (void** place : {&total, &update, &normed}) workspace.reserve(place, decoder.width);
-    for (void** place : {&q, &rotated_q, &attended}) workspace.reserve(place, queries);
-    for (void** place : {&k, &v, &rotated_k}) workspace.reserve(place, keys);
-    for (void** place : {&gate, &up, &product}) workspace.reserve(place, intermediate);
-    workspace.allocate();
-
-    auto norm = [&](const void* x, const void* residual, const std::vector<char>& weight, void* y) {
-        RmsNorm call;
-        call.dtype = dtype;
-        call.num_rows = step.num_rows;
-        call.width = decoder.width;
-        call.x = x;
-        call.residual = residual;
-        call.weight = weight.data();
-        call.eps = decoder.eps;
-        call.y = y;
-        call.total = total;
-        rms_norm(call, num_threads);
-    };
-    auto project = [&](const void* x, std::initializer_list<PackedProduct> products) {
-        PackedCall call;
-        call.y_dtype = dtype;
-        call.num_rows = step.num_rows;
-        call.x = x;
-        call.num_products = 0;
-        for (const PackedProduct& product : products) call.products[call.num_products++] = product;
-        linear(call, num_threads);
-    };
-    auto rotate = [&](const void* x, int64_t num_heads, const std::vector<char>& weight, void* y) {
-        Rotary call;
-        call.dtype = dtype;
-        call.num_rows = step.num_rows;
-        call.num_heads = num_heads;
-        call.head_dim = head_dim;
-        call.pairs = step.pairs;
-        call.x = {x, num_heads * head_dim, head_dim};
-        call.cos = step.cos;
-        call.sin = step.sin;
-        call.weight = or_null(weight);
-        call.eps = decoder.eps;
-        call.y = y;
-        rotary(call, num_threads);
-    };
-
-    PagedAttention attention = step.attention;
-    attention.dtype = dtype;
-    attention.options = decoder.heads;
-    attention.num_rows = step.num_rows;
-    attention.q = {rotated_q, queries, head_dim};
-    attention.k = {rotated_k, keys, head_dim};
-    attention.v = {v, keys, head_dim};
-    attention.out = attended;
-    const void *incoming = step.x, *residual = nullptr;  // their sum is the residual stream
-    for (const DecoderLayer& layer : decoder.layers) {
-        norm(incoming, residual, layer.input_norm, normed);
-        project(normed, {{&layer.q, q}, {&layer.k, k}, {&layer.v, v}});
-        rotate(q, decoder.heads.num_query_heads, layer.q_norm, rotated_q);
-        rotate(k, decoder.heads.num_kv_heads, layer.k_norm, rotated_k);
-        attention.options.window = layer.window;
-        paged_attention(attention, num_threads);
-        attention.keys = static_cast<char*>(attention.keys) + step.cache_layer_bytes;
-        attention.values = static_cast<char*>(attention.values) + step.cache_layer_bytes;
-        project(attended, {{&layer.o, update}});
-        norm(update, residual ? total : incoming, layer.post_norm, normed);
-        project(normed, {{&layer.gate, gate}, {&layer.up, up}});
-        swiglu(dtype, gate, up, product, step.num_rows * intermediate, num_threads);
-        project(product, {{&layer.down, update}});
-        incoming = update;
-        residual = total;
-    }
-    norm(incoming, residual, decoder.final_norm, step.hidden);
+    if (!decoder.layers.empty() && step.num_rows > 0) Stack(decoder, step, num_threads).run();
 }
 
 }  // namespace paradigm
