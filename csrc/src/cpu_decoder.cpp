@@ -36,15 +36,10 @@ class Workspace {
 
 const void* or_null(const std::vector<char>& weight) { return weight.empty() ? nullptr : weight.data(); }
 
-// Rows are taken in blocks whose intermediate results stay in a core's second cache, each block by one thread; a few rows are one block,
-// which threads share by its outputs.
-constexpr int64_t cached_bytes = 768 * 1024, min_block_rows = 48;
+constexpr int64_t min_block_rows = 48;  // fewer rows are one block, which threads share by its outputs
 
-int64_t rows_of_block(int64_t num_rows, int64_t row_bytes, int num_threads) {
-    const int64_t fit = std::max(min_block_rows, cached_bytes / row_bytes);
-    if (num_rows < min_block_rows * num_threads) return std::max<int64_t>(num_rows, 1);
-    const int64_t rounds = (num_rows + fit * num_threads - 1) / (fit * num_threads);  // all threads finish at about the same time
-    return (num_rows + rounds * num_threads - 1) / (rounds * num_threads);
+int64_t rows_of_block(int64_t num_rows, int num_threads) {
+    return num_rows < min_block_rows * num_threads ? std::max<int64_t>(num_rows, 1) : (num_rows + num_threads - 1) / num_threads;
 }
 
 // One step of one decoder, by rows.
@@ -58,7 +53,7 @@ class Stack {
         for (void** place : {&k_, &v_, &rotated_k_}) workspace_.reserve(place, keys_);
         for (void** place : {&gate_, &up_, &product_}) workspace_.reserve(place, intermediate_);
         workspace_.allocate();
-        block_ = rows_of_block(step.num_rows, element_bytes() * (3 * decoder.width + 3 * queries_ + 3 * keys_ + 3 * intermediate_), num_threads);
+        block_ = rows_of_block(step.num_rows, num_threads);
     }
 
     void run() {

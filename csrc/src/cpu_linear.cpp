@@ -125,6 +125,7 @@ void linear(const PackedCall& call, int num_threads) {
         part.first_row = i / blocks_of_row * rows_at_once;
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
         part.panels = weight.panel(panel);
+        part.next = weight.panel(std::min(panel + panels_at_once, weight.num_panels - 1));
         part.bias = weight.bias(panel);
         part.num_outputs = std::min(panels_at_once * panel_outputs, weight.num_outputs - output);
         part.y = static_cast<char*>(product->y) + output * y_bytes;
@@ -150,7 +151,7 @@ void linear(const Linear& call, int num_threads, Isa isa, bool amx) {
         PanelCall part;
         part.x = x.data();
         part.inputs = call.num_inputs;
-        part.panels = packed.panel(0);
+        part.panels = part.next = packed.panel(0);
         part.bias = packed.bias(0);
         part.num_outputs = outputs;
         part.y = static_cast<char*>(call.y) + output * (call.y_dtype == Dtype::float32 ? 4 : 2);

@@ -39,9 +39,10 @@ PARADIGM_INLINE void store_outputs(const PanelCall& call, int64_t row, int64_t o
         call.bias ? sum + load_first(call.bias + output, call.num_outputs - output) : sum);
 }
 
-// `rows` rows from `row` on times `vectors` vectors of outputs, from the first_vector-th of the panels on.
+// `rows` rows from `row` on times `vectors` vectors of outputs, from the first_vector-th of the panels on. Meanwhile asks for one line in
+// two of the `inputs` * 128 bytes from `ahead` on.
 template <int rows, int vectors>
-PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t first_vector) {
+PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t first_vector, const char* ahead) {
     const int64_t inputs = call.inputs;
     const float* x = static_cast<const float*>(call.x) + row * inputs;
     const float* panel = reinterpret_cast<const float*>(call.panels);
@@ -52,6 +53,7 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
 #pragma GCC unroll 28
     for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
     for (int64_t k = 0; k < inputs; ++k) {
+        __builtin_prefetch(ahead + 128 * k, 0, 2);
         f32x16 b[vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) {
@@ -78,18 +80,18 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
 
 // Few rows need more vectors, so that enough chains are under way to hide an addition's latency.
 template <int rows>
-void multiply_rows(const PanelCall& call, int64_t row, int64_t num_vectors) {
+void multiply_rows(const PanelCall& call, int64_t row, int64_t num_vectors, const char* ahead) {
     constexpr int narrow = num_parts == 1 ? 2 : 1;
     constexpr int vectors = rows == 1 ? 4 * narrow : rows <= 3 ? 2 * narrow : narrow;
     int64_t v = 0;
-    for (; v + vectors <= num_vectors; v += vectors) multiply_tile<rows, vectors>(call, row, v);
-    for (; v < num_vectors; v += narrow) multiply_tile<rows, narrow>(call, row, v);
+    for (; v + vectors <= num_vectors; v += vectors) multiply_tile<rows, vectors>(call, row, v, ahead);
+    for (; v < num_vectors; v += narrow) multiply_tile<rows, narrow>(call, row, v, ahead);
 }
 
 template <int rows>
-void multiply_up_to(const PanelCall& call, int64_t row, int64_t num_vectors, int count) {
-    if (count == rows) return multiply_rows<rows>(call, row, num_vectors);
-    if constexpr (rows > 1) multiply_up_to<rows - 1>(call, row, num_vectors, count);
+void multiply_up_to(const PanelCall& call, int64_t row, int64_t num_vectors, const char* ahead, int count) {
+    if (count == rows) return multiply_rows<rows>(call, row, num_vectors, ahead);
+    if constexpr (rows > 1) multiply_up_to<rows - 1>(call, row, num_vectors, ahead, count);
 }
 
 void multiply(const PanelCall& call) {
@@ -97,7 +99,8 @@ void multiply(const PanelCall& call) {
     const int64_t num_tiles = (num_rows + max_tile_rows - 1) / max_tile_rows;
     for (int64_t i = 0; i < num_tiles; ++i) {  // tiles of about equal height
         const int64_t row = call.first_row + i * num_rows / num_tiles, end = call.first_row + (i + 1) * num_rows / num_tiles;
-        multiply_up_to<max_tile_rows>(call, row, num_vectors, static_cast<int>(end - row));
+        const char* ahead = i < 2 ? call.next + 64 * i : call.panels;
+        multiply_up_to<max_tile_rows>(call, row, num_vectors, ahead, static_cast<int>(end - row));
     }
 }
 

@@ -13,6 +13,7 @@ struct PanelCall {
     int64_t inputs = 0;
     int64_t first_row = 0, last_row = 0;
     const char* panels = nullptr;
+    const char* next = nullptr;   // the panel that will be wanted after these: fetched meanwhile
     const float* bias = nullptr;  // by output of these panels, or null
     int64_t num_outputs = 0;      // that the panels hold
     void* y = nullptr;            // the first of these outputs in row 0
