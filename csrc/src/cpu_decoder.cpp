@@ -13,14 +13,12 @@
 namespace paradigm {
 namespace {
 
-// Rows of several widths in one allocation, each on a cache line.
+// Matrices in one allocation, each starting a cache line.
 class Workspace {
   public:
-    Workspace(int64_t num_rows, Dtype dtype) : row_bytes_(num_rows * (dtype == Dtype::float32 ? 4 : 2)) {}
-
-    void reserve(void** place, int64_t width) {
+    void reserve(void** place, int64_t bytes) {
         places_.push_back({place, size_});
-        size_ += (width * row_bytes_ + 63) / 64 * 64;
+        size_ += (bytes + 63) / 64 * 64;
     }
     void allocate() {
         memory_.reset(new char[static_cast<std::size_t>(size_ + 64)]);
@@ -29,31 +27,46 @@ class Workspace {
     }
 
   private:
-    int64_t row_bytes_, size_ = 0;
+    int64_t size_ = 0;
     std::vector<std::pair<void**, int64_t>> places_;
     std::unique_ptr<char[]> memory_;
 };
 
 const void* or_null(const std::vector<char>& weight) { return weight.empty() ? nullptr : weight.data(); }
 
-constexpr int64_t min_block_rows = 48;  // fewer rows are one block, which threads share by its outputs
+constexpr int64_t rows_of_thread = 48;  // from which a thread gets rows of its own; fewer rows are shared out by their outputs
+constexpr int64_t rows_at_once = 256;   // of a thread's rows: what is computed between two attentions stays in its second cache
 
-int64_t rows_of_block(int64_t num_rows, int num_threads) {
-    return num_rows < min_block_rows * num_threads ? std::max<int64_t>(num_rows, 1) : (num_rows + num_threads - 1) / num_threads;
-}
+// What a thread keeps of the rows it is at, [rows, width] each.
+struct Scratch {
+    void *normed, *q, *k, *gate, *up, *product;
+};
+// Rows [first, first + count) and who computes them.
+struct Range {
+    int64_t first, count;
+    int threads;
+    const Scratch& scratch;
+};
 
 // One step of one decoder, by rows.
 class Stack {
   public:
     Stack(const Decoder& decoder, const DecoderStep& step, int num_threads)
-        : decoder_(decoder), step_(step), threads_(num_threads), head_dim_(decoder.heads.head_dim), queries_(decoder.heads.num_query_heads * head_dim_),
-          keys_(decoder.heads.num_kv_heads * head_dim_), intermediate_(decoder.layers[0].gate.num_outputs), workspace_(step.num_rows, decoder.dtype) {
-        for (void** place : {&total_, &update_, &normed_}) workspace_.reserve(place, decoder.width);
-        for (void** place : {&q_, &rotated_q_, &attended_}) workspace_.reserve(place, queries_);
-        for (void** place : {&k_, &v_, &rotated_k_}) workspace_.reserve(place, keys_);
-        for (void** place : {&gate_, &up_, &product_}) workspace_.reserve(place, intermediate_);
+        : decoder_(decoder), step_(step), threads_(num_threads), width_(decoder.width), head_dim_(decoder.heads.head_dim),
+          queries_(decoder.heads.num_query_heads * head_dim_), keys_(decoder.heads.num_kv_heads * head_dim_),
+          intermediate_(decoder.layers[0].gate.num_outputs), is_shared_(step.num_rows < rows_of_thread * num_threads),
+          scratch_(is_shared_ ? 1 : static_cast<std::size_t>(num_threads)) {
+        const int64_t row = element_bytes() * step.num_rows, part = element_bytes() * (is_shared_ ? step.num_rows : rows_at_once);
+        for (void** place : {&total_, &update_}) workspace_.reserve(place, row * width_);
+        for (void** place : {&rotated_q_, &attended_}) workspace_.reserve(place, row * queries_);
+        for (void** place : {&rotated_k_, &v_}) workspace_.reserve(place, row * keys_);
+        for (Scratch& scratch : scratch_) {
+            workspace_.reserve(&scratch.normed, part * width_);
+            workspace_.reserve(&scratch.q, part * queries_);
+            workspace_.reserve(&scratch.k, part * keys_);
+            for (void** place : {&scratch.gate, &scratch.up, &scratch.product}) workspace_.reserve(place, part * intermediate_);
+        }
         workspace_.allocate();
-        block_ = rows_of_block(step.num_rows, num_threads);
     }
 
     void run() {
@@ -67,9 +80,9 @@ class Stack {
         attention.out = attended_;
         const DecoderLayer* before = nullptr;
         for (const DecoderLayer& layer : decoder_.layers) {
-            for_rows([&](int64_t first, int64_t count, int threads) {
-                if (before) feed_forward(*before, first, count, threads);
-                project_heads(layer, before != nullptr, first, count, threads);
+            for_rows([&](const Range& range) {
+                if (before) feed_forward(*before, range);
+                project_heads(layer, before != nullptr, range);
             });
             attention.options.window = layer.window;
             paged_attention(attention, threads_);
@@ -77,92 +90,99 @@ class Stack {
             attention.values = static_cast<char*>(attention.values) + step_.cache_layer_bytes;
             before = &layer;
         }
-        for_rows([&](int64_t first, int64_t count, int threads) {
-            feed_forward(*before, first, count, threads);
-            norm(update_, total_, decoder_.final_norm, step_.hidden, first, count, threads);
+        for_rows([&](const Range& range) {
+            feed_forward(*before, range);
+            norm(update_, total_, decoder_.final_norm, at(step_.hidden, width_, range), range);
         });
     }
 
   private:
     int64_t element_bytes() const { return decoder_.dtype == Dtype::float32 ? 4 : 2; }
-    void* at(void* rows, int64_t width, int64_t first) const { return static_cast<char*>(rows) + first * width * element_bytes(); }
-    const void* at(const void* rows, int64_t width, int64_t first) const { return static_cast<const char*>(rows) + first * width * element_bytes(); }
+    char* at(void* rows, int64_t width, const Range& range) const { return static_cast<char*>(rows) + range.first * width * element_bytes(); }
+    const char* at(const void* rows, int64_t width, const Range& range) const {
+        return static_cast<const char*>(rows) + range.first * width * element_bytes();
+    }
 
-    // Calls body(first row, rows, threads it may use) for all rows.
+    // Calls body(range) for all rows.
     template <class Body>
     void for_rows(const Body& body) {
-        const int64_t num_blocks = (step_.num_rows + block_ - 1) / block_;
-        if (num_blocks <= 1) return body(0, step_.num_rows, threads_);
-        for_each_block(num_blocks, threads_, [&](int64_t i) { body(i * block_, std::min(block_, step_.num_rows - i * block_), 1); });
+        if (is_shared_) return body({0, step_.num_rows, threads_, scratch_[0]});
+        for_each_block(threads_, threads_, [&](int64_t thread) {
+            const int64_t end = (thread + 1) * step_.num_rows / threads_;
+            for (int64_t first = thread * step_.num_rows / threads_; first < end; first += rows_at_once) {
+                body({first, std::min(rows_at_once, end - first), 1, scratch_[static_cast<std::size_t>(thread)]});
+            }
+        });
     }
 
-    void norm(const void* x, const void* residual, const std::vector<char>& weight, void* y, int64_t first, int64_t count, int threads) {
-        const int64_t width = decoder_.width;
+    // Of x + residual, whose sum goes to total; x and residual are all rows, y is the range's.
+    void norm(const void* x, const void* residual, const std::vector<char>& weight, void* y, const Range& range) {
         RmsNorm call;
         call.dtype = decoder_.dtype;
-        call.num_rows = count;
-        call.width = width;
-        call.x = at(x, width, first);
-        call.residual = residual ? at(residual, width, first) : nullptr;
+        call.num_rows = range.count;
+        call.width = width_;
+        call.x = at(x, width_, range);
+        call.residual = residual ? at(residual, width_, range) : nullptr;
         call.weight = weight.data();
         call.eps = decoder_.eps;
-        call.y = at(y, width, first);
-        call.total = at(total_, width, first);
-        rms_norm(call, threads);
+        call.y = y;
+        call.total = at(total_, width_, range);
+        rms_norm(call, range.threads);
     }
 
-    void project(const void* x, std::initializer_list<PackedProduct> products, int64_t first, int64_t count, int threads) {
+    void project(const void* x, std::initializer_list<PackedProduct> products, const Range& range) {
         PackedCall call;
         call.y_dtype = decoder_.dtype;
-        call.num_rows = count;
+        call.num_rows = range.count;
+        call.x = x;
         call.num_products = 0;
-        for (const PackedProduct& product : products) {
-            call.x = at(x, product.weight->num_inputs, first);
-            call.products[call.num_products++] = {product.weight, at(product.y, product.weight->num_outputs, first)};
-        }
-        linear(call, threads);
+        for (const PackedProduct& product : products) call.products[call.num_products++] = product;
+        linear(call, range.threads);
     }
 
-    void rotate(const void* x, int64_t num_heads, const std::vector<char>& weight, void* y, int64_t first, int64_t count, int threads) {
-        const int64_t width = num_heads * head_dim_;
+    void rotate(const void* x, int64_t num_heads, const std::vector<char>& weight, void* y, const Range& range) {
         Rotary call;
         call.dtype = decoder_.dtype;
-        call.num_rows = count;
+        call.num_rows = range.count;
         call.num_heads = num_heads;
         call.head_dim = head_dim_;
         call.pairs = step_.pairs;
-        call.x = {at(x, width, first), width, head_dim_};
-        call.cos = step_.cos + first * step_.pairs;
-        call.sin = step_.sin + first * step_.pairs;
+        call.x = {x, num_heads * head_dim_, head_dim_};
+        call.cos = step_.cos + range.first * step_.pairs;
+        call.sin = step_.sin + range.first * step_.pairs;
         call.weight = or_null(weight);
         call.eps = decoder_.eps;
-        call.y = at(y, width, first);
-        rotary(call, threads);
+        call.y = at(y, num_heads * head_dim_, range);
+        rotary(call, range.threads);
     }
 
     // Up to attention; the residual stream is x, or else total + update.
-    void project_heads(const DecoderLayer& layer, bool has_update, int64_t first, int64_t count, int threads) {
-        norm(has_update ? update_ : step_.x, has_update ? total_ : nullptr, layer.input_norm, normed_, first, count, threads);
-        project(normed_, {{&layer.q, q_}, {&layer.k, k_}, {&layer.v, v_}}, first, count, threads);
-        rotate(q_, decoder_.heads.num_query_heads, layer.q_norm, rotated_q_, first, count, threads);
-        rotate(k_, decoder_.heads.num_kv_heads, layer.k_norm, rotated_k_, first, count, threads);
+    void project_heads(const DecoderLayer& layer, bool has_update, const Range& range) {
+        const Scratch& own = range.scratch;
+        norm(has_update ? update_ : step_.x, has_update ? total_ : nullptr, layer.input_norm, own.normed, range);
+        project(own.normed, {{&layer.q, own.q}, {&layer.k, own.k}, {&layer.v, at(v_, keys_, range)}}, range);
+        rotate(own.q, decoder_.heads.num_query_heads, layer.q_norm, rotated_q_, range);
+        rotate(own.k, decoder_.heads.num_kv_heads, layer.k_norm, rotated_k_, range);
     }
 
     // What follows attention: the layer's output is in update, to be added to total.
-    void feed_forward(const DecoderLayer& layer, int64_t first, int64_t count, int threads) {
-        project(attended_, {{&layer.o, update_}}, first, count, threads);
-        norm(update_, &layer == decoder_.layers.data() ? step_.x : total_, layer.post_norm, normed_, first, count, threads);
-        project(normed_, {{&layer.gate, gate_}, {&layer.up, up_}}, first, count, threads);
-        swiglu(decoder_.dtype, at(gate_, intermediate_, first), at(up_, intermediate_, first), at(product_, intermediate_, first), count * intermediate_, threads);
-        project(product_, {{&layer.down, update_}}, first, count, threads);
+    void feed_forward(const DecoderLayer& layer, const Range& range) {
+        const Scratch& own = range.scratch;
+        project(at(attended_, queries_, range), {{&layer.o, at(update_, width_, range)}}, range);
+        norm(update_, &layer == decoder_.layers.data() ? step_.x : total_, layer.post_norm, own.normed, range);
+        project(own.normed, {{&layer.gate, own.gate}, {&layer.up, own.up}}, range);
+        swiglu(decoder_.dtype, own.gate, own.up, own.product, range.count * intermediate_, range.threads);
+        project(own.product, {{&layer.down, at(update_, width_, range)}}, range);
     }
 
     const Decoder& decoder_;
     const DecoderStep& step_;
     int threads_;
-    int64_t head_dim_, queries_, keys_, intermediate_, block_ = 1;
+    int64_t width_, head_dim_, queries_, keys_, intermediate_;
+    bool is_shared_;
+    std::vector<Scratch> scratch_;
     Workspace workspace_;
-    void *total_, *update_, *normed_, *q_, *k_, *v_, *rotated_q_, *rotated_k_, *attended_, *gate_, *up_, *product_;
+    void *total_, *update_, *rotated_q_, *attended_, *rotated_k_, *v_;  // all rows
 };
 
 }  // namespace
