@@ -129,11 +129,13 @@ class RecipeRun:
             logger.start_stage(stage.name, stage.kind, done["seconds"])
             for step in range(done["step"], source.num_steps):
                 row: dict[str, Any] = {}
+                step_tokens = 0
                 step_started = time.monotonic()
                 for batches, info in source.batches(step):
                     row |= info | update(learner, batches, source.objective)
-                    done["trained_tokens"] += sum(batch.num_tokens for batch in batches)
-                    row["train/tokens"] = sum(batch.num_tokens for batch in batches)
+                    step_tokens += sum(batch.num_tokens for batch in batches)
+                row["train/tokens"] = step_tokens
+                done["trained_tokens"] += step_tokens
                 done |= {"step": step + 1, "seconds": time.monotonic() - started}
                 row["throughput/tokens_per_second"] = row["train/tokens"] / (time.monotonic() - step_started)
                 progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))

@@ -19,14 +19,16 @@ from paradigm.trajectory import TrajectoryBuffer
 class WorldConfig:
     """The environment and its demonstrator.
 
-    kind: "arithmetic" or "connect_four". Arithmetic: operations, digits of an operand, calculator (a tool for partial products);
-    demonstrators get a step wrong at error_rate and notice it at notice_rate. Connect-Four: demonstrators search depth plies
-    and move at random at random_move_rate; games of RL start from opening_plies random moves.
+    kind: "arithmetic" or "connect_four". Arithmetic: operations, digits of an operand, products (numbers of digits of the operands of `*`;
+    none: those of `arithmetic_tasks`), calculator (a tool for partial products); demonstrators get a step wrong at error_rate and
+    notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of RL start
+    from opening_plies random moves.
     """
 
     kind: Literal["arithmetic", "connect_four"] = "arithmetic"
     operations: str = "+-*/"
     digits: int = 3
+    products: tuple[tuple[int, int], ...] = ()
     calculator: bool = True
     error_rate: float = 0.1
     notice_rate: float = 0.4
@@ -62,7 +64,7 @@ class World:
 
     @property
     def _ranges(self) -> dict[str, Any]:
-        return {"operations": self.config.operations, "digits": self.config.digits}
+        return {"operations": self.config.operations, "digits": self.config.digits, "products": self.config.products}
 
     def held_out(self, n: int) -> Sequence[Any]:
         """n tasks that no stage trains on, the same ones for every policy."""

@@ -63,6 +63,15 @@ def test_a_run_and_what_one_does_with_it(recipe, capsys) -> None:
     assert Path("both.html").exists()
 
 
+def test_a_step_of_several_updates_counts_all_their_tokens(recipe) -> None:
+    assert main(["run", str(recipe), "--out", "run", "rl.updates_per_step=3", "rl.objective=grpo"]) == 0  # its penalty weighs every rollout
+    rows = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    trained = {stage["name"]: stage["trained_tokens"] for stage in json.loads(Path("run/run.json").read_text())["stages"]}
+    assert trained["rl"] > 0
+    for stage, tokens in trained.items():
+        assert sum(row["train/tokens"] for row in rows if row["stage"] == stage) == tokens
+
+
 def test_games_end_with_a_table_of_matches(recipe, capsys) -> None:
     recipe.write_text(RECIPE.format(world='kind = "connect_four"', evaluation='opponents = ["uniform", "imitate"]'))
     assert main(["run", str(recipe), "--out", "games"]) == 0
