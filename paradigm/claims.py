@@ -166,13 +166,8 @@ def match_claim(group: Group) -> str:
     estimate, other = score.estimate, group.opponent(name).phrase
     games = sum(e.problems for e in group.evaluations(policy, 1.0, name))
     subject = _capital(policy_name(policy).phrase) + (" by self-play" if policy_name(policy).kind == "rl" else "")
-    if estimate.low > 0.5:
-        claim = f"{subject} beats {other} in {format_percent(estimate.value)} of {games:,} games"
-    elif estimate.high < 0.5:
-        claim = f"{subject} loses to {other}, with {format_percent(estimate.value)} of the points in {games:,} games"
-    else:
-        claim = f"{subject} is level with {other}, with {format_percent(estimate.value)} of the points in {games:,} games"
-    return claim + _interval(estimate)
+    how = "beats" if estimate.low > 0.5 else "loses to" if estimate.high < 0.5 else "is level with"
+    return f"{subject} {how} {other}, with {format_percent(estimate.value)} of the points in {games:,} games{_interval(estimate)}"
 
 
 def opponents_claim(group: Group) -> str:

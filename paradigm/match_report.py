@@ -41,7 +41,7 @@ def match_sections(groups: Sequence[Group], claim: Claims, figure: Figure) -> di
     learning, opponents, game = claim(match_claim), claim(opponents_claim), claim(game_claim)
     curves, bands = _curves(playing)
     bars = _bars(playing)
-    names = list(dict.fromkeys(group.opponent(name).label.lower() for group in playing for name in group.opponents))
+    names = list(dict.fromkeys(group.opponent(name).phrase for group in playing for name in group.opponents))
 
     def draw_curve(width: float, css_class: str) -> str:
         return learning_curve(bands, curves, [], _text(learning), width, css_class, f"{_SCORE}, sampling at T = 1")

@@ -60,7 +60,8 @@ def text_of(path: Path) -> str:
 def test_the_claims_are_the_numbers(tmp_path: Path) -> None:
     (group,) = group_runs([read_run(make_games(tmp_path / "run"))])
     value, low, high = (100 * v for v in wilson_interval(690, 1000))
-    assert match_claim(group) == f"RL by self-play beats imitation in {value:.1f}% of 1,000 games (95% interval {low:.1f} to {high:.1f})"
+    claim = f"RL by self-play beats imitation, with {value:.1f}% of the points in 1,000 games (95% interval {low:.1f} to {high:.1f})"
+    assert match_claim(group) == claim
     assert opponents_claim(group) == (
         "Against random moves imitation scores 81.0% and RL scores 95.0%; against the demonstrator imitation scores 14.0% and RL scores 32.0%"
     )
@@ -124,7 +125,7 @@ def test_what_is_missing_or_broken_is_said(tmp_path: Path) -> None:
 
 def test_several_seeds_are_averaged_and_several_recipes_compared(tmp_path: Path) -> None:
     folders = [make_games(tmp_path / f"s{seed}", seed=seed) for seed in range(2)]
-    assert "beats imitation in 69.0% of 2,000 games" in text_of(write_report(folders))
+    assert "beats imitation, with 69.0% of the points in 2,000 games" in text_of(write_report(folders))
     other = make_games(tmp_path / "other", recipe="recipes/other.toml")
     assert "RL, connect_four (s0)" in text_of(write_report([folders[0], other]))
 
