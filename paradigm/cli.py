@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   paradigm run recipes/quickstart.toml                    pretrain, imitate, RL, distil and a report, in runs/quickstart-1
   paradigm run recipes/quickstart.toml rl.steps=100       the same with another value of any key
+  paradigm run recipes/connect_four.toml                  imitate a noisy player of Connect-Four, then improve by self-play
   paradigm run --resume runs/quickstart-1                 go on where a killed run stopped, bit for bit
   paradigm rl recipes/quickstart.toml --from runs/quickstart-1/stages/imitate/model
   paradigm eval runs/quickstart-1 --stage rl --temperature 0
@@ -239,8 +240,11 @@ def _sample(options: argparse.Namespace) -> None:
     for rollout in rollouts:
         if rollout.failed:
             raise ConfigError(f"{rollout.task!r} cannot be posed: {rollout.extras.get('failure', 'the environment refused it')}")
-        verdict = "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]"
-        console.print(as_text(transcript(rollout, run.world.environment)), verdict if not run.world.is_game else f"reward {rollout.reward:g}")
+        line = as_text(transcript(rollout, run.world.environment))
+        if not run.world.is_game:
+            console.print(line, "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]")
+        elif rollout.seat == 0:  # the other seat's stream holds the same moves
+            console.print(line, "the first player wins" if rollout.reward > 0 else "the second player wins" if rollout.reward < 0 else "a draw")
 
 
 def _report(options: argparse.Namespace) -> None:

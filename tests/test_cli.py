@@ -75,6 +75,9 @@ def test_games_end_with_a_table_of_matches(recipe, capsys) -> None:
     assert all(r["wins"] + r["draws"] + r["losses"] == 8 for r in rows)
     shown = capsys.readouterr().out
     assert "games a match, each opening from both seats" in shown and "after rl: " in shown and "next:   paradigm sample games" in shown
+    assert main(["sample", "games", "4435", "12"]) == 0
+    shown = capsys.readouterr().out
+    assert "X4435" in shown and "X12" in shown and "O" not in shown and shown.count(" player wins") + shown.count("a draw") == 2
     games = json.loads(Path("games/games.json").read_text())
     assert [(g["stage"], g["opponent"], g["opening"]) for g in games] == [("imitate", "uniform", 4), ("rl", "imitate", 4)]
     assert "by self-play" in Path("games/report.html").read_text()

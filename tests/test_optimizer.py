@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -128,3 +129,23 @@ def test_muon_leaves_scalar_heads_and_decay_free_embeddings_alone():
     assert len(Muon(net, learning_rate=0.1).param_groups[0]["params"]) == 1
     with pytest.raises(ValueError, match="closure must be None"):
         Muon(net, learning_rate=0.1).step(lambda: 0.0)
+
+
+def test_muon_goes_on_from_its_state():
+    def train(net, optimizer, steps):
+        for seed in steps:
+            for p in net.parameters():
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
+            optimizer.step()
+
+    torch.manual_seed(0)
+    net = model()
+    optimizer = Muon(net, learning_rate=0.1, weight_decay=0.1)
+    train(net, optimizer, range(3))
+    other = model()
+    other.load_state_dict(net.state_dict())
+    resumed = Muon(other, learning_rate=0.1, weight_decay=0.1)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(net, optimizer, range(3, 6))
+    train(other, resumed, range(3, 6))
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters()))

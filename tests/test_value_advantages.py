@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from paradigm.environments import ConnectFour
+from paradigm.kernels.layout import Layout
 from paradigm.policy import Policy
 from paradigm.policy_config import PolicyConfig
 from paradigm.sampler import Sampler
@@ -33,8 +34,6 @@ def test_gae_by_hand_for_both_seats() -> None:
     for row, game in enumerate(rollouts):
         start = rollouts.offsets[row]
         with torch.no_grad():
-            from paradigm.kernels.layout import Layout
-
             hidden = policy(torch.from_numpy(game.tokens), Layout(torch.tensor([0, len(game)], dtype=torch.int32)))
             values = policy.heads["value"](hidden).reshape(-1).numpy()
         at = np.flatnonzero(game.action_mask)
