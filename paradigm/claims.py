@@ -163,11 +163,20 @@ def match_claim(group: Group) -> str:
     policy, name = found[0]
     score = group.success(policy, 1.0, name)
     assert score is not None
-    estimate, other = score.estimate, group.opponent(name).phrase
+    other = group.opponent(name).phrase
     games = sum(e.problems for e in group.evaluations(policy, 1.0, name))
     subject = _capital(policy_name(policy).phrase) + (" by self-play" if policy_name(policy).kind == "rl" else "")
-    how = "beats" if estimate.low > 0.5 else "loses to" if estimate.high < 0.5 else "is level with"
-    return f"{subject} {how} {other}, with {format_percent(estimate.value)} of the points in {games:,} games{_interval(estimate)}"
+    share = format_percent(score.estimate.value)
+    claim = f"{subject} {_against(score.estimate)} {other}, with {share} of the points in {games:,} games{_interval(score.estimate)}, both sampling"
+    greedy = group.success(policy, 0.0, name)
+    if greedy is None:
+        return f"{claim} at temperature 1"
+    share = format_percent(greedy.estimate.value)
+    return f"{claim}; both greedy, it {_against(greedy.estimate)} {other}, with {share}{_interval(greedy.estimate)}"
+
+
+def _against(score: Estimate) -> str:
+    return "beats" if score.low > 0.5 else "loses to" if score.high < 0.5 else "is level with"
 
 
 def opponents_claim(group: Group) -> str:

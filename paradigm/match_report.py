@@ -44,7 +44,7 @@ def match_sections(groups: Sequence[Group], claim: Claims, figure: Figure) -> di
     names = list(dict.fromkeys(group.opponent(name).phrase for group in playing for name in group.opponents))
 
     def draw_curve(width: float, css_class: str) -> str:
-        return learning_curve(bands, curves, [], _text(learning), width, css_class, f"{_SCORE}, sampling at T = 1")
+        return learning_curve(bands, curves, [], _text(learning), width, css_class, "share of the points, sampling at T = 1")
 
     def draw_bars(width: float, css_class: str) -> str:
         return paired_bars(bars, ("sampling at temperature 1", "greedy"), _text(opponents), width, css_class, _SCORE, ("sampled", "greedy"))

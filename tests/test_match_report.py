@@ -60,8 +60,11 @@ def text_of(path: Path) -> str:
 def test_the_claims_are_the_numbers(tmp_path: Path) -> None:
     (group,) = group_runs([read_run(make_games(tmp_path / "run"))])
     value, low, high = (100 * v for v in wilson_interval(690, 1000))
-    claim = f"RL by self-play beats imitation, with {value:.1f}% of the points in 1,000 games (95% interval {low:.1f} to {high:.1f})"
-    assert match_claim(group) == claim
+    greedy = [100 * v for v in wilson_interval(570, 1000)]
+    assert match_claim(group) == (
+        f"RL by self-play beats imitation, with {value:.1f}% of the points in 1,000 games (95% interval {low:.1f} to {high:.1f}), both sampling; "
+        f"both greedy, it beats imitation, with {greedy[0]:.1f}% (95% interval {greedy[1]:.1f} to {greedy[2]:.1f})"
+    )
     assert opponents_claim(group) == (
         "Against random moves imitation scores 81.0% and RL scores 95.0%; against the demonstrator imitation scores 14.0% and RL scores 32.0%"
     )
@@ -79,7 +82,7 @@ def test_the_claims_are_the_numbers(tmp_path: Path) -> None:
 def test_a_disappointing_match_is_said_to_be_one(tmp_path: Path, wins: int, losses: int, claim: str) -> None:
     rows = [match("imitated", "imitate", "uniform", 90, 0, 10), match("rl", "rl", "imitate", wins, 0, losses)]
     (group,) = group_runs([read_run(make_games(tmp_path / "run", rows, games=[{**GAME, "score": 0.0}]))])
-    assert match_claim(group).startswith(claim)
+    assert match_claim(group).startswith(claim) and match_claim(group).endswith("both sampling at temperature 1")
     assert game_claim(group) == "Moving first, RL loses to imitation in a game of 13 moves"
 
 
