@@ -126,8 +126,8 @@ class RecipeRun:
             source.load_state_dict(state["source"])
             done = state["progress"]
             _log.info("%s goes on from step %d", stage.name, done["step"])
-        reached = tokens_before + done["trained_tokens"]
-        self.files.keep_evaluations(lambda row: row["stage"] != stage.name or (not row["final"] and row["tokens"] <= reached))
+        # by the step, not by the tokens: a step of RL whose rollouts all fared alike trains none
+        self.files.keep_evaluations(lambda row: row["stage"] != stage.name or (not row["final"] and row["step"] <= done["step"]))
         started = time.monotonic() - done["seconds"]
         with MetricsLogger(self.files.folder, self.tensorboard) as logger, Progress(stage.name, source.num_steps, done=done["step"]) as progress:
             logger.truncate(stage.name, done["step"])
@@ -145,7 +145,7 @@ class RecipeRun:
                 if step + 1 == source.num_steps:
                     break
                 if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
-                    self.evaluate(stage, policy, tokens_before + done["trained_tokens"], final=False)
+                    self.evaluate(stage, policy, step + 1, tokens_before + done["trained_tokens"], final=False)
                 if (step + 1) % stage.checkpoint_every == 0:
                     logger.flush()
                     parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
@@ -153,7 +153,7 @@ class RecipeRun:
                     prune(checkpoints, keep=2)
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
-        self.evaluate(stage, policy, tokens, final=True)
+        self.evaluate(stage, policy, done["step"], tokens, final=True)
         policy.save_pretrained(self.files.stage_folder(stage.name) / "model")
         self.files.info["stages"].append({
             "name": stage.name, "kind": stage.kind, "control": stage.control, "tokens": tokens, "trained_tokens": done["trained_tokens"],
@@ -221,11 +221,11 @@ class RecipeRun:
             write_distilled(rollouts, folder, Tokenizer(), min_reward=stage.min_reward, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
         return Demonstrations.open(folder)
 
-    def evaluate(self, stage: Stage, policy: Policy, tokens: int, *, final: bool) -> None:
+    def evaluate(self, stage: Stage, policy: Policy, step: int, tokens: int, *, final: bool) -> None:
         """Measures a policy on held-out tasks (or against opponents) and appends the figures to evaluations.jsonl."""
         config = self.recipe.evaluation
         sampler = self.sampler(policy)
-        where = {"policy": stage.label, "stage": stage.name, "tokens": tokens, "control": stage.control, "final": final}
+        where = {"policy": stage.label, "stage": stage.name, "step": step, "tokens": tokens, "control": stage.control, "final": final}
         if self.world.is_game:
             self._play_opponents(stage, sampler, where)
             return
