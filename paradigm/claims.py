@@ -13,8 +13,8 @@ from paradigm.run_folder import Evaluation, Run
 from paradigm.statistics import Estimate, mean_over_seeds, proportion_difference, wilson_interval
 
 __all__ = [
-    "Group", "Measured", "PolicyName", "distillation_claim", "group_runs", "in_order", "learning_claim", "policy_name", "recovery_claim",
-    "stage_label", "stage_phrase", "throughput_claim",
+    "Group", "Measured", "PolicyName", "distillation_claim", "game_claim", "group_runs", "in_order", "learning_claim", "match_claim",
+    "opponents_claim", "policy_name", "recovery_claim", "stage_label", "stage_phrase", "throughput_claim",
 ]  # fmt: skip
 
 
@@ -36,6 +36,11 @@ POLICIES = {
     "distilled": PolicyName("Distilled", "the distilled policy", "distil"),
     "imitation without pretraining": PolicyName("Imitation without pretraining", "imitation without pretraining", "control"),
     "rl without pretraining": PolicyName("RL without pretraining", "RL without pretraining", "control"),
+}
+
+PLAYERS = {
+    "uniform": PolicyName("Random moves", "random moves", "other"),
+    "demonstrator": PolicyName("Demonstrator", "the demonstrator", "demonstrator"),
 }
 
 
@@ -65,12 +70,23 @@ class Group:
     name: str
     runs: Sequence[Run]
 
-    def evaluations(self, policy: str, temperature: float = 1.0) -> list[Evaluation]:
-        return [e for run in self.runs if (e := run.evaluation(policy, temperature)) is not None]
+    def evaluations(self, policy: str, temperature: float = 1.0, opponent: str = "") -> list[Evaluation]:
+        return [e for run in self.runs if (e := run.evaluation(policy, temperature, opponent)) is not None]
 
-    def success(self, policy: str, temperature: float = 1.0) -> Measured | None:
-        """Held-out success of a policy; None if it was not evaluated."""
-        return _measured([(e.correct, e.problems) for e in self.evaluations(policy, temperature)])
+    def success(self, policy: str, temperature: float = 1.0, opponent: str = "") -> Measured | None:
+        """Held-out success of a policy, or its share of the points against an opponent; None if it was not evaluated."""
+        return _measured([(e.correct, e.problems) for e in self.evaluations(policy, temperature, opponent)])
+
+    @property
+    def opponents(self) -> list[str]:
+        """Whom the policies played; none if the problems are no games."""
+        return list(dict.fromkeys(opponent for run in self.runs for opponent in run.opponents))
+
+    def opponent(self, name: str) -> PolicyName:
+        """An opponent by its name in the recipe, which for an earlier stage is that of its policy."""
+        if name in PLAYERS:
+            return PLAYERS[name]
+        return policy_name(next((label for run in self.runs if (label := run.policy_of(name)) is not None), name))
 
     def tokens_per_problem(self, policy: str, temperature: float = 1.0) -> float | None:
         given = [e.tokens_per_problem for e in self.evaluations(policy, temperature) if e.tokens_per_problem is not None]
@@ -136,6 +152,53 @@ def learning_claim(group: Group) -> str:
     if not compared:
         return f"{start}{_interval(success.estimate)}"
     return f"{start}, " + " and ".join(_compared(d, policy_name(o).phrase) for d, o in compared)
+
+
+def match_claim(group: Group) -> str:
+    """Whether the last policy beats the earlier one that it played."""
+    earlier = [name for name in group.opponents if name not in PLAYERS]
+    found = [(policy, name) for policy in reversed(group.policies()) for name in reversed(earlier) if group.success(policy, 1.0, name) is not None]
+    if not found:
+        return "No policy of this run has played an earlier one yet"
+    policy, name = found[0]
+    score = group.success(policy, 1.0, name)
+    assert score is not None
+    other = group.opponent(name).phrase
+    games = sum(e.problems for e in group.evaluations(policy, 1.0, name))
+    subject = _capital(policy_name(policy).phrase) + (" by self-play" if policy_name(policy).kind == "rl" else "")
+    share = format_percent(score.estimate.value)
+    claim = f"{subject} {_against(score.estimate)} {other}, with {share} of the points in {games:,} games{_interval(score.estimate)}, both sampling"
+    greedy = group.success(policy, 0.0, name)
+    if greedy is None:
+        return f"{claim} at temperature 1"
+    share = format_percent(greedy.estimate.value)
+    return f"{claim}; both greedy, it {_against(greedy.estimate)} {other}, with {share}{_interval(greedy.estimate)}"
+
+
+def _against(score: Estimate) -> str:
+    return "beats" if score.low > 0.5 else "loses to" if score.high < 0.5 else "is level with"
+
+
+def opponents_claim(group: Group) -> str:
+    """What each policy scores against the players that learn nothing."""
+    claims = []
+    for name in (n for n in group.opponents if n in PLAYERS):
+        scores = [(policy_name(p).phrase, s) for p in group.policies() if (s := group.success(p, 1.0, name)) is not None]
+        listed = " and ".join(f"{phrase} scores {format_percent(s.estimate.value)}" for phrase, s in scores)
+        if scores:
+            claims.append(f"against {PLAYERS[name].phrase} {listed}")
+    return _capital("; ".join(claims)) if claims else "No policy of this run has played random moves or the demonstrator yet"
+
+
+def game_claim(group: Group) -> str:
+    """How the game that is shown went."""
+    run, game = next(((run, run.games[-1]) for run in group.runs if run.games), (None, None))
+    if run is None or game is None:
+        return "No game of this run was kept"
+    policy = run.policy_of(game.stage) or game.stage
+    how = "beats" if game.score == 1 else "loses to" if game.score == 0 else "draws with"
+    seat = ("first", "second")[game.seat]
+    return f"Moving {seat}, {policy_name(policy).phrase} {how} {group.opponent(game.opponent).phrase} in a game of {len(game.moves)} moves"
 
 
 def recovery_claim(group: Group) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from paradigm.config import ConfigError
 
@@ -20,6 +19,7 @@ _EPILOG = """\
 examples:
   paradigm run recipes/quickstart.toml                    pretrain, imitate, RL, distil and a report, in runs/quickstart-1
   paradigm run recipes/quickstart.toml rl.steps=100       the same with another value of any key
+  paradigm run recipes/connect_four.toml                  imitate a noisy player of Connect-Four, then improve by self-play
   paradigm run --resume runs/quickstart-1                 go on where a killed run stopped, bit for bit
   paradigm rl recipes/quickstart.toml --from runs/quickstart-1/stages/imitate/model
   paradigm eval runs/quickstart-1 --stage rl --temperature 0
@@ -156,33 +156,20 @@ def _show_answer(console: Console) -> Callable[[Any, Any], None]:
         for entry in json.loads(path.read_text()) if path.exists() else []:
             if entry["stage"] == stage.name:
                 console.print(f"  after {stage.name}: ", as_text(entry["tokens"]), "[green]right[/green]" if entry["correct"] else "[red]wrong[/red]")
+        played = [e for e in run.files.evaluations() if e["stage"] == stage.name and e["final"] and e.get("opponent") and e["temperature"] == 1]
+        if played:
+            scores = ", ".join(f"{100 * e['correct'] / e['problems']:.1f}% against {e['opponent']}" for e in played)
+            console.print(f"  after {stage.name}: {scores} ({played[0]['problems']:,} games each)", highlight=False)
 
     return show
 
 
 def _close(console: Console, folder: Path) -> None:
-    from paradigm.metrics import read_rows
     from paradigm.report import summary_table, write_report
 
-    matches = [row for row in read_rows(folder / "evaluations.jsonl") if "opponent" in row and row["final"]]
-    if matches:  # the page knows problems, not opponents
-        console.print(_match_table(matches))
-    else:
-        console.print(summary_table(folder))
-        console.print(f"report: {write_report([folder])}")
+    console.print(summary_table(folder))
+    console.print(f"report: {write_report([folder])}")
     console.print(f"next:   paradigm sample {folder}")
-
-
-def _match_table(matches: list[dict[str, Any]]) -> Table:
-    """Each policy's share of the points against each opponent; a draw counts half."""
-    from paradigm.statistics import wilson_interval
-
-    table = Table("policy", "opponent", "temperature", "games", "won", "drawn", "lost", "score", "95% interval", title="games, seats alternating")
-    for row in matches:
-        score, low, high = wilson_interval(row["correct"], row["problems"])
-        counts = [str(row[name]) for name in ("problems", "wins", "draws", "losses")]
-        table.add_row(row["policy"], row["opponent"], f"{row['temperature']:g}", *counts, f"{score:.1%}", f"{low:.1%} to {high:.1%}")
-    return table
 
 
 def _stage(options: argparse.Namespace) -> None:
@@ -253,8 +240,11 @@ def _sample(options: argparse.Namespace) -> None:
     for rollout in rollouts:
         if rollout.failed:
             raise ConfigError(f"{rollout.task!r} cannot be posed: {rollout.extras.get('failure', 'the environment refused it')}")
-        verdict = "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]"
-        console.print(as_text(transcript(rollout, run.world.environment)), verdict if not run.world.is_game else f"reward {rollout.reward:g}")
+        line = as_text(transcript(rollout, run.world.environment))
+        if not run.world.is_game:
+            console.print(line, "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]")
+        elif rollout.seat == 0:  # the other seat's stream holds the same moves
+            console.print(line, "the first player wins" if rollout.reward > 0 else "the second player wins" if rollout.reward < 0 else "a draw")
 
 
 def _report(options: argparse.Namespace) -> None:

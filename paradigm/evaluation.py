@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paradigm.sampler import Sampler
-from paradigm.trajectory import TrajectoryBuffer
+from paradigm.trajectory import Segment, TrajectoryBuffer
 
 CORRECT = 1.0  # a verifier's full score
 
@@ -30,11 +30,12 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Games against one opponent, seats alternating."""
+    """Games against one opponent, seats alternating; and the first of them, moved first: its opening, its moves, its score."""
 
     wins: int
     draws: int
     losses: int
+    first_game: tuple[bytes, bytes, float] = (b"", b"", 0.5)
 
     @property
     def games(self) -> int:
@@ -78,18 +79,26 @@ def evaluate(
     return summarize(sampler.collect(environment, tasks, group_size=1, temperature=temperature, key=key, max_tokens=max_tokens), kind_of)
 
 
-def play_match(sampler: Sampler, environment: Any, opponent: Any, games: int, *, temperature: float, key: tuple[int, int]) -> Match:
-    """Plays `games` two-seat games against `opponent` (a Sampler or a player), half of them in each seat."""
+def play_match(
+    sampler: Sampler, environment: Any, opponent: Any, openings: Sequence[Any], *, temperature: float, key: tuple[int, int]
+) -> Match:
+    """Plays two two-seat games from each opening against `opponent` (a Sampler or a player), one in each seat.
+
+    Without different openings two greedy policies would play one game over and over.
+    """
     tally = np.zeros(3, np.int64)
-    for seat, count in ((0, (games + 1) // 2), (1, games // 2)):
-        if count == 0:
-            continue
+    first_game = (b"", b"", 0.5)
+    for seat in (0, 1):
         rollouts = sampler.collect(
-            environment, [b""] * count, group_size=1, temperature=temperature, key=(key[0], 2 * key[1] + seat), opponents={1 - seat: opponent}
+            environment, openings, group_size=1, temperature=temperature, key=(key[0], 2 * key[1] + seat), opponents={1 - seat: opponent}
         )
         own = rollouts.reward[(rollouts.seat == seat) & ~rollouts.failed]
+        if seat == 0 and len(rollouts):
+            game = rollouts[0]
+            is_opening = game.segment == Segment.PROMPT
+            first_game = (bytes(game.tokens[is_opening][1:].tolist()), bytes(game.tokens[~is_opening].tolist()), (game.reward + 1) / 2)
         tally += [int((own > 0).sum()), int((own == 0).sum()), int((own < 0).sum())]
-    return Match(wins=int(tally[0]), draws=int(tally[1]), losses=int(tally[2]))
+    return Match(wins=int(tally[0]), draws=int(tally[1]), losses=int(tally[2]), first_game=first_game)
 
 
 def recover(sampler: Sampler, environment: Any, tasks: Sequence[Any], *, key: tuple[int, int], max_tokens: int | None = None) -> Recovery:

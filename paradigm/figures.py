@@ -15,11 +15,14 @@ from paradigm.drawing import ABOVE, BELOW, LEFT, RIGHT, Drawing, format_count, f
 from paradigm.statistics import Estimate
 
 __all__ = [
-    "Band", "Curve", "CurvePoint", "Level", "ScatterPoint", "accuracy_against_tokens", "interval_text", "learning_curve", "paired_bars",
-    "throughput_bars",
+    "Band", "Curve", "CurvePoint", "Level", "ScatterPoint", "accuracy_against_tokens", "game_board", "interval_text", "learning_curve",
+    "paired_bars", "throughput_bars",
 ]  # fmt: skip
 
 _KINDS = ("pretrain", "imitate", "rl", "distil", "control", "demonstrator")
+_SOLVED = "held-out problems solved, sampling at temperature 1"
+
+
 class Band(NamedTuple):
     """A stage's share of the token axis: its name, kind and trained tokens."""
 
@@ -68,7 +71,8 @@ class _Bar(NamedTuple):
     values: Sequence[tuple[float, str, str, str]]
 
 
-def learning_curve(bands: Sequence[Band], curves: Sequence[Curve], levels: Sequence[Level], description: str, width: float, css_class: str) -> str:
+def learning_curve(bands: Sequence[Band], curves: Sequence[Curve], levels: Sequence[Level], description: str, width: float, css_class: str,
+                   title: str = _SOLVED) -> str:  # fmt: skip
     """Success over all trained tokens: a coloured band a stage, dots with 95% intervals, horizontal levels, dashed controls."""
     narrow = width < 500
     small = 11 if narrow else 12
@@ -80,7 +84,7 @@ def learning_curve(bands: Sequence[Band], curves: Sequence[Curve], levels: Seque
     def place_y(fraction: float) -> float:
         return bottom - max(0.0, min(1.0, fraction)) * (bottom - top)
 
-    drawing.text(left if not narrow else 4, 14, "held-out problems solved, sampling at temperature 1", "axis-title", size=12)
+    drawing.text(left if not narrow else 4, 14, title, "axis-title", size=12)
     for band, x0, x1 in zip(bands, edges, edges[1:]):
         tip = f"{band.name}: {format_count(band.tokens)} trained tokens"
         drawing.shape("rect", f"band {_kind(band.kind)}", tip, x=x0, y=26, width=max(0.0, x1 - x0 - 1.5), height=bottom - 26, rx=3)
@@ -125,19 +129,19 @@ def learning_curve(bands: Sequence[Band], curves: Sequence[Curve], levels: Seque
     return drawing.svg()
 
 
-def paired_bars(rows: Sequence[tuple[str, Estimate, Estimate]], legend: tuple[str, str], description: str, width: float, css_class: str) -> str:
+def paired_bars(rows: Sequence[tuple[str, Estimate, Estimate]], legend: tuple[str, str], description: str, width: float, css_class: str,
+                title: str = _SOLVED, styles: tuple[str, str] = ("plain", "forced")) -> str:  # fmt: skip
     """Two bars with 95% intervals a row (success undisturbed, success after a forced error), from 0 to 100%."""
     bars = []
     for label, plain, forced in rows:
         values = [
-            (e.value, style, format_percent(e.value), _interval_tip(f"{label}, {name}", e))
-            for e, style, name in ((plain, "bar plain", legend[0]), (forced, "bar forced", legend[1]))
+            (e.value, f"bar {style}", format_percent(e.value), _interval_tip(f"{label}, {name}", e))
+            for e, style, name in zip((plain, forced), styles, legend)
         ]  # fmt: skip
         bars.append(_Bar(label, values))
     ticks = [(t / 100, f"{t}%") for t in range(0, 101, 25)]
     intervals = [(plain, forced) for _, plain, forced in rows]
-    title = "held-out problems solved, sampling at temperature 1"
-    return _bars(bars, [("plain", legend[0]), ("forced", legend[1])], ticks, 1.0, title, description, width, css_class, intervals)
+    return _bars(bars, list(zip(styles, legend)), ticks, 1.0, title, description, width, css_class, intervals)
 
 
 def throughput_bars(rows: Sequence[tuple[str, str, float, float | None]], description: str, width: float, css_class: str) -> str:
@@ -160,7 +164,7 @@ def accuracy_against_tokens(points: Sequence[ScatterPoint], arrows: Sequence[tup
     drawing = Drawing(width, 300 if narrow else 360, description, css_class)
     left, right, top, bottom = (40 if narrow else 48), width - 16, 34, drawing.height - 46
     steps = nice_ticks(1.1 * max([p.tokens for p in points], default=1.0))
-    drawing.text(4 if narrow else left, 14, "held-out problems solved, sampling at temperature 1", "axis-title")
+    drawing.text(4 if narrow else left, 14, _SOLVED, "axis-title")
     for percent in range(0, 101, 25):
         y = bottom - percent / 100 * (bottom - top)
         drawing.line("grid", [(left, y), (right, y)], obstacle=False)
@@ -183,6 +187,51 @@ def accuracy_against_tokens(points: Sequence[ScatterPoint], arrows: Sequence[tup
     for point, (x, y) in zip(points, xy):
         drawing.place([(x, y)], f"{point.label} {format_percent(point.success.value)}", "note", limits, sides)
     return drawing.svg()
+
+
+def game_board(moves: str, names: tuple[str, str], kinds: tuple[str, str], description: str, css_class: str) -> str:
+    """A game of Connect-Four as one board: each stone carries the number of its move, the last four in a row are ringed.
+
+    Args:
+        moves: columns "1" to "7" in order. names, kinds: of the player who moves first and of the other.
+    """
+    cell = 44
+    drawing = Drawing(7 * cell + 8, 6 * cell + 54, description, css_class)
+    for i, (name, kind) in enumerate(zip(names, kinds)):
+        y = 10.0 + 20 * i
+        drawing.shape("circle", f"stone {_kind(kind)}" + (" second" if i else ""), cx=12, cy=y, r=7)
+        drawing.text(26, y + 4, f"{name} ({'second' if i else 'first'})", "note")
+    stones: dict[tuple[int, int], int] = {}
+    for number, move in enumerate(moves):
+        column = int(move) - 1
+        stones[column, sum(c == column for c, _ in stones)] = number
+    drawing.shape("rect", "board", x=4, y=42, width=7 * cell, height=6 * cell, rx=8)
+    lines = _fours(stones)
+    for column in range(7):
+        for row in range(6):
+            x, y = 4 + (column + 0.5) * cell, 42 + (5.5 - row) * cell
+            place = (column, row)
+            if place not in stones:
+                drawing.shape("circle", "hole", cx=x, cy=y, r=17)
+                continue
+            number = stones[place]
+            player = number % 2
+            tip = f"move {number + 1}: {names[player]}, column {column + 1}"
+            ring = " four" if place in lines else ""
+            drawing.shape("circle", f"stone {_kind(kinds[player])}{' second' if player else ''}{ring}", tip, cx=x, cy=y, r=17)
+            drawing.text(x, y + 4.5, str(number + 1), "second-number" if player else "number", "middle", 13)
+    return drawing.svg()
+
+
+def _fours(stones: dict[tuple[int, int], int]) -> set[tuple[int, int]]:
+    """The places of every four in a row of one player."""
+    found: set[tuple[int, int]] = set()
+    for column, row in stones:
+        for dx, dy in ((1, 0), (0, 1), (1, 1), (1, -1)):
+            line = [(column + i * dx, row + i * dy) for i in range(4)]
+            if all(place in stones for place in line) and len({stones[place] % 2 for place in line}) == 1:
+                found.update(line)
+    return found
 
 
 def _bars(rows: Sequence[_Bar], legend: Sequence[tuple[str, str]], ticks: Sequence[tuple[float, str]], maximum: float, title: str, description: str,

@@ -1,4 +1,4 @@
-"""What moves the weights: the learning-rate schedule as a function of the step, and AdamW over parameters grouped by decay."""
+"""What moves the weights: the learning-rate schedule as a function of the step, AdamW over parameters grouped by decay, and Muon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Schedule", "adamw", "decay_groups", "freeze"]
+__all__ = ["Muon", "Schedule", "adamw", "decay_groups", "freeze", "orthogonalized"]
 
 _FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
 
@@ -114,3 +114,84 @@ def adamw(
     fused = all(p.device.type in _FUSED_DEVICES and p.is_floating_point() for p in parameters)
     implementation = {"fused": True} if fused else {"foreach": True}
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, **implementation)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan et al., 2024) on matrices, AdamW on the rest: embeddings, norms, biases and scalar heads.
+
+        M <- mu M + (1 - mu) G,   U = (1 - mu) G + mu M,   W <- (1 - lr wd) W - lr sqrt(max(m, n)) orthogonal(U)        W [m, n]
+
+    where orthogonal(U) is near the orthogonal matrix closest to U, by five steps of a Newton-Schulz iteration. The factor gives an update
+    whose entries have a root mean square near 1, as AdamW's have, so both parts share one learning rate; Moonlight (arXiv:2502.16982)
+    takes 0.2 of that. Matrices of one shape go through the iteration together.
+
+    Args:
+        model: whose parameters are trained; frozen ones are left out.
+        learning_rate, weight_decay: of both parts; what `decay_groups` exempts does not decay.
+        momentum: mu. betas, eps: of AdamW.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, learning_rate: float, weight_decay: float = 0.0, momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8,
+    ):  # fmt: skip
+        embeddings = {id(module.weight) for module in model.modules() if isinstance(module, (nn.Embedding, nn.EmbeddingBag))}
+        heads = {id(p) for name, p in model.named_parameters() if name.startswith(("lm_head.", "heads."))}
+
+        def is_matrix(parameter: Tensor) -> bool:
+            return parameter.dim() == 2 and id(parameter) not in embeddings | heads
+
+        groups = []
+        for group in decay_groups(model, weight_decay):
+            for matrices in (True, False):
+                if chosen := [p for p in group["params"] if is_matrix(p) == matrices]:
+                    groups.append({**group, "params": chosen, "matrices": matrices})
+        super().__init__(groups, {"lr": learning_rate, "momentum": momentum, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Moves every parameter that has a gradient. `closure` must be None."""
+        if closure is not None:
+            raise ValueError("closure must be None")
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            (self._move_matrices if group["matrices"] else self._move_rest)(moved, group)
+
+    def _move_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            momentum.lerp_(gradient, 1 - group["momentum"])
+            by_shape.setdefault(parameter.shape, []).append((parameter, torch.lerp(gradient, momentum, group["momentum"])))
+        for shape, pairs in by_shape.items():
+            updates = orthogonalized(torch.stack([update for _, update in pairs]))
+            for (parameter, _), update in zip(pairs, updates):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * math.sqrt(max(shape)))
+
+    def _move_rest(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        first, second = group["betas"]
+        for parameter in parameters:
+            gradient, state = parameter.grad, self.state[parameter]
+            if not state:
+                state |= {"step": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
+            state["step"] += 1
+            state["mean"].lerp_(gradient, 1 - first)
+            state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+            scale = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first ** state["step"]))
+
+
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Near the orthogonal matrices closest to these, float [B, m, n]: singular values all end between about 0.7 and 1.2.
+
+    Five steps of X <- a X + (b A + c A A) X, A = X X^T, from X / |X|; the coefficients are those of Jordan et al. (2024).
+    """
+    wide = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
+    x = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * (gram @ gram)) @ x
+    return x.mT if matrices.shape[1] > matrices.shape[2] else x

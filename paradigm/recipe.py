@@ -20,7 +20,8 @@ class EvaluationConfig:
     """Held-out measurements after each stage.
 
     problems: how many. temperatures: of sampling, 0 is greedy. curve_problems: for points inside a stage. recovery: the stages whose
-    policies are measured after a forced error, on recovery_problems each. opponents: for games, "uniform" or an earlier stage.
+    policies are measured after a forced error, on recovery_problems each. opponents: for games, which problems then counts: "uniform",
+    "demonstrator" or an earlier stage.
     """
 
     problems: int = 1000

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from paradigm.evaluation import CORRECT, evaluate, play_match, recover
 from paradigm.learner import Learner, Schedule
 from paradigm.metrics import MetricsLogger, Progress
 from paradigm.objective import Objective, reduce_metrics
+from paradigm.optimizer import Muon
 from paradigm.policy import Policy
 from paradigm.recipe import Recipe, recipe_values
 from paradigm.run import Run, read_json, write_json
@@ -84,7 +85,8 @@ class RecipeRun:
                                       **self.world.evaluate_demonstrators(recipe.evaluation.problems))  # fmt: skip
 
     def policy_before(self, stage: Stage) -> tuple[Policy, int]:
-        """The policy that a stage starts from, and the tokens it had been trained on."""
+        """The policy that a stage starts from, with the heads that the stage trains, and the tokens it had been trained on."""
+        heads = ("value",) if isinstance(stage, RL) and stage.advantage == "gae" else None
         names = [s.name for s in self.recipe.stages]
         if stage.start == "previous":
             earlier = [s for s in self.recipe.stages[: names.index(stage.name)] if not s.control]
@@ -94,12 +96,13 @@ class RecipeRun:
         if start == "scratch":
             dtype = getattr(torch, self.recipe.dtype)
             if self.recipe.initial:
-                return Policy.from_pretrained(self.recipe.initial, dtype=dtype), 0
-            return Policy(self.recipe.policy, seed=self.recipe.seed).to(dtype), 0
-        return self.load_policy(start), self.files.finished(start)["tokens"]  # type: ignore[index]
+                return Policy.from_pretrained(self.recipe.initial, dtype=dtype, heads=heads), 0
+            config = replace(self.recipe.policy, heads=heads or self.recipe.policy.heads)
+            return Policy(config, seed=self.recipe.seed).to(dtype), 0
+        return self.load_policy(start, heads), self.files.finished(start)["tokens"]  # type: ignore[index]
 
-    def load_policy(self, stage_name: str) -> Policy:
-        return Policy.from_pretrained(self.files.stage_folder(stage_name) / "model")
+    def load_policy(self, stage_name: str, heads: tuple[str, ...] | None = None) -> Policy:
+        return Policy.from_pretrained(self.files.stage_folder(stage_name) / "model", heads=heads)
 
     def sampler(self, policy: Policy) -> Sampler:
         return Sampler(policy, slots=self.recipe.slots)
@@ -110,9 +113,11 @@ class RecipeRun:
         source = self.source(stage, policy)
         updates = source.num_steps * getattr(stage, "updates_per_step", 1)
         schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=updates)
-        learner = Learner(
-            policy, schedule=schedule, max_grad_norm=stage.max_grad_norm, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay
-        )
+        if stage.optimizer == "muon":
+            optimizer = Muon(policy, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
+            learner = Learner(policy, optimizer, schedule, stage.max_grad_norm)
+        else:
+            learner = Learner(policy, None, schedule, stage.max_grad_norm, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
         checkpoints = self.files.stage_folder(stage.name) / "checkpoints"
         done: dict[str, Any] = {"step": 0, "trained_tokens": 0, "seconds": 0.0}
         if (found := latest(checkpoints)) is not None:
@@ -121,8 +126,8 @@ class RecipeRun:
             source.load_state_dict(state["source"])
             done = state["progress"]
             _log.info("%s goes on from step %d", stage.name, done["step"])
-        reached = tokens_before + done["trained_tokens"]
-        self.files.keep_evaluations(lambda row: row["stage"] != stage.name or (not row["final"] and row["tokens"] <= reached))
+        # by the step, not by the tokens: a step of RL whose rollouts all fared alike trains none
+        self.files.keep_evaluations(lambda row: row["stage"] != stage.name or (not row["final"] and row["step"] <= done["step"]))
         started = time.monotonic() - done["seconds"]
         with MetricsLogger(self.files.folder, self.tensorboard) as logger, Progress(stage.name, source.num_steps, done=done["step"]) as progress:
             logger.truncate(stage.name, done["step"])
@@ -142,7 +147,7 @@ class RecipeRun:
                 if step + 1 == source.num_steps:
                     break
                 if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
-                    self.evaluate(stage, policy, tokens_before + done["trained_tokens"], final=False)
+                    self.evaluate(stage, policy, step + 1, tokens_before + done["trained_tokens"], final=False)
                 if (step + 1) % stage.checkpoint_every == 0:
                     logger.flush()
                     parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
@@ -150,7 +155,7 @@ class RecipeRun:
                     prune(checkpoints, keep=2)
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
-        self.evaluate(stage, policy, tokens, final=True)
+        self.evaluate(stage, policy, done["step"], tokens, final=True)
         policy.save_pretrained(self.files.stage_folder(stage.name) / "model")
         self.files.info["stages"].append({
             "name": stage.name, "kind": stage.kind, "control": stage.control, "tokens": tokens, "trained_tokens": done["trained_tokens"],
@@ -218,11 +223,11 @@ class RecipeRun:
             write_distilled(rollouts, folder, Tokenizer(), min_reward=stage.min_reward, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
         return Demonstrations.open(folder)
 
-    def evaluate(self, stage: Stage, policy: Policy, tokens: int, *, final: bool) -> None:
+    def evaluate(self, stage: Stage, policy: Policy, step: int, tokens: int, *, final: bool) -> None:
         """Measures a policy on held-out tasks (or against opponents) and appends the figures to evaluations.jsonl."""
         config = self.recipe.evaluation
         sampler = self.sampler(policy)
-        where = {"policy": stage.label, "stage": stage.name, "tokens": tokens, "control": stage.control, "final": final}
+        where = {"policy": stage.label, "stage": stage.name, "step": step, "tokens": tokens, "control": stage.control, "final": final}
         if self.world.is_game:
             self._play_opponents(stage, sampler, where)
             return
@@ -236,17 +241,27 @@ class RecipeRun:
             self._add_transcript(stage, sampler)
 
     def _play_opponents(self, stage: Stage, sampler: Sampler, where: dict[str, Any]) -> None:
+        """Matches against each opponent that is there by now; after a stage, the first game of the last match is kept to be shown."""
         config = self.recipe.evaluation
         final = where["final"]
+        last = None
         for number, name in enumerate(config.opponents):
             earlier = name == "uniform" or name == "demonstrator" or (name != stage.name and self.files.finished(name) is not None)
             if not earlier:
                 continue
+            openings = self.world.match_openings((config.problems if final else config.curve_problems) // 2)
             for i, temperature in enumerate(config.temperatures if final else config.temperatures[:1]):
-                match = play_match(sampler, self.world.environment, self._opponent(name), config.problems if final else config.curve_problems,
-                                   temperature=temperature, key=(self.recipe.seed, EVALUATION_KEY + 16 * number + i))  # fmt: skip
+                match = play_match(sampler, self.world.environment, self._opponent(name), openings, temperature=temperature,
+                                   key=(self.recipe.seed, EVALUATION_KEY + 16 * number + i))  # fmt: skip
                 self.files.add_evaluation(**where, opponent=name, temperature=temperature, problems=match.games, correct=match.wins + match.draws / 2,
                                           wins=match.wins, draws=match.draws, losses=match.losses)  # fmt: skip
+                last = (name, match.first_game) if i == 0 else last
+        if final and last is not None:
+            name, (opening, moves, score) = last
+            path = self.files.folder / "games.json"
+            others = [game for game in read_json(path, []) if game["stage"] != stage.name]
+            shown = {"moves": (opening + moves).decode("ascii"), "opening": len(opening), "seat": 0, "score": score}
+            write_json(path, [*others, {"stage": stage.name, "opponent": name, **shown}])
 
     def _opponent(self, name: str) -> Any:
         if name == "uniform":

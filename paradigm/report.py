@@ -46,6 +46,7 @@ from paradigm.figures import (
     paired_bars,
     throughput_bars,
 )  # fmt: skip
+from paradigm.match_report import match_sections, match_table, match_tiles
 from paradigm.metrics import format_duration
 from paradigm.run_folder import Evaluation, Run, Transcript, read_run
 from paradigm.statistics import Estimate, mean_over_seeds, wilson_interval
@@ -85,8 +86,13 @@ def write_report(run_folders: str | Path | Sequence[str | Path], out: str | Path
 
 
 def summary_table(run_folder: str | Path) -> Table:
-    """The terminal's last word on a run: stage × success × tokens per problem, set-up and run seconds apart. Raises: as `write_report`."""
+    """The terminal's last word on a run: stage × success × tokens per problem (or × opponent), set-up and run seconds apart.
+
+    Raises: as `write_report`.
+    """
     run = read_run(run_folder)
+    if run.opponents:
+        return match_table(run)
     group = Group(run.name, [run])
     table = Table("policy", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
     table.title = Text(f"{run.name}: success on held-out problems, 95% intervals")
@@ -120,10 +126,11 @@ def _page(runs: Sequence[Run], groups: Sequence[Group]) -> dict[str, Any]:
 
     learning, recovery, distillation = claim(learning_claim), claim(recovery_claim), claim(distillation_claim)
     throughput = claim(lambda group: throughput_claim(group, [row[2] for row in speeds[group.name]]))
-    tiles = _tiles(groups[0]) if len(groups) == 1 else []
+    tiles = (match_tiles if groups[0].opponents else _tiles)(groups[0]) if len(groups) == 1 else []
     return {
         "title": title, "subtitle": _subtitle(runs), "num_runs": len(runs), "seeds": any(len(g.runs) > 1 for g in groups),
         "missing": [(run.name, note) for run in runs for note in run.missing],
+        "matches": match_sections(groups, claim, _figure), "problems_asked": any(not group.opponents for group in groups),
         "tiles": tiles if len(tiles) > 1 else [], "table": _table(groups), "operations": _operations(groups),
         "learning": {
             "claim": learning, "svg": _learning_figure(groups, text(learning)),

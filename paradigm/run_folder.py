@@ -6,6 +6,7 @@
 - `evaluations.jsonl`: `Evaluation`, one a line; a line written again after a resume replaces the one before
 - `recovery.json`: [`Recovery`]
 - `transcripts.json`: [`Transcript`]
+- `games.json`: [`Game`], of a run that plays games
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import msgspec
 
 from paradigm.metrics import METRICS_FILE, read_rows
 
-__all__ = ["Evaluation", "Recovery", "Run", "Stage", "Transcript", "TranscriptToken", "read_run"]
+__all__ = ["Evaluation", "Game", "Recovery", "Run", "Stage", "Transcript", "TranscriptToken", "read_run"]
 
 TokenKind = Literal["prompt", "thought", "action", "observation", "error", "correction", "forced"]
 T = TypeVar("T")
@@ -43,10 +44,11 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One policy on the held-out problems.
+    """One policy on the held-out problems, or in games against one opponent.
 
     `tokens` is trained tokens over the whole run at that point (for a control: over its own path); `temperature` 0 is greedy; `correct` may
-    hold halves (draws); `by_operation` is {"+": [correct, problems]}; `final` is false for a point inside a stage.
+    hold halves (draws); `by_operation` is {"+": [correct, problems]}; `final` is false for a point inside a stage. `opponent` is "uniform",
+    "demonstrator", an earlier stage, or empty where the problems are no games; `wins`, `draws` and `losses` then add up to `problems`.
     """
 
     policy: str
@@ -59,8 +61,17 @@ class Evaluation:
     tokens_per_problem: float | None = None
     by_operation: dict[str, tuple[float, int]] = field(default_factory=dict)
     final: bool = True
+    opponent: str = ""
+    wins: int = 0
+    draws: int = 0
+    losses: int = 0
 
     def __post_init__(self) -> None:
+        if self.opponent and (self.wins + self.draws + self.losses, self.wins + self.draws / 2) != (self.problems, self.correct):
+            raise ValueError(
+                f"wins + draws + losses must be problems, and wins + draws / 2 correct, got {self.wins}, {self.draws} and {self.losses} "
+                f"of {self.problems}, {self.correct}"
+            )
         for count, total in ((self.correct, self.problems), *self.by_operation.values()):
             if not (total > 0 and 0 <= count <= total):
                 raise ValueError(f"correct must be between 0 and problems, and problems > 0, got {count} of {total}")
@@ -99,6 +110,25 @@ class Transcript:
     tokens: list[TranscriptToken]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """One game that a stage's policy played: columns "1" to "7" in order, the first `opening` of them not the players' choice.
+
+    `seat` is the policy's, 0 moving first; `score` is 1, 0.5 or 0, the policy's.
+    """
+
+    stage: str
+    opponent: str
+    moves: str
+    seat: int
+    score: float
+    opening: int = 0
+
+    def __post_init__(self) -> None:
+        if set(self.moves) - set("1234567") or any(self.moves.count(column) > 6 for column in "1234567"):
+            raise ValueError(f"moves must be columns 1 to 7, six of each at most, got {self.moves!r}")
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder's content; `missing` says in sentences what could not be read."""
@@ -110,15 +140,25 @@ class Run:
     evaluations: list[Evaluation]
     recoveries: list[Recovery]
     transcripts: list[Transcript]
+    games: list[Game]
     missing: list[str]
 
     @property
     def name(self) -> str:
         return str(self.info.get("name") or self.folder.name)
 
-    def evaluation(self, policy: str, temperature: float = 1.0) -> Evaluation | None:
-        """The last final evaluation of a policy at a temperature."""
-        found = [e for e in self.evaluations if e.policy == policy and e.final and abs(e.temperature - temperature) < 1e-6]
+    @property
+    def opponents(self) -> list[str]:
+        """Whom its policies played, in the order of the first match; none if its problems are no games."""
+        return list(dict.fromkeys(e.opponent for e in self.evaluations if e.opponent))
+
+    def policy_of(self, stage: str) -> str | None:
+        """What the policy of a stage is called, or None if it was never evaluated."""
+        return next((e.policy for e in self.evaluations if e.stage == stage), None)
+
+    def evaluation(self, policy: str, temperature: float = 1.0, opponent: str = "") -> Evaluation | None:
+        """The last final evaluation of a policy at a temperature (against an opponent)."""
+        found = [e for e in self.evaluations if (e.policy, e.opponent) == (policy, opponent) and e.final and abs(e.temperature - temperature) < 1e-6]
         return found[-1] if found else None
 
     def recovery(self, policy: str) -> Recovery | None:
@@ -134,13 +174,16 @@ def read_run(folder: str | Path) -> Run:
     info = _read_json(folder / "run.json", dict, missing)
     metrics = _read_lines(folder / METRICS_FILE, missing)
     evaluations = _convert(_read_lines(folder / "evaluations.jsonl", missing), Evaluation, "evaluations.jsonl", missing)
-    newest = {(e.policy, e.stage, e.tokens, e.temperature, e.control, e.final): e for e in evaluations}
+    newest = {(e.policy, e.stage, e.tokens, e.temperature, e.control, e.final, e.opponent): e for e in evaluations}
+    plays = any(e.opponent for e in evaluations)
+    asked = [] if plays else missing  # a run of games has none of the files about problems, and the other way round
     given = info.get("stages")
     stages = _convert(given if isinstance(given, list) else [], Stage, "run.json, stages", missing) or _stages_from_metrics(metrics)
     return Run(
         folder, info, stages, metrics, list(newest.values()),
-        _convert(_read_json(folder / "recovery.json", list, missing), Recovery, "recovery.json", missing),
-        _convert(_read_json(folder / "transcripts.json", list, missing), Transcript, "transcripts.json", missing), missing,
+        _convert(_read_json(folder / "recovery.json", list, asked), Recovery, "recovery.json", missing),
+        _convert(_read_json(folder / "transcripts.json", list, asked), Transcript, "transcripts.json", missing),
+        _convert(_read_json(folder / "games.json", list, missing if plays else []), Game, "games.json", missing), missing,
     )  # fmt: skip
 
 

@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 
 from paradigm.advantage import group_advantages
 from paradigm.batch import PackedBatch
 from paradigm.evaluation import CORRECT
+from paradigm.kernels.gae import gae
 from paradigm.objective import GRPO, CrossEntropy, Objective, PPOClip, Reinforce
 from paradigm.sampler import Sampler
 from paradigm.trajectory import TrajectoryBuffer
@@ -32,9 +34,9 @@ class Stage:
 
     name: what to call it (its kind by default). label: what to call its policy in reports (by default "imitated" and the like).
     start: the stage whose weights it starts from, "previous" or "scratch". control: a comparison beside the main line, which the next
-    stage does not start from. learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the
-    most tokens in one packed batch. checkpoint_every, evaluate_every: steps between whole checkpoints, and between points of the
-    learning curve (0: only at the end).
+    stage does not start from. optimizer: "adamw", or "muon", which learns more from each step and takes longer over it. learning_rate,
+    schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the most tokens in one packed batch.
+    checkpoint_every, evaluate_every: steps between whole checkpoints, and between points of the learning curve (0: only at the end).
     """
 
     kind: ClassVar[str]
@@ -42,6 +44,7 @@ class Stage:
     label: str = ""
     start: str = "previous"
     control: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
     warmup_steps: int = 10
@@ -99,7 +102,10 @@ class Imitate(Stage):
 class RL(Stage):
     """Policy gradient on the policy's own rollouts; the only signal is the verifier's verdict.
 
-    steps: updates. tasks_per_step x group_size rollouts each. objective: "reinforce", "ppo" or "grpo", with group baselines.
+    steps: updates. tasks_per_step x group_size rollouts each. objective: "reinforce", "ppo" or "grpo".
+    advantage: "group" compares a whole rollout with the others of its task (and seat); "gae" learns a value head and credits each decision
+    with how far the value rose after it, with the trace decay lam and the value loss weighed by value_coefficient.
+    entropy: coefficient of the entropy bonus of "reinforce" and "ppo".
     kl: coefficient of GRPO's penalty for leaving the policy that the stage started from. normalize: what a group's advantages are
     divided by ("std" or "none"). updates_per_step: passes over the same rollouts.
     temperature: of sampling. max_tokens: the longest trajectory.
@@ -110,6 +116,10 @@ class RL(Stage):
     tasks_per_step: int = 64
     group_size: int = 8
     objective: Literal["reinforce", "ppo", "grpo"] = "ppo"
+    advantage: Literal["group", "gae"] = "group"
+    lam: float = 0.95
+    value_coefficient: float = 0.5
+    entropy: float = 0.0
     normalize: Literal["std", "none"] = "none"
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -121,8 +131,12 @@ class RL(Stage):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.group_size < 2:
+        if self.group_size < 2 and self.advantage == "group":
             raise ValueError(f"group_size must be >= 2, since the group is the baseline, got {self.group_size}")
+        if not 0 <= self.lam <= 1:
+            raise ValueError(f"lam must be in [0, 1], got {self.lam}")
+        if self.entropy and self.objective == "grpo":
+            raise ValueError(f"entropy must be 0 with objective 'grpo', got {self.entropy}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +218,14 @@ class RolloutSource:
         )  # fmt: skip
         self.rollout_tokens += rollouts.num_tokens
         self.rollouts += len(rollouts)
-        advantages = group_advantages(rollouts, normalize=config.normalize)
+        if config.advantage == "gae":
+            streams = value_advantages(self.sampler.policy, rollouts, config)
+        else:
+            streams = {"advantage": group_advantages(rollouts, normalize=config.normalize)}
+        if config.entropy:
+            streams["entropy"] = config.entropy
+        if self.reference is not None:
+            streams["kl"] = config.kl
         info = {
             "rollout/reward_mean": float(rollouts.reward.mean()),
             "rollout/success": float((rollouts.reward >= CORRECT).mean()),
@@ -212,15 +233,13 @@ class RolloutSource:
             "rollout/failed": float(rollouts.failed.sum()),
             "rollout/length_limited": float((rollouts.stop_reason == 2).sum()),
             "rollout/tokens": float(rollouts.num_tokens),
-            "rollout/nonzero_advantage_share": float((advantages != 0).mean()),
+            "rollout/nonzero_advantage_share": float((streams["advantage"] != 0).mean()),
         }
         if (stats := self.sampler.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
             info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
-        if self.reference is None:
-            batches = PackedBatch.pack(rollouts, config.pack_tokens, advantage=advantages)
-        else:
-            batches = PackedBatch.pack(rollouts, config.pack_tokens, advantage=advantages, kl=config.kl)
+        batches = PackedBatch.pack(rollouts, config.pack_tokens, **streams)
+        if self.reference is not None:
             logprobs = [self.reference.log_probs(batch) for batch in batches]
             batches = [replace(batch, streams={**batch.streams, "reference_logprob": known}) for batch, known in zip(batches, logprobs)]
         for _ in range(config.updates_per_step):
@@ -236,9 +255,43 @@ class RolloutSource:
 
 def _objective(config: RL) -> Objective:
     if config.objective == "reinforce":
-        return Reinforce()
-    clipped: type[PPOClip] | type[GRPO] = PPOClip if config.objective == "ppo" else GRPO
-    return clipped(clip_low=config.clip_low, clip_high=config.clip_high)
+        return Reinforce(entropy=config.entropy > 0)
+    if config.objective == "ppo":
+        return PPOClip(clip_low=config.clip_low, clip_high=config.clip_high, entropy=config.entropy > 0)
+    return GRPO(clip_low=config.clip_low, clip_high=config.clip_high)
+
+
+@torch.no_grad()
+def value_advantages(policy: Any, rollouts: TrajectoryBuffer, config: RL) -> dict[str, Any]:
+    """GAE's streams over the decisions of each trajectory: token fields [n] `advantage`, `value_target`, and the coefficient `value`.
+
+    A decision is worth what `policy.heads["value"]` says before it; the one after it is the same seat's next. Actions are taken for one
+    token long: a longer one is as many decisions. Advantages are scaled to a standard deviation of 1 over the whole set.
+    """
+    values = np.zeros(rollouts.num_tokens, np.float32)
+    for batch in PackedBatch.pack(rollouts, config.pack_tokens, value=1.0, row=np.arange(rollouts.num_tokens), normalize="none"):
+        hidden = policy(batch.tokens, batch.layout).index_select(0, batch.position)
+        values[batch.streams["row"].long().numpy()] = policy.heads["value"](hidden).reshape(-1).float().numpy()
+    owner = np.repeat(np.arange(len(rollouts)), rollouts.lengths)
+    at = np.flatnonzero(rollouts.action_mask & ~rollouts.failed[owner])
+    cuts = np.searchsorted(owner[at], np.arange(len(rollouts) + 1))
+    advantage, target = np.zeros_like(values), np.zeros_like(values)
+    estimates = gae(
+        torch.from_numpy(rewards_by_decision(rollouts, at)), torch.from_numpy(values[at]), torch.zeros(len(rollouts)),
+        torch.from_numpy(cuts.astype(np.int32)), gamma=1.0, lam=config.lam,
+    ).numpy()  # fmt: skip
+    target[at] = estimates + values[at]
+    advantage[at] = estimates / (estimates.std() + 1e-6)
+    return {"advantage": advantage, "value": config.value_coefficient, "value_target": target}
+
+
+def rewards_by_decision(rollouts: TrajectoryBuffer, at: np.ndarray) -> np.ndarray:
+    """float32 [len(at)], what each of the action tokens `at` earned: all rewards from it up to the trajectory's next action token."""
+    rewards = np.where(np.repeat(rollouts.failed, rollouts.lengths), 0.0, rollouts.rewards)  # a failed one may hold NaN
+    totals = np.concatenate([[0.0], np.cumsum(rewards, dtype=np.float64)])
+    ends = rollouts.offsets[1:][np.searchsorted(rollouts.offsets, at, side="right") - 1]
+    following = np.minimum(np.append(at[1:], rollouts.num_tokens), ends)
+    return (totals[following] - totals[at]).astype(np.float32)
 
 
 def step_seed(seed: int, step: int) -> int:

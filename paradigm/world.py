@@ -12,7 +12,7 @@ from paradigm.environments import Arithmetic, ConnectFour
 from paradigm.evaluation import summarize
 from paradigm.sampler import Sampler
 from paradigm.tokenizer import Tokenizer
-from paradigm.trajectory import TrajectoryBuffer
+from paradigm.trajectory import Segment, TrajectoryBuffer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,9 @@ class WorldConfig:
 
     kind: "arithmetic" or "connect_four". Arithmetic: operations, digits of an operand, products (numbers of digits of the operands of `*`;
     none: those of `arithmetic_tasks`), calculator (a tool for partial products); demonstrators get a step wrong at error_rate and
-    notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of RL start
-    from opening_plies random moves.
+    notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of
+    demonstrations and RL start from 0 to opening_plies random moves, and in weak_share of the demonstrated games the
+    demonstrator's opponent is the uniform player.
     """
 
     kind: Literal["arithmetic", "connect_four"] = "arithmetic"
@@ -35,6 +36,11 @@ class WorldConfig:
     depth: int = 4
     random_move_rate: float = 0.2
     opening_plies: int = 4
+    weak_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weak_share <= 1:
+            raise ValueError(f"weak_share must be in [0, 1], got {self.weak_share}")
 
 
 class World:
@@ -57,9 +63,12 @@ class World:
         return self.environment.num_seats > 1
 
     def tasks(self, split: Literal["train", "validation", "test"], seed: int, n: int) -> Sequence[Any]:
-        """n tasks of a split; games have no splits, only openings."""
+        """n tasks of a split; games have no splits, only openings: of no random move, of one, and so on by turns."""
         if self.is_game:
-            return self.environment.tasks(seed, n, plies=self.config.opening_plies)
+            # not of opening_plies alone: a match starts from the empty board, and nobody would ever have learned the first moves
+            lengths = self.config.opening_plies + 1
+            by_length = [self.environment.tasks(seed, -(-n // lengths), plies=plies) for plies in range(lengths)]
+            return [opening for openings in zip(*by_length) for opening in openings][:n]
         return self.environment.tasks(seed, n, split, **self._ranges)
 
     @property
@@ -70,11 +79,28 @@ class World:
         """n tasks that no stage trains on, the same ones for every policy."""
         return self.tasks("test", seed=0, n=n)
 
+    def match_openings(self, n: int) -> Sequence[Any]:
+        """n openings for matches between players, of opening_plies random moves each."""
+        return self.environment.tasks(1, n, plies=self.config.opening_plies)
+
     def demonstrations(self, n: int, *, split: Literal["train", "test"] = "train", key: int = 0) -> TrajectoryBuffer:
-        """Episodes with the demonstrator in every seat."""
-        tasks = self.tasks(split, seed=self.seed if split == "train" else 0, n=n)
-        players = dict.fromkeys(range(self.environment.num_seats), self.demonstrator)
-        return self._players.collect(self.environment, tasks, group_size=1, opponents=players, record_players=True, key=(self.seed, key))
+        """Episodes of the demonstrator, in every seat but where a game has the uniform player as its opponent (`weak_share`)."""
+        seed = self.seed if split == "train" else 0
+        weak = round(self.config.weak_share * n) if self.is_game else 0
+        parts = [self._demonstrated(self.tasks(split, seed, n - weak), {}, (self.seed, key))]
+        if self.is_game:
+            # both play as one should: a seat's stream teaches its own moves and those that it hears
+            parts[0].action_mask |= parts[0].segment == Segment.OBSERVATION
+        for seat, count in enumerate(((weak + 1) // 2, weak // 2)):
+            if count:
+                openings = self.tasks(split, seed + 1 + seat, count)
+                games = self._demonstrated(openings, {1 - seat: self.environment.uniform_player()}, (self.seed, key + 2 * (1 + seat)))
+                parts.append(games.select(games.seat == seat))
+        return TrajectoryBuffer.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _demonstrated(self, tasks: Sequence[Any], others: dict[int, Any], key: tuple[int, int]) -> TrajectoryBuffer:
+        players = dict.fromkeys(range(self.environment.num_seats), self.demonstrator) | others
+        return self._players.collect(self.environment, tasks, group_size=1, opponents=players, record_players=True, key=key)
 
     def evaluate_demonstrators(self, n: int) -> dict[str, Any]:
         """The demonstrators' own success on held-out tasks."""

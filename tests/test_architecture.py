@@ -13,7 +13,7 @@ PACKAGE = ROOT / "paradigm"
 # a module may import its own layer and those below it; config and metrics are leaves for all
 LAYERS = [
     {"cli"},
-    {"recipe", "recipe_run", "run", "stages", "world", "evaluation", "transcript", "report", "claims", "figures", "drawing"},
+    {"recipe", "recipe_run", "run", "stages", "world", "evaluation", "transcript", "report", "match_report", "claims", "figures", "drawing"},
     {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "advantage", "policy", "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
      "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend"},

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from paradigm.cli import main
+from paradigm.policy import Policy
 
 RECIPE = """
 name = "tiny"
@@ -81,7 +82,24 @@ def test_games_end_with_a_table_of_matches(recipe, capsys) -> None:
         ("rl", "imitate", 1.0), ("rl", "imitate", 0.0),
     ]  # fmt: skip
     assert all(r["wins"] + r["draws"] + r["losses"] == 8 for r in rows)
-    assert "seats alternating" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "games a match, each opening from both seats" in shown and "after rl: " in shown and "next:   paradigm sample games" in shown
+    assert main(["sample", "games", "4435", "12"]) == 0
+    shown = capsys.readouterr().out
+    assert "X4435" in shown and "X12" in shown and "O" not in shown and shown.count(" player wins") + shown.count("a draw") == 2
+    games = json.loads(Path("games/games.json").read_text())
+    assert [(g["stage"], g["opponent"], g["opening"]) for g in games] == [("imitate", "uniform", 4), ("rl", "imitate", 4)]
+    assert "by self-play" in Path("games/report.html").read_text()
+
+
+def test_self_play_with_a_value_head_and_muon(recipe) -> None:
+    recipe.write_text(RECIPE.format(world='kind = "connect_four"\nweak_share = 0.5', evaluation='opponents = ["uniform", "imitate"]'))
+    assert main(["run", str(recipe), "rl.advantage=gae", "rl.group_size=1", "rl.entropy=0.01", "imitate.optimizer=muon", "--out", "games"]) == 0
+    rows = [json.loads(line) for line in Path("games/metrics.jsonl").read_text().splitlines()]
+    first = next(row for row in rows if row["stage"] == "rl")
+    assert abs(first["policy/ratio"] - 1) < 1e-6 and first["value/rows"] > 0
+    assert Policy.from_pretrained("games/stages/rl/model").config.heads == ("value",)
+    assert Policy.from_pretrained("games/stages/imitate/model").config.heads == ()
 
 
 @pytest.mark.parametrize(

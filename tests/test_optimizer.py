@@ -1,10 +1,11 @@
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
+from paradigm.optimizer import Muon, Schedule, adamw, decay_groups, freeze, orthogonalized
 
 
 def ratios(steps, **options):
@@ -83,3 +84,68 @@ def test_adamw_by_hand():
     optimizer.step()
     m, v = (0.9 * 0.1 - 0.1) / (1 - 0.9**2), (0.95 * 0.05 + 0.05) / (1 - 0.95**2)
     assert bias.item() == pytest.approx(1.9 - 0.1 * m / (math.sqrt(v) + 1e-8), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 40), (2, 40, 16), (1, 24, 24)])
+def test_orthogonalizing_keeps_singular_vectors_and_levels_singular_values(shape):
+    matrices = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    result = orthogonalized(matrices)
+    values = torch.linalg.svdvals(result)
+    assert result.shape == matrices.shape and values.max() < 1.3 and values.median() > 0.65
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    turned = u.mT @ result @ vh.mT
+    assert (turned - torch.diag_embed(turned.diagonal(dim1=1, dim2=2))).abs().max() < 1e-9
+
+
+def test_muon_takes_matrices_and_adamw_the_rest():
+    net = model()
+    optimizer = Muon(net, learning_rate=0.1, weight_decay=0.5)
+    assert [(len(g["params"]), g["matrices"], g["weight_decay"]) for g in optimizer.param_groups] == [(1, True, 0.5), (4, False, 0.0)]
+    before = net[1].weight.detach().clone()
+    twin = model()
+    twin.load_state_dict(net.state_dict())
+    rival = adamw([{"params": [p for p in twin.parameters() if p is not twin[1].weight], "weight_decay": 0.0}], learning_rate=0.1)
+    for _ in range(3):
+        for p, q in zip(net.parameters(), twin.parameters()):
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+            q.grad = p.grad.clone()
+        optimizer.step()
+        rival.step()
+    for name, parameter in net.named_parameters():
+        if name != "1.weight":
+            assert torch.allclose(parameter, dict(twin.named_parameters())[name], atol=1e-6), name
+    # a constant gradient has the same orthogonal part in every step: three updates of root mean square near 1, after decay
+    gradient = net[1].weight.grad[None]
+    expected = before
+    for _ in range(3):
+        expected = expected * (1 - 0.1 * 0.5) - 0.1 * math.sqrt(4) * orthogonalized(gradient)[0]
+    assert torch.allclose(net[1].weight, expected, atol=1e-3)
+    assert (orthogonalized(gradient)[0] * math.sqrt(4)).square().mean().sqrt().item() == pytest.approx(1, abs=0.35)
+
+
+def test_muon_leaves_scalar_heads_and_decay_free_embeddings_alone():
+    net = model()
+    assert [g["matrices"] for g in Muon(net, learning_rate=0.1).param_groups] == [True, False]
+    assert len(Muon(net, learning_rate=0.1).param_groups[0]["params"]) == 1
+    with pytest.raises(ValueError, match="closure must be None"):
+        Muon(net, learning_rate=0.1).step(lambda: 0.0)
+
+
+def test_muon_goes_on_from_its_state():
+    def train(net, optimizer, steps):
+        for seed in steps:
+            for p in net.parameters():
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
+            optimizer.step()
+
+    torch.manual_seed(0)
+    net = model()
+    optimizer = Muon(net, learning_rate=0.1, weight_decay=0.1)
+    train(net, optimizer, range(3))
+    other = model()
+    other.load_state_dict(net.state_dict())
+    resumed = Muon(other, learning_rate=0.1, weight_decay=0.1)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(net, optimizer, range(3, 6))
+    train(other, resumed, range(3, 6))
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), other.parameters()))

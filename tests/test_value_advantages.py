@@ -1,0 +1,72 @@
+"""Advantages of a value head over a seat's decisions, and what each decision earned."""
+
+import numpy as np
+import pytest
+import torch
+
+from paradigm.environments import ConnectFour
+from paradigm.kernels.layout import Layout
+from paradigm.policy import Policy
+from paradigm.policy_config import PolicyConfig
+from paradigm.sampler import Sampler
+from paradigm.stages import RL, rewards_by_decision, value_advantages
+from paradigm.trajectory import TrajectoryBuffer
+from paradigm.world import World, WorldConfig
+
+
+def test_rewards_go_to_the_decision_before_them() -> None:
+    buffer = TrajectoryBuffer.from_arrays(
+        np.arange(9), [0, 5, 9], action_mask=[0, 1, 0, 1, 0, 0, 1, 0, 0], rewards=[9, 1, 2, 3, 4, 9, 5, 6, np.nan], failed=[False, True],
+    )  # fmt: skip
+    assert rewards_by_decision(buffer, np.array([1, 3])).tolist() == [3, 7]
+    whole = TrajectoryBuffer.from_arrays(np.arange(4), [0, 4], action_mask=[0, 1, 0, 0], rewards=[0, 0, 0, -1])
+    assert rewards_by_decision(whole, np.array([1])).tolist() == [-1]
+
+
+def test_gae_by_hand_for_both_seats() -> None:
+    policy = Policy(PolicyConfig(vocab_size=272, hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32, heads=("value",)), seed=0)
+    torch.nn.init.normal_(policy.heads["value"].weight, generator=torch.Generator().manual_seed(1))
+    world = ConnectFour()
+    rollouts = Sampler(policy, slots=8).collect(world, world.tasks(0, 3), group_size=1, max_tokens=64, key=(0, 0))
+    config = RL(name="rl", advantage="gae", group_size=1, lam=0.8, pack_tokens=128)
+    streams = value_advantages(policy, rollouts, config)
+    raw = []
+    for row, game in enumerate(rollouts):
+        start = rollouts.offsets[row]
+        with torch.no_grad():
+            hidden = policy(torch.from_numpy(game.tokens), Layout(torch.tensor([0, len(game)], dtype=torch.int32)))
+            values = policy.heads["value"](hidden).reshape(-1).numpy()
+        at = np.flatnonzero(game.action_mask)
+        ahead, running = 0.0, 0.0
+        for i in reversed(range(len(at))):
+            value = values[at[i] - 1]
+            earned = game.reward if i == len(at) - 1 else 0.0
+            running = earned + ahead - value + 0.8 * running
+            ahead = value
+            raw.append(running)
+            assert streams["value_target"][start + at[i]] == pytest.approx(running + value, abs=1e-4)
+    assert streams["advantage"][rollouts.action_mask][::-1].std() == pytest.approx(1, abs=1e-3)
+    assert sorted(streams["advantage"][rollouts.action_mask] * np.std(raw)) == pytest.approx(sorted(raw), abs=1e-3)
+    assert (streams["advantage"][~rollouts.action_mask] == 0).all()
+
+
+def test_demonstrated_games_teach_both_demonstrators_moves_but_not_random_ones() -> None:
+    world = World(WorldConfig(kind="connect_four", weak_share=0.5, depth=2), seed=0)
+    shown = world.demonstrations(20)
+    between, weak = shown[:20], shown[20:]
+    assert len(weak) == 10 and weak.seat.tolist() == [0] * 5 + [1] * 5
+    assert (between.action_mask == (between.segment != 1)).all(), "all but the opening"
+    assert (weak.action_mask == (weak.segment == 3)).all() and (weak.segment == 4).any()
+    assert {len(task) for task in world.tasks("train", 0, 20)} == {0, 1, 2, 3, 4}
+    assert {len(task) for task in world.match_openings(6)} == {4}
+    with pytest.raises(ValueError, match=r"weak_share must be in \[0, 1\], got 2"):
+        WorldConfig(weak_share=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"group_size": 1}, "group_size must be >= 2"), ({"lam": 1.5}, "lam must be in"), ({"objective": "grpo", "entropy": 0.1}, "entropy must be 0")],
+)
+def test_bad_options(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        RL(name="rl", **options)
