@@ -2,7 +2,8 @@
 
     z = hidden weight^T / temperature (illegal tokens -inf);  logprob = z_t - logsumexp(z);  entropy = -sum_v p_v log p_v
 
-Rows are taken in chunks. The backward recomputes a chunk's logits, turns them into their gradient in place
+On a GPU the forward is Triton's (linear_logprob_triton.py). Elsewhere rows are taken in chunks. The backward recomputes a chunk's logits,
+turns them into their gradient in place
     dz_v = (dlogprob (1[v = t] - p_v) - dentropy p_v (log p_v + entropy)) / temperature
 and multiplies it onto hidden and weight, summing the latter in float32. Cf. Wijmans et al., arXiv:2411.09009, without its sparsity.
 """
@@ -158,6 +159,10 @@ class GradientSums:
 
 
 def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
+    if hidden.is_cuda and hidden.dtype != torch.float64:
+        from paradigm.kernels.linear_logprob_triton import linear_logprob_forward  # Triton takes a second to import
+
+        return linear_logprob_forward(hidden, weight, targets, temperature, support)
     dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
     logprob, entropy = (torch.empty(hidden.shape[0], dtype=dtype, device=hidden.device) for _ in range(2))
     hidden, weight = operands(hidden, weight)

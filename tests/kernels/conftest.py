@@ -1,0 +1,34 @@
+"""Where there is no GPU, Triton kernels run in Triton's interpreter, which must be asked for before the kernels are defined."""
+
+import contextlib
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def _teach_the_interpreter_bfloat16() -> None:
+    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7) and multiplies those: widen them first."""
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    create_dot = InterpreterBuilder.create_dot
+
+    def widened(x: Any) -> Any:
+        if x.dtype.scalar != tl.bfloat16:
+            return x
+        return TensorHandle((x.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+    def create(self: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return create_dot(self, widened(a), widened(b), *rest)
+
+    InterpreterBuilder.create_dot = create
+
+
+if os.environ.get("TRITON_INTERPRET") == "1":
+    with contextlib.suppress(ImportError):  # without Triton its tests are skipped
+        _teach_the_interpreter_bfloat16()
