@@ -35,9 +35,15 @@ def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     return exact_linear(hidden, weight, widen=True)
 
 
-def operands(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """hidden and weight as `logits` takes them chunk by chunk: widened once where it would widen them for every chunk."""
-    return (hidden, weight) if cpu_slot("linear", hidden) is not None else (hidden.to(wide(weight).dtype), wide(weight))
+def operands(hidden: Tensor, weight: Tensor, head: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """hidden and weight as `logits` takes them chunk by chunk: widened once where it would widen them for every chunk.
+
+    Args: head: `wide(weight)`, if the caller has it already.
+    """
+    if cpu_slot("linear", hidden) is not None:
+        return hidden, weight
+    head = wide(weight) if head is None else head
+    return hidden.to(head.dtype), head
 
 
 def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
@@ -131,7 +137,7 @@ class _LinearLogprob(torch.autograd.Function):
             grad_logprob = torch.zeros_like(grad_entropy)
         head = wide(weight)
         sums = GradientSums(hidden, head, ctx.needs_input_grad[0], ctx.needs_input_grad[1])
-        fed, fed_weight = operands(hidden, weight)
+        fed, fed_weight = operands(hidden, weight, head)
         for rows in chunks(hidden.shape[0], weight.shape[0]):
             z = logits(fed[rows], fed_weight)
             dentropy = None if grad_entropy is None else grad_entropy[rows]

@@ -112,7 +112,7 @@ def _run(
     support: Support | None, teacher: tuple[Tensor, Tensor] | None, divergence: str, for_hidden: bool, for_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     head = wide(weight)
-    fed = operands(hidden, weight)
+    fed = operands(hidden, weight, head)
     teacher_fed = None if teacher is None else operands(teacher[0].detach(), teacher[1].detach())
     loss = torch.zeros((), dtype=head.dtype, device=head.device)
     logprob, entropy = (torch.empty(hidden.shape[0], dtype=head.dtype, device=head.device) for _ in range(2))

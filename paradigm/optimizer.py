@@ -162,7 +162,10 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             gradient = parameter.grad
             assert gradient is not None
-            momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            momentum = state["momentum"]
             momentum.lerp_(gradient, 1 - group["momentum"])
             by_shape.setdefault(parameter.shape, []).append((parameter, torch.lerp(gradient, momentum, group["momentum"])))
         for shape, pairs in by_shape.items():

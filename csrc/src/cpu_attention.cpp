@@ -37,15 +37,6 @@ int thread_index() {
 #endif
 }
 
-AttentionKernels kernels_for(Isa isa) {
-#if PARADIGM_HAS_X86_ISAS
-    if (isa == Isa::avx512) return avx512::attention_kernels();
-    if (isa == Isa::avx2) return avx2::attention_kernels();
-#endif
-    (void)isa;
-    return baseline::attention_kernels();
-}
-
 void check_options(const AttentionOptions& o) {
     if (o.head_dim < 8 || o.head_dim > 256 || o.head_dim % 8) refuse("head_dim must be a multiple of 8 up to 256", o.head_dim);
     if (o.num_kv_heads < 1 || o.num_query_heads % o.num_kv_heads) refuse("num_query_heads must be a multiple of num_kv_heads", o.num_query_heads);
@@ -168,7 +159,7 @@ void attention(const Attention& call, int num_threads, Isa isa) {
             for (int64_t head = 0; head < o.num_kv_heads; ++head) items.push_back({b, head, first, std::min(first + queries_per_item, length)});
         }
     }
-    const auto kernel = kernels_for(isa).item[static_cast<int>(call.dtype)];
+    const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         kernel(call, item, scratch);
@@ -200,7 +191,7 @@ void attention_backward(const AttentionGradient& call, int num_threads, Isa isa)
         for (int64_t head = 0; head < o.num_kv_heads; ++head) items.push_back({b, head, 0, 0});
     }
     const DocumentLinks links{first_child.data(), next_sibling.data()};
-    const auto kernel = kernels_for(isa).backward_item[static_cast<int>(f.dtype)];
+    const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().backward_item[static_cast<int>(f.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, true, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         kernel(call, item, links, scratch);
@@ -289,7 +280,7 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
             for (int64_t head = 0; head < o.num_kv_heads; ++head) write(call, start + i, head, block, position % call.block_size);
         }
     });
-    const auto kernel = kernels_for(isa).paged_item[static_cast<int>(call.dtype)];
+    const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().paged_item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         if (&item != &items.back() && (&item)[1].first == 0) prefetch_item(call, (&item)[1]);

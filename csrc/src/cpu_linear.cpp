@@ -23,15 +23,6 @@ namespace {
 constexpr double work_of_a_thread = 3e5;  // multiply-adds: some microseconds, as starting a thread costs
 constexpr double tiles_speed = 8;         // of the tile unit, beside them
 
-LinearKernels kernels_for(Isa isa) {
-#if PARADIGM_HAS_X86_ISAS
-    if (isa == Isa::avx512) return avx512::linear_kernels();
-    if (isa == Isa::avx2) return avx2::linear_kernels();
-#endif
-    (void)isa;
-    return baseline::linear_kernels();
-}
-
 bool uses_tiles(Dtype dtype, Isa isa, bool amx) { return amx && isa == Isa::avx512 && dtype == Dtype::bfloat16; }
 
 int64_t bytes_of_panel(int64_t num_inputs, bool tiles) { return tiles ? (num_inputs + 31) / 32 * 2048 : num_inputs * panel_outputs * 4; }
@@ -76,7 +67,7 @@ PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, in
     check(0, num_inputs, num_outputs, dtype, dtype, 1);
     memory_.reset(new char[static_cast<std::size_t>(num_panels * panel_bytes_ + 64)]);
     panels_ = aligned(memory_.get());
-    const LinearKernels kernels = kernels_for(isa);
+    const LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
     const int64_t row_bytes = num_inputs * (dtype == Dtype::float32 ? 4 : 2);
     for (int64_t i = 0; i < num_panels; ++i) {
         const char* from = static_cast<const char*>(weight) + i * panel_outputs * row_bytes;
@@ -111,7 +102,7 @@ void linear(const PackedCall& call, int num_threads) {
         num_outputs += weight.num_outputs;
     }
     const Rows x(call.x, first.dtype, first.tiles, call.num_rows * first.num_inputs);
-    const auto multiply = first.tiles ? multiply_tiles : kernels_for(first.isa).multiply;
+    const auto multiply = first.tiles ? multiply_tiles : PARADIGM_DISPATCH(first.isa, linear_kernels)().multiply;
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * blocks_of_row;
     for_each_block(count, threads_for(call.num_rows, first.num_inputs, num_outputs, first.tiles, count, num_threads), [&](int64_t i) {
         int64_t block = i % blocks_of_row;
@@ -139,7 +130,7 @@ void linear(const Linear& call, int num_threads, Isa isa, bool amx) {
     check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);
     const bool tiles = uses_tiles(call.dtype, isa, amx);
     const Rows x(call.x, call.dtype, tiles, call.num_rows * call.num_inputs);
-    const LinearKernels kernels = kernels_for(isa);
+    const LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
     const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs, rows_at_once = 448;  // a panel is packed for so many
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * num_panels;
     for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, tiles, count, num_threads), [&](int64_t i) {

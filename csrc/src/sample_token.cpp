@@ -26,15 +26,6 @@ namespace paradigm {
 
 namespace {
 
-const TokenRowFunctions& functions_for(Isa isa) {
-#if PARADIGM_HAS_X86_ISAS
-    if (isa == Isa::avx512) return avx512::token_row_functions;
-    if (isa == Isa::avx2) return avx2::token_row_functions;
-#endif
-    (void)isa;
-    return baseline::token_row_functions;
-}
-
 template <typename Value>
 [[noreturn]] void refuse(const std::string& argument, const std::string& rule, const Value& value) {
     std::ostringstream message;
@@ -120,7 +111,7 @@ void sample_token(const SampleTokens& rows, int num_threads, Isa isa) {
         if (!(rows.top_p[i] > 0.0f && rows.top_p[i] <= 1.0f)) refuse(at("top_p", i), "in (0, 1]", rows.top_p[i]);
         if (!(rows.min_p[i] >= 0.0f && rows.min_p[i] < 1.0f)) refuse(at("min_p", i), "in [0, 1)", rows.min_p[i]);
     }
-    const auto sample = functions_for(isa).sample;
+    const auto sample = PARADIGM_DISPATCH(isa, token_row_functions).sample;
     for_each_row(rows, num_threads, [&](int64_t i, RowScratch& scratch) { return sample(rows, i, scratch); });
 }
 
@@ -133,7 +124,7 @@ void row_logprob(const RowLogprobs& rows, int num_threads, Isa isa) {
             refuse(at("targets", i), "in [0, vocab_size = " + std::to_string(rows.vocab_size) + ")", rows.target[i]);
         }
     }
-    const auto logprob = functions_for(isa).logprob;
+    const auto logprob = PARADIGM_DISPATCH(isa, token_row_functions).logprob;
     for_each_row(rows, num_threads, [&](int64_t i, RowScratch&) { return logprob(rows, i); });
 }
 

@@ -17,7 +17,8 @@
 //     #pragma GCC pop_options
 //     #endif
 //
-// foo_avx2.cpp is the same with avx2, 32 and "avx2,fma,bmi,bmi2,lzcnt,popcnt"; foo.cpp includes it as baseline, 16, without a pragma, and dispatches on best_isa().
+// foo_avx2.cpp is the same with avx2, 32 and "avx2,fma,bmi,bmi2,lzcnt,popcnt"; foo.cpp includes it as baseline, 16, without a pragma,
+// and takes PARADIGM_DISPATCH(best_isa(), what_it_needs).
 #pragma once
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -40,5 +41,12 @@ inline Isa best_isa() {
 #endif
     return Isa::baseline;
 }
+
+// What `name` is in the namespace of an instruction set: baseline::name, avx2::name or avx512::name, which are of one type.
+#if PARADIGM_HAS_X86_ISAS
+#define PARADIGM_DISPATCH(isa, name) ((isa) == Isa::avx512 ? avx512::name : (isa) == Isa::avx2 ? avx2::name : baseline::name)
+#else
+#define PARADIGM_DISPATCH(isa, name) ((void)(isa), baseline::name)
+#endif
 
 }  // namespace paradigm
