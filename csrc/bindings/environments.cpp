@@ -28,7 +28,7 @@ py::array_t<T> array_of(const Container& values) {
     return array;
 }
 
-std::shared_ptr<const ByteEncoding> make_encoding(const std::optional<IntArray>& table, std::string_view alphabet) {
+EncodingTable encoding_table(const std::optional<IntArray>& table) {
     EncodingTable encoding = identity_encoding();
     if (table) {
         if (table->ndim() != 1 || table->size() != 256) {
@@ -36,7 +36,18 @@ std::shared_ptr<const ByteEncoding> make_encoding(const std::optional<IntArray>&
         }
         std::copy(table->data(), table->data() + 256, encoding.begin());
     }
-    return std::make_shared<ByteEncoding>(encoding, alphabet);
+    return encoding;
+}
+
+std::shared_ptr<const ByteEncoding> make_encoding(const std::optional<IntArray>& table, std::string_view alphabet) {
+    return std::make_shared<ByteEncoding>(encoding_table(table), alphabet);
+}
+
+py::object sequences_of(const std::shared_ptr<const LegalSet>& legal) {
+    if (legal == nullptr) return py::none();
+    py::list sequences;
+    for (std::size_t i = 0; i < legal->size(); ++i) sequences.append(py::cast((*legal)[i]));
+    return std::move(sequences);
 }
 
 void require_flat(const char* name, const py::array& array) {
@@ -105,7 +116,7 @@ void bind_protocol(py::module_& m) {
     py::class_<Observation>(m, "Observation", "What one seat hears, and what it is asked; the fields of paradigm.environments.Observation.")
         .def_readonly("seat", &Observation::seat)
         .def_property_readonly("tokens", [](const Observation& o) { return array_of<int32_t>(o.tokens); }, "int32 [n]")
-        .def_property_readonly("legal", [](const Observation& o) -> py::object { return o.legal.empty() ? py::object(py::none()) : py::cast(o.legal); })
+        .def_property_readonly("legal", [](const Observation& o) { return sequences_of(o.legal); })
         .def_property_readonly("stop", [](const Observation& o) -> py::object { return o.stop.empty() ? py::object(py::none()) : py::cast(o.stop); })
         .def_readonly("max_action_tokens", &Observation::max_action_tokens)
         .def_readonly("thought_until", &Observation::thought_until);
@@ -168,8 +179,8 @@ void bind_arithmetic(py::module_& m) {
 void bind_connect_four(py::module_& m) {
     m.def("connect_four_environment",
           [](const std::optional<IntArray>& encoding) {
-              auto codec = make_encoding(encoding, kConnectFourAlphabet);
-              return NativeEnvironment{[codec] { return std::make_unique<ConnectFour>(codec); }, 2};
+              auto tokens = std::make_shared<const ConnectFourTokens>(encoding_table(encoding));
+              return NativeEnvironment{[tokens] { return std::make_unique<ConnectFour>(tokens); }, 2};
           },
           py::arg("encoding") = py::none());
     m.def("connect_four_openings", &connect_four_openings, py::arg("seed"), py::arg("n"), py::arg("plies"), py::call_guard<py::gil_scoped_release>());

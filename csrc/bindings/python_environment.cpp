@@ -62,8 +62,10 @@ Observation to_observation(py::handle object) {
     observation.tokens = to_tokens(attribute(object, "tokens"), "tokens");
     const py::object legal = attribute(object, "legal");
     if (!is_missing(legal)) {
-        for (const py::handle sequence : legal) observation.legal.push_back(to_tokens(sequence, "legal"));
-        if (observation.legal.empty()) throw std::runtime_error("legal must be None or hold at least one sequence, got none");
+        std::vector<std::vector<int32_t>> sequences;
+        for (const py::handle sequence : legal) sequences.push_back(to_tokens(sequence, "legal"));
+        if (sequences.empty()) throw std::runtime_error("legal must be None or hold at least one sequence, got none");
+        observation.legal = std::make_shared<const LegalSet>(sequences);
     }
     const py::object stop = attribute(object, "stop");
     if (!is_missing(stop)) observation.stop = to_tokens(stop, "stop");
@@ -175,9 +177,9 @@ class PythonPlayer final : public Player {
         const py::gil_scoped_acquire gil;
         return without_python_errors([&] {
             py::object legal = py::none();
-            if (!observation.legal.empty()) {
+            if (observation.legal != nullptr) {
                 py::list sequences;
-                for (const std::vector<int32_t>& sequence : observation.legal) sequences.append(to_array(sequence));
+                for (std::size_t i = 0; i < observation.legal->size(); ++i) sequences.append(to_array((*observation.legal)[i]));
                 legal = std::move(sequences);
             }
             const py::object shown = (*observation_type_)(

@@ -1,6 +1,7 @@
 #include "paradigm/connect_four.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
 
@@ -73,17 +74,29 @@ bool ConnectFourBoard::has_four(uint64_t stones) {
     return false;
 }
 
-ConnectFour::ConnectFour(std::shared_ptr<const ByteEncoding> encoding) : encoding_(std::move(encoding)) {}
+ConnectFourTokens::ConnectFourTokens(const EncodingTable& encoding) : encoding_(encoding, kConnectFourAlphabet) {
+    for (int column = 0; column < ConnectFourBoard::kColumns; ++column) columns_[column] = encoding_.id(static_cast<char>('1' + column));
+    for (unsigned mask = 1; mask < std::size(legal_); ++mask) {
+        std::vector<std::vector<int32_t>> moves;
+        for (int column = 0; column < ConnectFourBoard::kColumns; ++column) {
+            if (mask >> column & 1) moves.push_back({columns_[column]});
+        }
+        legal_[mask] = std::make_shared<const LegalSet>(moves);
+    }
+}
+
+const std::shared_ptr<const LegalSet>& ConnectFourTokens::legal(const ConnectFourBoard& board) const {
+    unsigned mask = 0;
+    for (int column = 0; column < ConnectFourBoard::kColumns; ++column) mask |= static_cast<unsigned>(board.can_play(column)) << column;
+    return legal_[mask];
+}
+
+ConnectFour::ConnectFour(std::shared_ptr<const ConnectFourTokens> tokens) : tokens_(std::move(tokens)) {}
 
 void ConnectFour::ask(Observation& observation) const {
     observation.max_action_tokens = 1;
-    std::size_t num_legal = 0;
-    for (int column = 0; column < ConnectFourBoard::kColumns; ++column) {
-        if (!board_.can_play(column)) continue;
-        if (observation.legal.size() == num_legal) observation.legal.emplace_back();
-        observation.legal[num_legal++].assign(1, encoding_->id(static_cast<char>('1' + column)));
-    }
-    observation.legal.resize(num_legal);
+    const auto& legal = tokens_->legal(board_);
+    if (observation.legal != legal) observation.legal = legal;  // turn after turn it is often the same set, and counting references is slow
 }
 
 Step ConnectFour::reset(const std::string& task, uint64_t) {
@@ -101,7 +114,7 @@ Step ConnectFour::reset(const std::string& task, uint64_t) {
     step.observations.resize(2);
     for (int seat = 0; seat < 2; ++seat) {
         step.observations[seat].seat = seat;
-        step.observations[seat].tokens = encoding_->encode((seat == 0 ? "X" : "O") + task);
+        step.observations[seat].tokens = tokens_->encode((seat == 0 ? "X" : "O") + task);
     }
     ask(step.observations[board_.mover()]);
     return step;
@@ -114,14 +127,14 @@ Step ConnectFour::step(const int32_t* action, std::size_t length) {
 }
 
 void ConnectFour::step_into(const int32_t* action, std::size_t length, Step& step) {
-    const std::string move = encoding_->decode(action, length);
+    const int column = length == 1 ? tokens_->column(action[0]) : -1;
     const int mover = board_.mover();
     if (board_.won() || board_.full()) throw std::invalid_argument("action must not follow the end of the game");
-    if (move.size() != 1 || move[0] < '1' || move[0] > '7' || !board_.can_play(move[0] - '1')) {
+    if (column < 0 || !board_.can_play(column)) {
         throw std::invalid_argument("action must be one token of the legal columns 1..7, got " + std::to_string(length) + " tokens" +
                                     (length > 0 ? ", the first " + std::to_string(action[0]) : std::string()));
     }
-    board_.play(move[0] - '1');
+    board_.play(column);
     step.rewards.assign(2, 0.0f);
     if (board_.won()) {
         step.rewards[mover] = 1.0f;
@@ -192,7 +205,7 @@ std::vector<int32_t> AlphaBetaPlayer::act(const Environment& environment, const 
     } else {
         column = best_column(board);
     }
-    return {world->encoding().id(static_cast<char>('1' + column))};
+    return {world->tokens().token(column)};
 }
 
 }  // namespace paradigm

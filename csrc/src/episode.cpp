@@ -90,7 +90,7 @@ void Episode::advance() {
 void Episode::play() {
     while (true) {
         advance();
-        Observation* asked = apply();
+        const Observation* asked = apply();
         if (is_over) return;
         if (rules_.stopping.load(std::memory_order_relaxed)) throw EpisodeError("the collection was stopped");
         acting = asked->seat;
@@ -104,15 +104,17 @@ void Episode::play() {
 }
 
 // Gives rewards and tokens to the seats. Returns the observation that asks for an action, unless the episode is over.
-Observation* Episode::apply() {
+const Observation* Episode::apply() {
     check();
-    Step& step = step_;
+    const Step& step = step_;
     const Segment segment = is_started_ ? Segment::observation : Segment::prompt;
     is_started_ = true;
-    for (std::size_t s = 0; s < step.rewards.size(); ++s) seats[s].give_reward(step.rewards[s]);
+    for (std::size_t s = 0; s < step.rewards.size(); ++s) {
+        if (step.rewards[s] != 0) seats[s].give_reward(step.rewards[s]);
+    }
     bool all_fit = true;
-    Observation* asked = nullptr;
-    for (Observation& observation : step.observations) {
+    const Observation* asked = nullptr;
+    for (const Observation& observation : step.observations) {
         all_fit = seats[static_cast<std::size_t>(observation.seat)].inject(observation.tokens, segment) && all_fit;
         if (observation.max_action_tokens > 0) asked = &observation;
     }
@@ -165,10 +167,9 @@ void Episode::check() const {
 }
 
 // A player's whole action. It may stop short of the action's limit, as the environment decides what that means; never go on past its end.
-Progress Episode::act(Seat& seat, int32_t seat_number, const Player& player, Observation& observation) {
+Progress Episode::act(Seat& seat, int32_t seat_number, const Player& player, const Observation& observation) {
     const uint64_t seed = derive_seed(rules_.key, 1, static_cast<uint64_t>(seat.trajectory), static_cast<uint64_t>(seat.decision() + 1));
     const std::vector<int32_t> tokens = player.act(*environment_, observation, seed);
-    const bool has_legal = !observation.legal.empty();
     if (tokens.empty()) throw EpisodeError("the player of seat " + std::to_string(seat_number) + " returned an empty action");
     Progress progress = seat.begin_action(observation, rules_.vocab_size, *rules_.supports);
     for (const int32_t token : tokens) {
@@ -184,7 +185,7 @@ Progress Episode::act(Seat& seat, int32_t seat_number, const Player& player, Obs
         if (progress == Progress::acting) progress = seat.impose_forced(*rules_.supports);
     }
     if (progress == Progress::acting) {
-        if (has_legal) throw EpisodeError("the player of seat " + std::to_string(seat_number) + " stopped inside a legal sequence");
+        if (observation.legal != nullptr) throw EpisodeError("the player of seat " + std::to_string(seat_number) + " stopped inside a legal sequence");
         seat.end_action();
         progress = Progress::action_done;
     }

@@ -1,7 +1,6 @@
 #include "paradigm/seat.h"
 
 #include <algorithm>
-#include <functional>
 #include <utility>
 
 namespace paradigm {
@@ -21,7 +20,7 @@ void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector
     generated_ = 0;
     decision_ = support_row_ = last_chosen_ = reward_token_ = -1;
     early_reward_ = 0;
-    has_legal_ = is_thinking_ = false;
+    is_thinking_ = false;
     forced_ = forced;
     forced_index_ = 0;
     next_forced_ = forced == nullptr || forced->empty() ? INT32_MAX : forced->front().after;
@@ -39,31 +38,26 @@ bool Seat::inject(const std::vector<int32_t>& tokens, Segment segment) {
     return count == tokens.size();
 }
 
-Progress Seat::begin_action(Observation& observation, int32_t vocab_size, SupportSets& supports) {
+Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, SupportSets& supports) {
     if (stream.empty()) throw EpisodeError("seat " + std::to_string(observation.seat) + " was asked to act before it was given a token");
-    for (const std::vector<int32_t>& sequence : observation.legal) {
-        if (sequence.empty()) throw EpisodeError("legal must hold no empty sequence");
-        for (const int32_t token : sequence) {
-            if (token < 0 || token >= vocab_size) {
-                throw EpisodeError("legal token " + std::to_string(token) + " is outside the vocabulary of " + std::to_string(vocab_size));
-            }
+    if (legal_ != observation.legal) {
+        legal_ = observation.legal;
+        root_row_ = -1;
+        if (legal_ != nullptr && (legal_->min_token() < 0 || legal_->max_token() >= vocab_size)) {
+            const int32_t token = legal_->min_token() < 0 ? legal_->min_token() : legal_->max_token();
+            legal_ = nullptr;
+            throw EpisodeError("legal token " + std::to_string(token) + " is outside the vocabulary of " + std::to_string(vocab_size));
         }
     }
-    legal_.swap(observation.legal);  // the observation may reuse the memory
-    if (std::adjacent_find(legal_.begin(), legal_.end(), std::greater_equal<>()) != legal_.end()) {
-        std::sort(legal_.begin(), legal_.end());
-        legal_.erase(std::unique(legal_.begin(), legal_.end()), legal_.end());
-    }
-    for (std::size_t i = 1; i < legal_.size(); ++i) {  // in sorted order, a prefix stands right before a sequence that it begins
-        if (legal_[i - 1].size() < legal_[i].size() && std::equal(legal_[i - 1].begin(), legal_[i - 1].end(), legal_[i].begin())) {
-            throw EpisodeError("legal must be prefix-free, but one of its sequences begins another");
+    support_row_ = root_row_;
+    if (legal_ != nullptr) {
+        legal_low_ = legal_depth_ = 0;
+        legal_high_ = legal_->num_distinct();
+        if (root_row_ < 0) {
+            find_support(supports);
+            root_row_ = support_row_;
         }
     }
-    has_legal_ = !legal_.empty();
-    legal_low_ = legal_depth_ = 0;
-    legal_high_ = legal_.size();
-    support_row_ = -1;
-    if (has_legal_) find_support(supports);
 
     num_stop_ = static_cast<int32_t>(observation.stop.size());
     std::copy_n(observation.stop.begin(), std::min<std::size_t>(observation.stop.size(), kInlineStops), stop_);
@@ -93,7 +87,7 @@ Progress Seat::impose_forced(SupportSets& supports) {
 }
 
 bool Seat::descend(int32_t token, SupportSets& supports) {
-    const auto at_depth = [this](std::size_t i) { return legal_[i][legal_depth_]; };
+    const auto at_depth = [this](std::size_t rank) { return legal_->token(rank, legal_depth_); };
     std::size_t low = legal_low_;
     while (low < legal_high_ && at_depth(low) < token) ++low;
     std::size_t high = low;
@@ -104,15 +98,15 @@ bool Seat::descend(int32_t token, SupportSets& supports) {
     legal_low_ = low;
     legal_high_ = high;
     ++legal_depth_;
-    if (legal_[low].size() == legal_depth_) return true;
+    if (legal_->length(low) == legal_depth_) return true;
     find_support(supports);
     return false;
 }
 
 void Seat::find_support(SupportSets& supports) {
     scratch_.clear();
-    for (std::size_t i = legal_low_; i < legal_high_; ++i) {
-        const int32_t token = legal_[i][legal_depth_];
+    for (std::size_t rank = legal_low_; rank < legal_high_; ++rank) {
+        const int32_t token = legal_->token(rank, legal_depth_);
         if (scratch_.empty() || scratch_.back() != token) scratch_.push_back(token);
     }
     if (scratch_ != last_support_) {  // turn after turn it is often the same set

@@ -15,7 +15,7 @@ using namespace paradigm;
 
 namespace {
 
-std::shared_ptr<const ByteEncoding> bytes() { return std::make_shared<ByteEncoding>(identity_encoding(), kConnectFourAlphabet); }
+std::shared_ptr<const ConnectFourTokens> bytes() { return std::make_shared<const ConnectFourTokens>(identity_encoding()); }
 
 // Games of exactly `plies` moves; none goes on after a win.
 uint64_t perft(const ConnectFourBoard& board, int plies) {
@@ -69,9 +69,9 @@ void episodes() {
     CHECK(step.observations.size() == 2 && step.observations[0].max_action_tokens == 1 && step.observations[1].max_action_tokens == 0);
     CHECK(std::string(step.observations[0].tokens.begin(), step.observations[0].tokens.end()) == "X4435" && step.observations[1].tokens[0] == 'O');
     step = world.reset("444", 0);
-    CHECK(step.observations[1].max_action_tokens == 1 && step.observations[0].legal.empty());
+    CHECK(step.observations[1].max_action_tokens == 1 && step.observations[0].legal == nullptr);
     step = world.reset("111111", 0);
-    CHECK(step.observations[0].legal.size() == 6 && step.observations[0].legal[0] == std::vector<int32_t>{'2'});
+    CHECK(step.observations[0].legal->size() == 6 && (*step.observations[0].legal)[0] == std::vector<int32_t>{'2'});
     for (const std::vector<int32_t>& bad : {std::vector<int32_t>{'1'}, {'8'}, {'X'}, {}, {'2', '3'}, {-1}, {1 << 30}}) CHECK(refuses(world, bad));
     world.reset("121212", 0);
     step = play(world, '1');
@@ -127,7 +127,9 @@ void tournament() {
             const Player& player = asked->seat == seat ? static_cast<const Player&>(search) : game % 4 < 2 ? static_cast<const Player&>(uniform) : noisy;
             const std::vector<int32_t> action = player.act(world, *asked, seed);
             CHECK(action == player.act(world, *asked, seed));
-            CHECK(std::find(asked->legal.begin(), asked->legal.end(), action) != asked->legal.end());
+            bool is_legal = false;
+            for (std::size_t i = 0; i < asked->legal->size(); ++i) is_legal |= (*asked->legal)[i] == action;
+            CHECK(is_legal);
             step = world.step(action.data(), action.size());
             for (const uint64_t stones : world.board().stones) CHECK(ConnectFourBoard::has_four(stones) == has_four_reference(stones));
         }

@@ -55,10 +55,12 @@ class Scripted final : public Environment {
 class HashPlayer final : public Player {
   public:
     Tokens act(const Environment&, const Observation& observation, uint64_t seed) const override {
-        if (!observation.legal.empty()) return observation.legal[seed % observation.legal.size()];
+        if (observation.legal != nullptr) return (*observation.legal)[seed % observation.legal->size()];
         return Tokens(1, static_cast<int32_t>(seed % kVocab));
     }
 };
+
+std::shared_ptr<const LegalSet> legal(const std::vector<Tokens>& sequences) { return std::make_shared<const LegalSet>(sequences); }
 
 Observation ask(int seat, Tokens tokens, int most, Tokens stop = {}) {
     Observation observation;
@@ -169,7 +171,7 @@ Step wandering(const std::string& task, uint64_t seed, const std::vector<Tokens>
     if (actions.empty()) step.observations.push_back(ask(1, Tokens(1 + draw(11), 3), 0));
     const auto seat = static_cast<int>(draw(2));
     Observation asked = ask(seat, Tokens(1 + draw(13), static_cast<int32_t>(draw(kVocab))), static_cast<int>(1 + draw(9)), {5, 6, 7});
-    if (draw(2) == 0) asked.legal = {{1, 2, 3}, {1, 2, 4}, {1, 9}, {static_cast<int32_t>(10 + draw(20))}};
+    if (draw(2) == 0) asked.legal = legal({{1, 2, 3}, {1, 2, 4}, {1, 9}, {static_cast<int32_t>(10 + draw(20))}});
     if (draw(2) == 0) asked.thought_until = 11;
     step.observations.push_back(std::move(asked));
     step.terminated = actions.size() > 2 && draw(4) == 0;
@@ -206,7 +208,7 @@ void transcript_by_hand() {
         Step step;
         if (actions.empty()) {
             Observation asked = ask(0, {1, 2, 3}, 3);
-            asked.legal = {{10, 11}, {10, 12}};
+            asked.legal = legal({{10, 11}, {10, 12}});
             asked.thought_until = 11;
             step.observations = {asked};
             step.rewards = {0.25F};  // before the first decision: belongs to it
@@ -258,7 +260,7 @@ void garbage_costs_only_its_own_episode() {
         {"outside the vocabulary", [](Step& s) { s.observations[0].tokens = {kVocab}; }},
         {"outside the vocabulary", [](Step& s) { s.observations[0].tokens = {-1}; }},
         {"outside the vocabulary", [](Step& s) { s.observations[0].stop = {kVocab}; }},
-        {"outside the vocabulary", [](Step& s) { s.observations[0].legal = {{kVocab}}; }},
+        {"outside the vocabulary", [](Step& s) { s.observations[0].legal = legal({{kVocab}}); }},
         {"outside the vocabulary", [](Step& s) { s.observations[0].thought_until = kVocab; }},
         {"spoke to seat", [](Step& s) { s.observations[0].seat = 1; }},
         {"spoke to seat", [](Step& s) { s.observations[0].seat = -1; }},
@@ -267,8 +269,8 @@ void garbage_costs_only_its_own_episode() {
         {"max_action_tokens", [](Step& s) { s.observations[0].max_action_tokens = -1; }},
         {"finite", [nan](Step& s) { s.rewards = {nan}; }},
         {"one a seat", [](Step& s) { s.rewards = {1, 2}; }},
-        {"empty sequence", [](Step& s) { s.observations[0].legal = {{1}, {}}; }},
-        {"prefix-free", [](Step& s) { s.observations[0].legal = {{1, 2}, {3}, {1}}; }},
+        {"empty sequence", [](Step& s) { s.observations[0].legal = legal({{1}, {}}); }},
+        {"prefix-free", [](Step& s) { s.observations[0].legal = legal({{1, 2}, {3}, {1}}); }},
         {"before it was given", [](Step& s) { s.observations[0].tokens = {}; }},
         {"oops", [](Step&) { throw std::runtime_error("oops"); }},
         {"no std::exception", [](Step&) { throw 1; }},
@@ -305,7 +307,7 @@ void forced_tokens_must_be_legal() {
     const auto answer = [](const std::string&, uint64_t, const std::vector<Tokens>& actions) {
         Step step;
         Observation asked = ask(0, {1}, 8);
-        asked.legal = {{4, 5}, {4, 6}};
+        asked.legal = legal({{4, 5}, {4, 6}});
         step.observations = {asked};
         step.terminated = actions.size() == 1;
         return step;
@@ -330,7 +332,7 @@ void opponents_and_players() {
         for (const Tokens& action : actions) {
             if (&action + 3 > &actions.back()) asked.tokens.insert(asked.tokens.end(), action.begin(), action.end());
         }
-        asked.legal = {{8, 9}, {8, 10}, {static_cast<int32_t>(11 + seed % 9)}};
+        asked.legal = legal({{8, 9}, {8, 10}, {static_cast<int32_t>(11 + seed % 9)}});
         step.observations.push_back(asked);
         step.rewards = {1, 10, 100};
         step.terminated = actions.size() == 7;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "paradigm/byte_encoding.h"
@@ -36,11 +37,37 @@ struct ConnectFourBoard {
     bool won() const { return plies > 0 && has_four(stones[1 - mover()]); }  // by the last stone
 };
 
+inline constexpr char kConnectFourAlphabet[] = "XO1234567";
+
+// The game in the tokens of one encoding, with the legal set of each set of columns that can be played; worlds share it.
+class ConnectFourTokens {
+  public:
+    // Throws std::invalid_argument unless the encoding has distinct ids for the alphabet's bytes.
+    explicit ConnectFourTokens(const EncodingTable& encoding);
+
+    std::vector<int32_t> encode(std::string_view bytes) const { return encoding_.encode(bytes); }
+    int32_t token(int column) const { return columns_[column]; }
+    // -1 for a token that is no column.
+    int column(int32_t token) const {
+        for (int column = 0; column < ConnectFourBoard::kColumns; ++column) {
+            if (columns_[column] == token) return column;
+        }
+        return -1;
+    }
+    // Of a game that goes on.
+    const std::shared_ptr<const LegalSet>& legal(const ConnectFourBoard& board) const;
+
+  private:
+    ByteEncoding encoding_;
+    int32_t columns_[ConnectFourBoard::kColumns];
+    std::shared_ptr<const LegalSet> legal_[1 << ConnectFourBoard::kColumns];  // by a mask of columns
+};
+
 // Two seats; seat 0 moves first. The prompt is `X` for seat 0, `O` for seat 1, then the opening of the task; an action is one of the
 // tokens `1`..`7`, the legal ones listed; each seat hears the other's moves, the last one included. Reward at the end: 1, 0 or -1.
 class ConnectFour final : public Environment {
   public:
-    explicit ConnectFour(std::shared_ptr<const ByteEncoding> encoding);
+    explicit ConnectFour(std::shared_ptr<const ConnectFourTokens> tokens);
 
     int num_seats() const override { return 2; }
     // `task`: the opening, columns `1`..`7` played by turns; it must not end the game.
@@ -51,16 +78,14 @@ class ConnectFour final : public Environment {
     std::unique_ptr<Environment> clone() const override { return std::make_unique<ConnectFour>(*this); }
 
     const ConnectFourBoard& board() const { return board_; }
-    const ByteEncoding& encoding() const { return *encoding_; }
+    const ConnectFourTokens& tokens() const { return *tokens_; }
 
   private:
     void ask(Observation& observation) const;
 
-    std::shared_ptr<const ByteEncoding> encoding_;
+    std::shared_ptr<const ConnectFourTokens> tokens_;
     ConnectFourBoard board_;
 };
-
-inline constexpr char kConnectFourAlphabet[] = "XO1234567";
 
 // Openings of `plies` random legal moves after which the game goes on, one a task.
 std::vector<std::string> connect_four_openings(uint64_t seed, std::size_t n, int plies);

@@ -11,15 +11,17 @@
 #include <string>
 #include <vector>
 
+#include "paradigm/legal_set.h"
+
 namespace paradigm {
 
 struct Observation {
     int seat = 0;
-    std::vector<int32_t> tokens;              // injected into the seat's stream
-    std::vector<std::vector<int32_t>> legal;  // the allowed actions as token sequences (prefix-free); empty: any token
-    std::vector<int32_t> stop;                // the action ends with the first of these, which belongs to it
-    int max_action_tokens = 0;                // the action ends here at the latest; 0: the seat only listens
-    int32_t thought_until = -1;               // action tokens before the first of these are labelled thought; -1: none
+    std::vector<int32_t> tokens;            // injected into the seat's stream
+    std::shared_ptr<const LegalSet> legal;  // the allowed actions; null: any token
+    std::vector<int32_t> stop;              // the action ends with the first of these, which belongs to it
+    int max_action_tokens = 0;              // the action ends here at the latest; 0: the seat only listens
+    int32_t thought_until = -1;             // action tokens before the first of these are labelled thought; -1: none
 };
 
 struct Step {

@@ -67,9 +67,9 @@ class Episode {
   private:
     void advance();
     void play();
-    Observation* apply();
+    const Observation* apply();
     void check() const;
-    Progress act(Seat& seat, int32_t seat_number, const Player& player, Observation& observation);
+    Progress act(Seat& seat, int32_t seat_number, const Player& player, const Observation& observation);
 
     const EpisodeRules& rules_;
     std::unique_ptr<Environment> environment_;

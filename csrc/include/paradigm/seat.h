@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -48,9 +49,9 @@ class Seat {
     // Appends tokens that the world says, as many as there is room for; returns whether all found room.
     bool inject(const std::vector<int32_t>& tokens, Segment segment);
 
-    // Begins an action under the observation's rules, whose legal sequences are swapped out of it. Throws EpisodeError if they are
-    // empty or not prefix-free. The memory that the action needs is reserved here, so that generating does not allocate.
-    Progress begin_action(Observation& observation, int32_t vocab_size, SupportSets& supports);
+    // Begins an action under the observation's rules. Throws EpisodeError if a legal token is outside the vocabulary. The memory that
+    // the action needs is reserved here, so that generating does not allocate.
+    Progress begin_action(const Observation& observation, int32_t vocab_size, SupportSets& supports);
 
     // Appends a token that the seat itself chose. Throws EpisodeError if it is not legal.
     Progress choose(int32_t token, float logprob, float kept_logmass, int32_t version, SupportSets& supports) {
@@ -102,12 +103,13 @@ class Seat {
     int32_t stop_[kInlineStops] = {};
     int32_t last_chosen_ = -1;   // token of this action that was chosen last; -1: none yet
     int32_t reward_token_ = -1;  // where rewards go: the token that completed the latest decision
-    bool is_thinking_ = false, has_legal_ = false;
+    bool is_thinking_ = false;
     float early_reward_ = 0;     // received before the first decision
 
     std::vector<int32_t> more_stops_;
-    std::vector<std::vector<int32_t>> legal_;  // sorted; the trie node is the range [legal_low_, legal_high_) at depth legal_depth_
+    std::shared_ptr<const LegalSet> legal_;  // the trie node is the range [legal_low_, legal_high_) of its ranks at depth legal_depth_
     std::size_t legal_low_ = 0, legal_high_ = 0, legal_depth_ = 0;
+    int32_t root_row_ = -1;                        // support of an action's first token; -1 unless legal_ was met before
     std::vector<int32_t> scratch_, last_support_;  // tokens legal at a node; those of the row found last
     int32_t last_support_row_ = -1;
     const std::vector<ForcedToken>* forced_ = nullptr;
@@ -124,7 +126,7 @@ inline bool Seat::is_stop(int32_t token) const {
 
 inline Progress Seat::generate(int32_t token, float logprob, float kept_logmass, int32_t version, bool chosen, SupportSets& supports) {
     const int32_t support = support_row_;
-    const bool is_leaf = has_legal_ && descend(token, supports);
+    const bool is_leaf = legal_ != nullptr && descend(token, supports);
     if (is_thinking_ && token == thought_until_) is_thinking_ = false;
     TokenRecord record;
     record.token = token;
