@@ -110,8 +110,10 @@ def _plan_commit(games: int) -> Callable[[], Contestant]:
         slots = 2 * min(games, 1024)
         generator = np.random.default_rng(0)
         logprobs_by_count = -np.log(np.maximum(np.arange(8), 1)).astype(np.float32)
-        first = ord("1")
-        word, bits = first // 32, np.arange(first % 32, first % 32 + 7, dtype=np.uint32)
+        word, shift = divmod(ord("1"), 32)
+        is_legal = np.arange(128)[:, None] >> np.arange(7) & 1 == 1  # by mask of columns
+        num_legal = is_legal.sum(1)
+        legal_ids = (np.argsort(~is_legal, axis=1, kind="stable") + ord("1")).astype(np.int32)  # the legal ones first
 
         def run() -> float:
             core = _core.Scheduler(
@@ -125,9 +127,10 @@ def _plan_commit(games: int) -> Callable[[], Contestant]:
                 num_tokens, _, num_rows = core.plan(0)
                 if num_tokens == 0:
                     continue
-                legal = core.support_table()[rows[:num_rows], word, None] >> bits & 1
-                columns = (generator.random((num_rows, 7), np.float32) * legal).argmax(1)
-                core.commit(0, (columns + first).astype(np.int32), logprobs_by_count[legal.sum(1)], kept_logmass[:num_rows])
+                legal = core.support_table()[rows[:num_rows], word] >> shift & 127
+                counts = num_legal[legal]
+                drawn = (generator.random(num_rows) * counts).astype(np.intp)
+                core.commit(0, legal_ids[legal, drawn], logprobs_by_count[counts], kept_logmass[:num_rows])
             arrays, failures = core.take()
             core.close()
             if failures or not arrays["terminated"].all():

@@ -11,6 +11,8 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
+constexpr double kHandOverS = 2e-6;  // about what it costs to hand an episode to another thread, its memory included
+
 std::chrono::steady_clock::duration duration(double seconds) {
     return std::chrono::duration_cast<std::chrono::steady_clock::duration>(Seconds(seconds));
 }
@@ -142,6 +144,24 @@ void Scheduler::admit() {
         ++num_live_;
         to_run_.push_back(&episode);
     }
+    start();
+}
+
+// Lets the episodes of to_run_ run: here as long as they are native and sooner done than handed to another thread, else on the threads.
+void Scheduler::start() {
+    std::size_t num_run = 0;
+    for (Clock::time_point now = Clock::now(); world_->rules->is_native && run_s_ < kHandOverS && num_run < to_run_.size();) {
+        const std::size_t end = std::min(num_run + 16, to_run_.size());  // the clock costs a fraction of such an episode
+        const auto count = static_cast<double>(end - num_run);
+        for (; num_run < end; ++num_run) {
+            to_run_[num_run]->run();
+            take_back(*to_run_[num_run]);
+        }
+        const Clock::time_point after = Clock::now();
+        run_s_ = Seconds(after - now).count() / count;
+        now = after;
+    }
+    to_run_.erase(to_run_.begin(), to_run_.begin() + static_cast<std::ptrdiff_t>(num_run));
     num_running_ += to_run_.size();
     pool_.submit(to_run_);
     to_run_.clear();
@@ -153,14 +173,17 @@ void Scheduler::drain() {
         taken_.swap(world_->done);
     }
     num_running_ -= taken_.size();
-    for (Episode* episode : taken_) {
-        if (episode->is_over) {
-            finish(*episode);
-        } else {
-            make_ready(episode->seats[static_cast<std::size_t>(episode->acting)]);
-        }
-    }
+    for (Episode* episode : taken_) take_back(*episode);
     taken_.clear();
+}
+
+// An episode that ran waits for its acting seat's policy, or is over.
+void Scheduler::take_back(Episode& episode) {
+    if (episode.is_over) {
+        finish(episode);
+    } else {
+        make_ready(episode.seats[static_cast<std::size_t>(episode.acting)]);
+    }
 }
 
 void Scheduler::finish(Episode& episode) {
@@ -187,10 +210,10 @@ void Scheduler::make_ready(Seat& seat) {
 // the waiting native episodes that it expects to get done in time.
 bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
     const Clock::time_point start = Clock::now();
-    for (Clock::time_point now = start; world_->rules->is_native && now + duration(help_s_) < deadline;) {
+    for (Clock::time_point now = start; world_->rules->is_native && now + duration(run_s_) < deadline;) {
         if (!pool_.help()) break;
         const Clock::time_point after = Clock::now();
-        help_s_ = Seconds(after - now).count();
+        run_s_ = Seconds(after - now).count();
         now = after;
     }
     bool any = false;
@@ -327,9 +350,7 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
     }
     policy.rows.clear();
     policy.counters.tokens_sampled += static_cast<int64_t>(count);
-    num_running_ += to_run_.size();
-    pool_.submit(to_run_);
-    to_run_.clear();
+    start();
 }
 
 // An action has ended, or its stream is full.

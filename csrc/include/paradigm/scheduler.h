@@ -131,7 +131,9 @@ class Scheduler {
 
     PolicyState& state(int32_t policy);
     void admit();
+    void start();
     void drain();
+    void take_back(Episode& episode);
     bool await(Clock::time_point deadline, std::size_t enough);
     void linger(const PolicyState& policy);
     void finish(Episode& episode);
@@ -147,7 +149,7 @@ class Scheduler {
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
     std::vector<Episode*> idle_, taken_, to_run_;
     TrajectoryStore finished_;
-    double wait_s_ = 0, help_s_ = 0;  // spent waiting in all; on the last episode that the driving thread ran itself
+    double wait_s_ = 0, run_s_ = 0;  // spent waiting in all; on one of the episodes that the driving thread ran last
     ThreadPool<Episode*> pool_;
 };
 
