@@ -150,21 +150,27 @@ void Scheduler::admit() {
 // Lets the episodes of to_run_ run: here as long as they are native and sooner done than handed to another thread, else on the threads.
 void Scheduler::start() {
     std::size_t num_run = 0;
-    for (Clock::time_point now = Clock::now(); world_->rules->is_native && run_s_ < kHandOverS && num_run < to_run_.size();) {
-        const std::size_t end = std::min(num_run + 16, to_run_.size());  // the clock costs a fraction of such an episode
-        const auto count = static_cast<double>(end - num_run);
+    bool here = world_->rules->is_native && (run_s_ < kHandOverS || ++num_handed_over_ % 8 == 0);  // now and then one, to see
+    for (std::size_t count = 1; here && num_run < to_run_.size(); count = std::min<std::size_t>(2 * count, 16)) {
+        const std::size_t first = num_run, end = std::min(first + count, to_run_.size());
+        const Clock::time_point before = Clock::now();
         for (; num_run < end; ++num_run) {
             to_run_[num_run]->run();
             take_back(*to_run_[num_run]);
         }
-        const Clock::time_point after = Clock::now();
-        run_s_ = Seconds(after - now).count() / count;
-        now = after;
+        note_run(Seconds(Clock::now() - before).count() / static_cast<double>(end - first));
+        here = run_s_ < kHandOverS;
     }
     to_run_.erase(to_run_.begin(), to_run_.begin() + static_cast<std::ptrdiff_t>(num_run));
     num_running_ += to_run_.size();
     pool_.submit(to_run_);
     to_run_.clear();
+}
+
+// Of two measurements the shorter: the other may be of an interruption.
+void Scheduler::note_run(double seconds) {
+    run_s_ = std::min(last_run_s_, seconds);
+    last_run_s_ = seconds;
 }
 
 void Scheduler::drain() {
@@ -213,7 +219,7 @@ bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
     for (Clock::time_point now = start; world_->rules->is_native && now + duration(run_s_) < deadline;) {
         if (!pool_.help()) break;
         const Clock::time_point after = Clock::now();
-        run_s_ = Seconds(after - now).count();
+        note_run(Seconds(after - now).count());
         now = after;
     }
     bool any = false;

@@ -132,6 +132,7 @@ class Scheduler {
     PolicyState& state(int32_t policy);
     void admit();
     void start();
+    void note_run(double seconds);
     void drain();
     void take_back(Episode& episode);
     bool await(Clock::time_point deadline, std::size_t enough);
@@ -149,7 +150,9 @@ class Scheduler {
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
     std::vector<Episode*> idle_, taken_, to_run_;
     TrajectoryStore finished_;
-    double wait_s_ = 0, run_s_ = 0;  // spent waiting in all; on one of the episodes that the driving thread ran last
+    double wait_s_ = 0;                  // spent waiting in all
+    double run_s_ = 0, last_run_s_ = 0;  // what an episode takes that the driving thread runs itself; as measured last
+    int64_t num_handed_over_ = 0;
     ThreadPool<Episode*> pool_;
 };
 
