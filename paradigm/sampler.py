@@ -70,7 +70,8 @@ class Sampler:
     Args:
         policy: a module with forward(tokens, layout) -> hidden [T, D] and head_weight [V, D]; `new_cache(num_blocks, block_size)` unless
             it needs no cache. None: every seat is played by opponents.
-        slots: greatest number of sequences at work at once.
+        slots: greatest number of sequences at work at once. An episode keeps one for each seat that the policy plays until it is over, so
+            fewer slots than that count as that many: with 1 slot, the games of self-play are played one after another.
         exact: whether a rollout's bits are to be independent of what else is in a step; during a collection it also holds for the
             policy, if that has such a switch (`policy.exact`). None: as the policy has it, else on the CPU only.
         max_step_tokens: greatest number of tokens fed in one step; longer prompts are fed in chunks.
@@ -250,7 +251,7 @@ class _Engine:
     """One policy's side of a collection: feeds it what the core plans, draws tokens, hands them back."""
 
     def __init__(self, sampler: Sampler, max_tokens: int, num_episodes: int, seats: int):
-        slots = max(1, min(sampler.slots, num_episodes * seats))
+        slots = max(1, seats, min(sampler.slots, num_episodes * seats))
         self._policy = sampler.policy
         self._cache, num_blocks = sampler._room(max_tokens, slots, seats)
         self.limits = (slots, sampler.max_step_tokens, num_blocks, sampler.block_size)

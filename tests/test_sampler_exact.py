@@ -35,8 +35,7 @@ def test_rollouts_are_the_same_bits_however_scheduled_and_the_learners(dtype: st
     policy = make(dtype)
     expected = play(policy, kind, 256)
     assert not expected.failed.any() and expected.action_mask.sum() > 150
-    fewest = 1 if kind == "arithmetic" else 2  # both seats of a game need one
-    ways = [(fewest, 1, 1, {}), (7, 1, 3, {}), (256, 2, 1, {}), (256, 1, 1, {"max_step_tokens": 17}), (5, 1, 2, {"block_size": 32})]
+    ways = [(1, 1, 1, {}), (7, 1, 3, {}), (256, 2, 1, {}), (256, 1, 1, {"max_step_tokens": 17}), (5, 1, 2, {"block_size": 32})]
     for slots, torch_threads, threads, options in ways:
         torch.set_num_threads(torch_threads)
         assert_same(expected, play(policy, kind, slots, threads, **options))
@@ -96,6 +95,17 @@ def test_weights_may_change_between_collections_and_fast_mode_agrees_closely() -
         assert torch.equal(policy.log_probs(batch), batch.streams["behaviour_logprob"])
 
 
+def test_one_slot_is_one_game_at_a_time() -> None:
+    policy, world = make("float32"), ConnectFour()
+    one, many = Sampler(policy, slots=1), Sampler(policy, slots=256)
+    alone, together = (each.collect(world, world.tasks(3, 5), group_size=2, key=(8, 2), max_tokens=120) for each in (one, many))
+    assert_same(alone, together)
+    assert one.stats is not None and many.stats is not None
+    assert one.stats.steps == one.stats.tokens_sampled == int(alone.action_mask.sum()) > 2 * many.stats.steps
+    with pytest.raises(ValueError, match="2 seats of an episode, but has room for only 1"):
+        Sampler(policy, slots=1, cache_tokens=128).collect(world, [""], max_tokens=120)
+
+
 def test_two_policies_play_against_each_other() -> None:
     world = ConnectFour()
     ours, theirs = make("float32"), make("bfloat16", seed=1)
@@ -103,7 +113,7 @@ def test_two_policies_play_against_each_other() -> None:
         Sampler(ours, slots=slots).collect(
             world, world.tasks(1, 4), group_size=2, key=(2, 2), max_tokens=120, opponents={1: Sampler(theirs, slots=3)}, record_players=True
         )
-        for slots in (2, 100)
+        for slots in (1, 100)
     ]
     assert_same(*games)
     for seat, policy in enumerate((ours, theirs)):
