@@ -145,15 +145,19 @@ def test_tensorboard_missing_names_the_extra(tmp_path: Path, monkeypatch: pytest
 
 
 def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    pytest.importorskip("tensorboard", reason='needs pip install "paradigm-trainer[tensorboard]"')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with MetricsLogger(tmp_path, tensorboard=True) as logger:
-        logger.start_stage("rl", "rl")
-        for step in (1, 2):
-            logger.log(step, {"train/loss": torch.tensor(0.5 * step)})
+        for stage in ("imitate", "rl"):
+            logger.start_stage(stage, stage)
+            for step in (1, 2):
+                logger.log(step, {"train/loss": torch.tensor(0.5 * step), "rollout/rollouts": torch.tensor(3), "train/note": "words", "plain": 7})
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [(e.step, e.value) for e in events.Scalars("rl/train/loss")] == [(1, 0.5), (2, 1.0)]
+    assert sorted(events.Tags()["scalars"]) == ["imitate/rollout/rollouts", "imitate/train/loss", "rl/rollout/rollouts", "rl/train/loss"]
+    for stage in ("imitate", "rl"):
+        assert [(e.step, e.value) for e in events.Scalars(f"{stage}/train/loss")] == [(1, 0.5), (2, 1.0)]
+        assert [(e.step, e.value) for e in events.Scalars(f"{stage}/rollout/rollouts")] == [(1, 3.0), (2, 3.0)]
 
 
 class _Clock:
