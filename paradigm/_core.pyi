@@ -88,10 +88,10 @@ def row_logprob(
     logits: NDArray[np.float32], targets: NDArray[np.int64], *, temperature: float = 1.0, support: Any = None,
     support_table: NDArray[np.uint32] | None = None, num_threads: int = 1, isa: str = "best",
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
-def sample_token_raw(*addresses_and_sizes: int) -> None: ...  # callers spread lists of addresses; the binding names all nineteen
+def sample_token_raw(*addresses_and_sizes: int) -> None: ...  # callers spread lists of addresses; the docstring names all nineteen
 def row_logprob_raw(
     logits: int, n: int, vocab_size: int, stride: int, targets: int, temperature: float, support: int, support_table: int,
-    num_support_rows: int, num_support_words: int, logprobs: int, entropies: int, num_threads: int,
+    num_support_rows: int, num_support_words: int, logprobs: int, entropies: int, num_threads: int, /,
 ) -> None: ...
 
 def __getattr__(name: str) -> Any: ...

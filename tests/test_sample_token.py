@@ -251,6 +251,9 @@ def test_raw_forms_read_torch_tensors_in_place() -> None:
         logits.data_ptr(), 4, 100, 100, targets.data_ptr(), 1.0, 0, 0, 0, 0, logprobs.data_ptr(), entropies.data_ptr(), 1
     )
     assert_same((logprobs.numpy(), entropies.numpy()), _core.row_logprob(logits.numpy(), targets.numpy()))
+    for wrong, message in ([logits.data_ptr(), 4], "more than the 2"), ([0] * 14, "13 arguments, got 14"), ([0.5] * 13, "argument 1"):
+        with pytest.raises(TypeError, match=message):
+            _core.row_logprob_raw(*wrong)
 
 
 @pytest.mark.parametrize(

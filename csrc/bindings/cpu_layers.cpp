@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "arguments.h"
 #include "paradigm/cpu_decoder.h"
 #include "paradigm/cpu_linear.h"
 
@@ -21,12 +22,12 @@ using Norm = std::tuple<uintptr_t, int64_t>;                        // weight or
 
 PackedLinear packed(Dtype dtype, const Weight& weight) {
     const auto [address, bias, outputs, inputs] = weight;
-    return PackedLinear(dtype, reinterpret_cast<const void*>(address), reinterpret_cast<const void*>(bias), inputs, outputs);
+    return PackedLinear(dtype, pointer<const void>(address), pointer<const void>(bias), inputs, outputs);
 }
 
 std::vector<char> copied(Dtype dtype, const Norm& norm) {
     const auto [address, width] = norm;
-    const char* from = reinterpret_cast<const char*>(address);
+    const char* from = pointer<const char>(address);
     if (!from) return {};
     return std::vector<char>(from, from + width * (dtype == Dtype::float32 ? 4 : 2));
 }
@@ -40,12 +41,12 @@ void bind_cpu_layers(py::module_& m) {
             call.dtype = static_cast<Dtype>(dtype);
             call.y_dtype = static_cast<Dtype>(y_dtype);
             call.num_rows = num_rows;
-            call.x = reinterpret_cast<const void*>(x);
-            call.weight = reinterpret_cast<const void*>(std::get<0>(weight));
-            call.bias = reinterpret_cast<const void*>(std::get<1>(weight));
+            call.x = pointer<const void>(x);
+            call.weight = pointer<const void>(std::get<0>(weight));
+            call.bias = pointer<const void>(std::get<1>(weight));
             call.num_outputs = std::get<2>(weight);
             call.num_inputs = std::get<3>(weight);
-            call.y = reinterpret_cast<void*>(y);
+            call.y = pointer<void>(y);
             py::gil_scoped_release release;
             linear(call, num_threads);
         });
@@ -55,8 +56,8 @@ void bind_cpu_layers(py::module_& m) {
             PackedCall call;
             call.y_dtype = static_cast<Dtype>(y_dtype);
             call.num_rows = num_rows;
-            call.x = reinterpret_cast<const void*>(x);
-            call.products[0] = {&self, reinterpret_cast<void*>(y)};
+            call.x = pointer<const void>(x);
+            call.products[0] = {&self, pointer<void>(y)};
             py::gil_scoped_release release;
             linear(call, num_threads);
         });
@@ -81,30 +82,15 @@ void bind_cpu_layers(py::module_& m) {
                 packed(dtype, weights[1]), packed(dtype, weights[2]), packed(dtype, weights[3]), packed(dtype, weights[4]), packed(dtype, weights[5]),
                 packed(dtype, weights[6]), window});
         })
-        .def("decode", [](const Decoder& self, int64_t num_rows, uintptr_t x, uintptr_t cos, uintptr_t sin, int64_t pairs, uintptr_t keys,
-                          uintptr_t values, int64_t layer_bytes, int64_t num_blocks, int64_t block_size, uintptr_t cu_seqlens,
-                          uintptr_t context_lengths, uintptr_t slots, uintptr_t block_table, int64_t num_sequences, int64_t num_slots,
-                          int64_t max_blocks, uintptr_t hidden, int num_threads) {
+        .def("decode", [](const Decoder& self, const py::args& given) {
+            Arguments in(given);
             DecoderStep step;
-            step.num_rows = num_rows;
-            step.x = reinterpret_cast<const void*>(x);
-            step.cos = reinterpret_cast<const float*>(cos);
-            step.sin = reinterpret_cast<const float*>(sin);
-            step.pairs = pairs;
             PagedAttention& attention = step.attention;
-            attention.keys = reinterpret_cast<void*>(keys);
-            attention.values = reinterpret_cast<void*>(values);
-            attention.num_blocks = num_blocks;
-            attention.block_size = block_size;
-            attention.cu_seqlens = reinterpret_cast<const int32_t*>(cu_seqlens);
-            attention.context_lengths = reinterpret_cast<const int32_t*>(context_lengths);
-            attention.slots = reinterpret_cast<const int32_t*>(slots);
-            attention.block_table = reinterpret_cast<const int32_t*>(block_table);
-            attention.num_sequences = num_sequences;
-            attention.num_slots = num_slots;
-            attention.max_blocks = max_blocks;
-            step.cache_layer_bytes = layer_bytes;
-            step.hidden = reinterpret_cast<void*>(hidden);
+            int num_threads = 0;
+            in.read(step.num_rows, step.x, step.cos, step.sin, step.pairs, attention.keys, attention.values, step.cache_layer_bytes,
+                    attention.num_blocks, attention.block_size, attention.cu_seqlens, attention.context_lengths, attention.slots,
+                    attention.block_table, attention.num_sequences, attention.num_slots, attention.max_blocks, step.hidden, num_threads);
+            in.end();
             py::gil_scoped_release release;
             decode(self, step, num_threads);
         });

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "arguments.h"
 #include "paradigm/philox.h"
 #include "paradigm/sample_token.h"
 
@@ -18,11 +19,6 @@ namespace {
 
 template <typename T>
 using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
-
-template <typename T>
-T* pointer(uintptr_t address) {
-    return reinterpret_cast<T*>(address);
-}
 
 Isa isa_of(const std::string& name) {
     if (name == "best") return best_isa();
@@ -157,45 +153,7 @@ py::tuple row_logprob_checked(const py::array& logits, const Array<int64_t>& tar
     return py::make_tuple(logprob, entropy);
 }
 
-void sample_token_raw(uintptr_t logits, int64_t n, int64_t vocab_size, int64_t stride, uintptr_t temperature, uintptr_t top_k, uintptr_t top_p,
-                      uintptr_t min_p, uintptr_t key, uintptr_t trajectory, uintptr_t position, uintptr_t support, uintptr_t support_table,
-                      int64_t num_support_rows, int64_t num_support_words, uintptr_t id, uintptr_t logprob, uintptr_t kept_logmass, int num_threads) {
-    SampleTokens rows;
-    rows.logits = pointer<const float>(logits);
-    rows.n = n;
-    rows.vocab_size = vocab_size;
-    rows.stride = stride;
-    rows.temperature = pointer<const float>(temperature);
-    rows.top_k = pointer<const int32_t>(top_k);
-    rows.top_p = pointer<const float>(top_p);
-    rows.min_p = pointer<const float>(min_p);
-    rows.key = pointer<const uint64_t>(key);
-    rows.trajectory = pointer<const uint64_t>(trajectory);
-    rows.position = pointer<const uint32_t>(position);
-    rows.support = {pointer<const int32_t>(support), pointer<const uint32_t>(support_table), num_support_rows, num_support_words};
-    rows.id = pointer<int32_t>(id);
-    rows.logprob = pointer<float>(logprob);
-    rows.kept_logmass = pointer<float>(kept_logmass);
-    py::gil_scoped_release release;
-    sample_token(rows, num_threads);
-}
-
-void row_logprob_raw(uintptr_t logits, int64_t n, int64_t vocab_size, int64_t stride, uintptr_t targets, float temperature, uintptr_t support,
-                     uintptr_t support_table, int64_t num_support_rows, int64_t num_support_words, uintptr_t logprob, uintptr_t entropy,
-                     int num_threads) {
-    RowLogprobs rows;
-    rows.logits = pointer<const float>(logits);
-    rows.n = n;
-    rows.vocab_size = vocab_size;
-    rows.stride = stride;
-    rows.target = pointer<const int64_t>(targets);
-    rows.temperature = temperature;
-    rows.support = {pointer<const int32_t>(support), pointer<const uint32_t>(support_table), num_support_rows, num_support_words};
-    rows.logprob = pointer<float>(logprob);
-    rows.entropy = pointer<float>(entropy);
-    py::gil_scoped_release release;
-    row_logprob(rows, num_threads);
-}
+void read_support(Arguments& in, SupportTable& support) { in.read(support.row, support.words, support.num_rows, support.num_words); }
 
 }  // namespace
 
@@ -227,16 +185,28 @@ Raises: ValueError naming the argument, its rule and the value.)");
 
 Args: as sample_token; targets int64 [n]; one temperature, > 0.
 Returns: logprob float32 [n] (-inf for an illegal target), entropy float32 [n] in nats. Raises: ValueError as sample_token.)");
-    m.def("sample_token_raw", &sample_token_raw, py::arg("logits"), py::arg("n"), py::arg("vocab_size"), py::arg("stride"), py::arg("temperature"),
-          py::arg("top_k"), py::arg("top_p"), py::arg("min_p"), py::arg("key"), py::arg("trajectory"), py::arg("position"), py::arg("support"),
-          py::arg("support_table"), py::arg("num_support_rows"), py::arg("num_support_words"), py::arg("ids"), py::arg("logprobs"),
-          py::arg("kept_logmass"), py::arg("num_threads"),
-          "sample_token over addresses of contiguous arrays [n] (float32, int32, float32, float32, uint64, uint64, uint32; support int32 or 0); "
-          "logits float32 with `stride` elements between rows. The caller answers for types and lengths.");
-    m.def("row_logprob_raw", &row_logprob_raw, py::arg("logits"), py::arg("n"), py::arg("vocab_size"), py::arg("stride"), py::arg("targets"),
-          py::arg("temperature"), py::arg("support"), py::arg("support_table"), py::arg("num_support_rows"), py::arg("num_support_words"),
-          py::arg("logprobs"), py::arg("entropies"), py::arg("num_threads"),
-          "row_logprob over addresses; targets int64 [n], entropies float32 [n] or 0. The caller answers for types and lengths.");
+    bind_kernel<SampleTokens>(
+        m, "sample_token_raw", sample_token,
+        [](Arguments& in, SampleTokens& rows) {
+            in.read(rows.logits, rows.n, rows.vocab_size, rows.stride, rows.temperature, rows.top_k, rows.top_p, rows.min_p, rows.key,
+                    rows.trajectory, rows.position);
+            read_support(in, rows.support);
+            in.read(rows.id, rows.logprob, rows.kept_logmass);
+        },
+        "(logits, n, vocab_size, stride, temperature, top_k, top_p, min_p, key, trajectory, position, support, support_table, num_support_rows, "
+        "num_support_words, ids, logprobs, kept_logmass, num_threads)\n\n"
+        "sample_token over addresses of contiguous arrays [n] (float32, int32, float32, float32, uint64, uint64, uint32; support int32 or 0); "
+        "logits float32 with `stride` elements between rows. The caller answers for types and lengths.");
+    bind_kernel<RowLogprobs>(
+        m, "row_logprob_raw", row_logprob,
+        [](Arguments& in, RowLogprobs& rows) {
+            in.read(rows.logits, rows.n, rows.vocab_size, rows.stride, rows.target, rows.temperature);
+            read_support(in, rows.support);
+            in.read(rows.logprob, rows.entropy);
+        },
+        "(logits, n, vocab_size, stride, targets, temperature, support, support_table, num_support_rows, num_support_words, logprobs, entropies, "
+        "num_threads)\n\n"
+        "row_logprob over addresses; targets int64 [n], entropies float32 [n] or 0. The caller answers for types and lengths.");
 }
 
 }  // namespace paradigm
