@@ -59,7 +59,7 @@ class Memory {
         const int64_t by_key = keys * dim, by_row = rows * dim, scores = rows * keys;
         const int64_t floats = backward ? 6 * by_key + 4 * by_row + 2 * scores : 2 * by_key + 2 * by_row + scores;
         floats_.reset(new float[static_cast<std::size_t>(floats + 16)]);
-        tiles_.reset(new const void*[static_cast<std::size_t>(4 * (keys / 16))]);
+        tiles_.reset(new const void*[static_cast<std::size_t>(6 * (keys / 16))]);
         float* next = reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(floats_.get()) + 63) / 64 * 64);
         auto take = [&](int64_t count) { return std::exchange(next, next + count); };
         scratch.padded_dim = dim;
@@ -82,6 +82,8 @@ class Memory {
         scratch.value_tiles = tiles_.get() + keys / 16;
         scratch.copied_keys = tiles_.get() + 2 * (keys / 16);
         scratch.copied_values = tiles_.get() + 3 * (keys / 16);
+        scratch.ahead_key_tiles = tiles_.get() + 4 * (keys / 16);
+        scratch.ahead_value_tiles = tiles_.get() + 5 * (keys / 16);
     }
     AttentionScratch scratch{};
 
@@ -219,22 +221,6 @@ void write_token(const PagedAttention& call, int64_t row, int64_t head, int64_t 
     std::memcpy(static_cast<T*>(call.values) + base + offset * dim, value, static_cast<std::size_t>(dim) * sizeof(T));
 }
 
-// Asks for an item's keys and values; they lie in blocks anywhere, where no hardware prefetcher looks.
-void prefetch_item(const PagedAttention& call, const AttentionItem& item) {
-    const int64_t context = call.context_lengths[item.document], last = context - (call.cu_seqlens[item.document + 1] - call.cu_seqlens[item.document]) + item.last;
-    const int64_t window = call.options.window, first = window > 0 && last > window ? last - window : 0;
-    const int64_t bytes = call.options.head_dim * call.block_size * bytes_of(call.dtype);
-    const int32_t* blocks = call.block_table + call.slots[item.document] * call.max_blocks;
-    for (int64_t i = first / call.block_size; i * call.block_size < last; ++i) {
-        const int64_t start = (blocks[i] * call.options.num_kv_heads + item.kv_head) * bytes;
-        const char *keys = static_cast<const char*>(call.keys) + start, *values = static_cast<const char*>(call.values) + start;
-        for (int64_t b = 0; b < bytes; b += 64) {
-            __builtin_prefetch(keys + b, 0, 2);
-            __builtin_prefetch(values + b, 0, 2);
-        }
-    }
-}
-
 void check_sequence(const PagedAttention& call, int64_t b) {
     const int64_t fed = call.cu_seqlens[b + 1] - call.cu_seqlens[b], context = call.context_lengths[b], slot = call.slots[b];
     const std::string which = "[" + std::to_string(b) + "] must be ";
@@ -283,8 +269,7 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
     const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().paged_item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
-        if (&item != &items.back() && (&item)[1].first == 0) prefetch_item(call, (&item)[1]);
-        kernel(call, item, scratch);
+        kernel(call, item, &item == &items.back() ? nullptr : &item + 1, scratch);
     });
     const int64_t row = o.num_query_heads * o.head_dim * bytes_of(call.dtype), used = call.cu_seqlens[call.num_sequences];
     std::memset(static_cast<char*>(call.out) + used * row, 0, static_cast<std::size_t>((call.num_rows - used) * row));

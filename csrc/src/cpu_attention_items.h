@@ -8,12 +8,14 @@ constexpr float log2_e = 1.44269504088896341f;
 template <class T, class K>
 void attend_queries(
     const AttentionOptions& options, const T* q, int64_t row_stride, int64_t head_stride, int64_t num_queries, int64_t position,
-    int64_t num_keys, const K* const* k, int64_t ldk, const K* const* v, int64_t ldv, const AttentionScratch& scratch, T* out,
-    float* lse) {
+    int64_t num_keys, const K* const* k, const K* const* ahead_k, int64_t ldk, const K* const* v, const K* const* ahead_v, int64_t ldv,
+    const AttentionScratch& scratch, T* out, float* lse) {
     const int64_t dim = options.head_dim, group = options.num_query_heads / options.num_kv_heads;
     AttentionBlock<K> block;
     block.k = k;
     block.v = v;
+    block.ahead_k = ahead_k;
+    block.ahead_v = ahead_v;
     block.ldk = ldk;
     block.ldv = ldv;
     block.dim = dim;
@@ -118,27 +120,51 @@ void attention_item(const Attention& call, const AttentionItem& item, const Atte
         for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = scratch.values + t * 16 * stride;
     }
     attend_queries(
-        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, 16, tiles, stride, scratch, out, lse);
+        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, key_tiles, 16, tiles, tiles, stride,
+        scratch, out, lse);
 }
 
+// The keys that an item's queries see: [first, last), counted from the sequence's start, first a multiple of 16.
+struct KeyRange {
+    int64_t first, last, position, context;  // position: the first query's
+};
+PARADIGM_INLINE KeyRange keys_of(const PagedAttention& call, const AttentionItem& item) {
+    const int64_t context = call.context_lengths[item.document], window = call.options.window;
+    const int64_t position = context - (call.cu_seqlens[item.document + 1] - call.cu_seqlens[item.document]) + item.first;
+    const int64_t last = call.options.causal ? position + item.last - item.first : context;
+    return {window > 0 && position + 1 > window ? (position + 1 - window) / 16 * 16 : 0, last, position, context};
+}
+
+// Where tile t of an item's keys and values lies.
 template <class T>
-void paged_item(const PagedAttention& call, const AttentionItem& item, const AttentionScratch& scratch) {
+PARADIGM_INLINE void find_tile(const PagedAttention& call, const AttentionItem& item, int64_t t, const T** key_tile, const T** value_tile) {
+    const int64_t size = call.block_size, dim = call.options.head_dim, offset = t * 16 % size;
+    const int64_t block = call.block_table[call.slots[item.document] * call.max_blocks + t * 16 / size];
+    const int64_t base = (block * call.options.num_kv_heads + item.kv_head) * dim * size;
+    *key_tile = static_cast<const T*>(call.keys) + base + offset;
+    *value_tile = static_cast<const T*>(call.values) + base + offset * dim;
+}
+
+// `next` is the item that this thread takes afterwards, as far as is known, or null.
+template <class T>
+void paged_item(const PagedAttention& call, const AttentionItem& item, const AttentionItem* next, const AttentionScratch& scratch) {
     const AttentionOptions& o = call.options;
     const int64_t group = o.num_query_heads / o.num_kv_heads, start = call.cu_seqlens[item.document], size = call.block_size, dim = o.head_dim;
-    const int64_t context = call.context_lengths[item.document];
-    const int64_t position = context - (call.cu_seqlens[item.document + 1] - start) + item.first;
-    const int64_t last = o.causal ? position + item.last - item.first : context;
-    const int64_t first = o.window > 0 && position + 1 > o.window ? (position + 1 - o.window) / 16 * 16 : 0;
-    const int32_t* blocks = call.block_table + call.slots[item.document] * call.max_blocks;
+    const auto [first, last, position, context] = keys_of(call, item);
     const T** key_tiles = reinterpret_cast<const T**>(scratch.key_tiles);
     const T** tiles = reinterpret_cast<const T**>(scratch.value_tiles);
+    const T** ahead_keys = reinterpret_cast<const T**>(scratch.ahead_key_tiles);
+    const T** ahead_values = reinterpret_cast<const T**>(scratch.ahead_value_tiles);
+    KeyRange coming{0, 0, 0, 0};
+    if (next) coming = keys_of(call, *next);
     for (int64_t t = first / 16; t * 16 < last; ++t) {
-        const int64_t base = (blocks[t * 16 / size] * o.num_kv_heads + item.kv_head) * dim * size, offset = t * 16 % size;
-        key_tiles[t] = static_cast<const T*>(call.keys) + base + offset;
-        tiles[t] = static_cast<const T*>(call.values) + base + offset * dim;
-        // blocks lie anywhere, and values are read only once all scores are known: by then they have come
-        const auto* line = reinterpret_cast<const char*>(tiles[t]);
-        for (int64_t b = 0; b < 16 * dim * static_cast<int64_t>(sizeof(T)); b += 64) __builtin_prefetch(line + b, 0, 2);
+        find_tile(call, item, t, key_tiles + t, tiles + t);
+        if (coming.first <= t * 16 && t * 16 < coming.last) {
+            find_tile(call, *next, t, ahead_keys + t, ahead_values + t);
+        } else {
+            ahead_keys[t] = key_tiles[t];
+            ahead_values[t] = tiles[t];
+        }
     }
     const int64_t row = start + item.first, query_head = item.kv_head * group;
     const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
@@ -146,7 +172,8 @@ void paged_item(const PagedAttention& call, const AttentionItem& item, const Att
     const int64_t queries = item.last - item.first;
     if (dim % 16 == 0) {
         return attend_queries(
-            o, q, call.q.row_stride, call.q.head_stride, queries, position, context, key_tiles, size, tiles, dim, scratch, out, nullptr);
+            o, q, call.q.row_stride, call.q.head_stride, queries, position, context, key_tiles, ahead_keys, size, tiles,
+            ahead_values, dim, scratch, out, nullptr);
     }
     const float** float_keys = reinterpret_cast<const float**>(scratch.copied_keys);
     const float** float_values = reinterpret_cast<const float**>(scratch.copied_values);
@@ -160,8 +187,8 @@ void paged_item(const PagedAttention& call, const AttentionItem& item, const Att
         float_values[t] = values;
     }
     attend_queries(
-        o, q, call.q.row_stride, call.q.head_stride, queries, position, context, float_keys, 16, float_values, scratch.padded_dim, scratch, out,
-        nullptr);
+        o, q, call.q.row_stride, call.q.head_stride, queries, position, context, float_keys, float_keys, 16, float_values,
+        float_values, scratch.padded_dim, scratch, out, nullptr);
 }
 
 }  // namespace PARADIGM_SIMD

@@ -17,21 +17,30 @@ constexpr int width_of(int rows) {
 
 // Neither score_rows nor weigh_rows is inlined: each is called from several places, and unrolled it is long.
 //
+// Both ask for the tiles `ahead` line by line as they read their own: asked for all at once, they would keep the core waiting. A line of
+// two is enough, the second comes with it. Where nothing is ahead, that is the tiles themselves.
+//
 // s[r * lds + n * 16 + lane] = sum over d of q[r * ldq + d] * (tile n's key `lane`, channel d).
 template <int rows, int tiles, class K>
-PARADIGM_INLINE void score_tiles(const float* q, int64_t ldq, int64_t dim, const K* const* k, int64_t ldk, float* s, int64_t lds) {
+PARADIGM_INLINE void score_tiles(
+    const float* q, int64_t ldq, int64_t dim, const K* const* k, const K* const* ahead, int64_t ldk, float* s, int64_t lds) {
     f32x16 sum[rows][tiles];
-    const K* tile[tiles];
+    const K *tile[tiles], *next[tiles];
 #pragma GCC unroll 8
     for (int n = 0; n < tiles; ++n) {
         tile[n] = k[n];
+        next[n] = ahead[n];
 #pragma GCC unroll 8
         for (int r = 0; r < rows; ++r) sum[r][n] = broadcast(0.0f);
     }
+#pragma GCC unroll 2
     for (int64_t d = 0; d < dim; ++d) {
         f32x16 key[tiles];
 #pragma GCC unroll 8
-        for (int n = 0; n < tiles; ++n) key[n] = load(tile[n] + d * ldk);
+        for (int n = 0; n < tiles; ++n) {
+            key[n] = load(tile[n] + d * ldk);
+            if (d % 2 == 0) __builtin_prefetch(next[n] + d * ldk, 0, 2);
+        }
 #pragma GCC unroll 8
         for (int r = 0; r < rows; ++r) {
             const f32x16 query = broadcast(q[r * ldq + d]);
@@ -48,23 +57,24 @@ PARADIGM_INLINE void score_tiles(const float* q, int64_t ldq, int64_t dim, const
 
 template <int rows, class K>
 __attribute__((noinline)) void score_rows(
-    const float* q, int64_t ldq, int64_t dim, const K* const* k, int64_t ldk, int64_t num_tiles, float* s, int64_t lds) {
+    const float* q, int64_t ldq, int64_t dim, const K* const* k, const K* const* ahead, int64_t ldk, int64_t num_tiles, float* s, int64_t lds) {
     constexpr int wide = width_of(rows) > 4 ? 4 : width_of(rows);
     int64_t n = 0;
-    for (; n + wide <= num_tiles; n += wide) score_tiles<rows, wide>(q, ldq, dim, k + n, ldk, s + n * 16, lds);
+    for (; n + wide <= num_tiles; n += wide) score_tiles<rows, wide>(q, ldq, dim, k + n, ahead + n, ldk, s + n * 16, lds);
     if constexpr (wide > 2) {
         if (n + 2 <= num_tiles) {
-            score_tiles<rows, 2>(q, ldq, dim, k + n, ldk, s + n * 16, lds);
+            score_tiles<rows, 2>(q, ldq, dim, k + n, ahead + n, ldk, s + n * 16, lds);
             n += 2;
         }
     }
-    for (; n < num_tiles; ++n) score_tiles<rows, 1>(q, ldq, dim, k + n, ldk, s + n * 16, lds);
+    for (; n < num_tiles; ++n) score_tiles<rows, 1>(q, ldq, dim, k + n, ahead + n, ldk, s + n * 16, lds);
 }
 
 // out[r * ldo + c] += sum over keys j in [first, last) of p[r * ldp + j] * v_j[c], for `width` vectors of channels from `channel` on.
 template <int rows, int width, class V>
 PARADIGM_INLINE void weigh_channels(
-    int64_t channel, const float* p, int64_t ldp, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out, int64_t ldo) {
+    int64_t channel, const float* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t first, int64_t last, float* out,
+    int64_t ldo) {
     f32x16 sum[rows][width];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
@@ -73,11 +83,15 @@ PARADIGM_INLINE void weigh_channels(
     }
     for (int64_t j = first; j < last;) {
         const int64_t tile = j / 16, stop = (tile + 1) * 16 < last ? (tile + 1) * 16 : last;
-        const V* value = v[tile] + (j - tile * 16) * ldv + channel;
-        for (; j < stop; ++j, value += ldv) {
+        const int64_t start = (j - tile * 16) * ldv + channel;
+        const V *value = v[tile] + start, *next = ahead[tile] + start;
+        for (; j < stop; ++j, value += ldv, next += ldv) {
             f32x16 x[width];
 #pragma GCC unroll 8
-            for (int c = 0; c < width; ++c) x[c] = load(value + c * 16);
+            for (int c = 0; c < width; ++c) {
+                x[c] = load(value + c * 16);
+                if (c % 2 == 0) __builtin_prefetch(next + c * 16, 0, 2);
+            }
 #pragma GCC unroll 8
             for (int r = 0; r < rows; ++r) {
                 const f32x16 weight = broadcast(p[r * ldp + j]);
@@ -95,18 +109,19 @@ PARADIGM_INLINE void weigh_channels(
 
 template <int rows, class V>
 __attribute__((noinline)) void weigh_rows(
-    int64_t padded, const float* p, int64_t ldp, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out, int64_t ldo) {
+    int64_t padded, const float* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t first, int64_t last, float* out,
+    int64_t ldo) {
     if (first >= last) return;
     constexpr int wide = width_of(rows);
     int64_t c = 0;
-    for (; c + 16 * wide <= padded; c += 16 * wide) weigh_channels<rows, wide>(c, p, ldp, v, ldv, first, last, out, ldo);
+    for (; c + 16 * wide <= padded; c += 16 * wide) weigh_channels<rows, wide>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
     if constexpr (wide > 4) {
-        for (; c + 64 <= padded; c += 64) weigh_channels<rows, 4>(c, p, ldp, v, ldv, first, last, out, ldo);
+        for (; c + 64 <= padded; c += 64) weigh_channels<rows, 4>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
     }
     if constexpr (wide > 2) {
-        for (; c + 32 <= padded; c += 32) weigh_channels<rows, 2>(c, p, ldp, v, ldv, first, last, out, ldo);
+        for (; c + 32 <= padded; c += 32) weigh_channels<rows, 2>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
     }
-    for (; c < padded; c += 16) weigh_channels<rows, 1>(c, p, ldp, v, ldv, first, last, out, ldo);
+    for (; c < padded; c += 16) weigh_channels<rows, 1>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
 }
 
 // Mask of the lanes of tile t that lie in [first, last).
@@ -144,6 +159,8 @@ template <class T>
 struct AttentionBlock {
     const T* const* k;     // [tiles], each [head_dim][ldk]
     const T* const* v;     // [tiles], each 16 rows ldv apart
+    const T* const* ahead_k;  // [tiles], what will be read after these
+    const T* const* ahead_v;
     int64_t ldk, ldv;
     int64_t dim, padded;   // head_dim, and rounded up to 16
     float cap;             // softcap times log2 e, or 0
@@ -158,8 +175,8 @@ struct AttentionBlock {
 template <int rows, class T>
 void attend_rows(AttentionBlock<T>& b) {
     const int64_t base = b.first[0] / 16, origin = base * 16, num_tiles = (b.last[rows - 1] + 15) / 16 - base;
-    const T* const* v = b.v + base;
-    score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ldk, num_tiles, b.s, b.lds);
+    const T *const* v = b.v + base, *const* ahead = b.ahead_v + base;
+    score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ahead_k + base, b.ldk, num_tiles, b.s, b.lds);
     int64_t first[rows], last[rows];
     float denominator[rows];
     for (int r = 0; r < rows; ++r) {
@@ -176,11 +193,11 @@ void attend_rows(AttentionBlock<T>& b) {
     const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
     for (int r = 0; r < rows; ++r) {
         const int64_t stop = from < last[r] ? from : last[r];
-        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, b.ldv, first[r], stop, b.out + r * b.padded, 0);
+        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, first[r], stop, b.out + r * b.padded, 0);
     }
-    weigh_rows<rows>(b.padded, b.s, b.lds, v, b.ldv, from, to, b.out, b.padded);
+    weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, from, to, b.out, b.padded);
     for (int r = 0; r < rows; ++r) {
-        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, b.ldv, to, last[r], b.out + r * b.padded, 0);
+        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, to, last[r], b.out + r * b.padded, 0);
         const f32x16 scale = broadcast(1.0f / denominator[r]);
         for (int64_t c = 0; c < b.padded; c += 16) store(b.out + r * b.padded + c, load(b.out + r * b.padded + c) * scale);
     }

@@ -38,11 +38,13 @@ struct AttentionScratch {
     const void** value_tiles;
     const void** copied_keys;
     const void** copied_values;
+    const void** ahead_key_tiles;
+    const void** ahead_value_tiles;
 };
 
 struct AttentionKernels {  // by Dtype
     void (*item[2])(const Attention&, const AttentionItem&, const AttentionScratch&);
-    void (*paged_item[2])(const PagedAttention&, const AttentionItem&, const AttentionScratch&);
+    void (*paged_item[2])(const PagedAttention&, const AttentionItem&, const AttentionItem* next, const AttentionScratch&);
     void (*backward_item[2])(const AttentionGradient&, const AttentionItem&, const DocumentLinks&, const AttentionScratch&);
 };
 

@@ -90,7 +90,7 @@ PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, in
 void linear(const PackedCall& call, int num_threads) {
     if (call.num_products < 1 || call.num_products > 3) refuse("num_products must be 1, 2 or 3", call.num_products);
     const PackedLinear& first = *call.products[0].weight;
-    const int64_t rows_at_once = first.tiles ? 512 : 112, panels_at_once = call.num_rows < 4 ? 4 : 1;
+    const int64_t rows_at_once = first.tiles ? 512 : 266, panels_at_once = call.num_rows < 4 ? 4 : 1;
     int64_t blocks_of_row = 0, num_outputs = 0;
     auto blocks_of = [&](const PackedProduct& product) { return (product.weight->num_panels + panels_at_once - 1) / panels_at_once; };
     for (int i = 0; i < call.num_products; ++i) {
