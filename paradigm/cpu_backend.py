@@ -136,8 +136,8 @@ def _packed_linear(weight: Tensor, bias: Tensor | None, widen: bool) -> Callable
 
 def _packed_decoder(
     layers: Sequence[tuple[Sequence[Tensor | None], Sequence[nn.Linear], int | None]], final_norm: Tensor, heads: tuple[int, int, int], eps: float
-) -> Callable[[Tensor, Layout, Tensor, Tensor], Tensor]:
-    """A copy of a decoder that feeds tokens to a paged cache: (x [T, D], layout, cos, sin) -> hidden states [T, D] after the final norm.
+) -> Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor]:
+    """A copy of a decoder that feeds tokens to a paged cache: (x [T, D], layout, cos, sin, rows [R] or None) -> hidden states [R or T, D].
 
     Args:
         layers: each one's norms (input, post-attention, query, key, the last two perhaps None), projections (q, k, v, o, gate, up, down)
@@ -159,7 +159,7 @@ def _packed_decoder(
             raise ValueError(f"a decoder's weights must be of one dtype, {dtype}")
         decoder.add_layer([norm(weight) for weight in norms], [_weight(*pair) for pair in held], window or 0)
 
-    def decode(x: Tensor, layout: Layout, cos: Tensor, sin: Tensor) -> Tensor:
+    def decode(x: Tensor, layout: Layout, cos: Tensor, sin: Tensor, rows: Tensor | None) -> Tensor:
         cache = layout.cache
         if x.shape != (layout.num_tokens, width) or x.dtype != dtype:
             raise ValueError(f"x must be {dtype} [{layout.num_tokens}, {width}], got {x.dtype} {list(x.shape)}")
@@ -169,11 +169,15 @@ def _packed_decoder(
         cuts, contexts, slots, table = layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table
         _check_int32(cu_seqlens=cuts, context_lengths=contexts, slots=slots, block_table=table)
         cuts, contexts, slots, table = cuts.contiguous(), contexts.contiguous(), slots.contiguous(), table.contiguous()
-        hidden = torch.empty_like(x)
+        if rows is not None:
+            _check_int32(rows=rows)
+            rows = rows.contiguous()
+        hidden = torch.empty_like(x) if rows is None else x.new_empty(rows.shape[0], width)
         decoder.decode(
             x.shape[0], x.data_ptr(), cos.data_ptr(), sin.data_ptr(), cos.shape[1], cache.keys.data_ptr(), cache.values.data_ptr(),
             cache.keys.stride(0) * cache.keys.element_size(), cache.num_blocks, cache.block_size, cuts.data_ptr(), contexts.data_ptr(),
-            slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, hidden.data_ptr(), torch.get_num_threads(),
+            slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, _address(rows), -1 if rows is None else rows.shape[0],
+            hidden.data_ptr(), torch.get_num_threads(),
         )
         return hidden
 

@@ -76,7 +76,7 @@ class Policy(nn.Module):
             head_dim=config.width, theta=config.rope_theta, scaling=config.rope_scaling,
             max_position_embeddings=config.max_position_embeddings, rope_length=config.rope_length,
         )
-        self._packed: Callable[[Tensor, Layout, Tensor, Tensor], Tensor] | None = None
+        self._packed: Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor] | None = None
         if seed is not None:
             self._initialise(seed)
 
@@ -122,7 +122,8 @@ class Policy(nn.Module):
                 module.exact = value
 
     def forward(
-        self, tokens: Tensor, layout: Layout, causal: bool | None = None, embeddings: tuple[Tensor, Tensor] | None = None
+        self, tokens: Tensor, layout: Layout, causal: bool | None = None, embeddings: tuple[Tensor, Tensor] | None = None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """Hidden states after the final norm.
 
@@ -131,7 +132,9 @@ class Policy(nn.Module):
             layout: how the T tokens split into documents. A paged layout's cache takes their keys and values.
             causal: whether a token sees only itself and what precedes it in its document; None means yes.
             embeddings: (int64 [P] positions in the row, [P, D] values) that replace the embeddings of placeholder tokens.
-        Returns: [T, D] in the parameters' dtype. Raises: ValueError if tokens and layout disagree, or a paged layout is not causal.
+            rows: int32 [R], ascending: the only rows of the result that are wanted; None: all. What the others need alone is saved where
+                that is possible (while `decoding`).
+        Returns: [T, D], or [R, D], in the parameters' dtype. Raises: ValueError if tokens and layout disagree, or a paged layout is not causal.
         """
         causal = True if causal is None else causal
         if tokens.dim() != 1 or tokens.shape[0] != layout.num_tokens:
@@ -150,12 +153,13 @@ class Policy(nn.Module):
             self.rotary.reserve(layout.max_length * (1 if layout.parent is None else 2), self.device)
         cos, sin = self.rotary(layout.positions)
         if self._packed is not None and layout.is_paged and layout.cache.block_size % 16 == 0 and not torch.is_grad_enabled():
-            return self._packed(x, layout, cos, sin)
+            return self._packed(x, layout, cos, sin, rows)
         step = Step(layout, cos, sin, causal)
         update, residual = x, None
         for layer in self.model.layers:
             update, residual = layer(update, residual, step)
-        return cast(Tensor, self.model.norm(update, residual)[0])
+        hidden = cast(Tensor, self.model.norm(update, residual)[0])
+        return hidden if rows is None else hidden.index_select(0, rows)
 
     @contextlib.contextmanager
     def decoding(self) -> Iterator[None]:

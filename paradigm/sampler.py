@@ -69,7 +69,8 @@ class Sampler:
 
     Args:
         policy: a module with forward(tokens, layout) -> hidden [T, D] and head_weight [V, D]; `new_cache(num_blocks, block_size)` unless
-            it needs no cache. None: every seat is played by opponents.
+            it needs no cache; `decoding()`, a context to decode in, if forward also takes `rows` (see Policy). None: every seat is
+            played by opponents.
         slots: greatest number of sequences at work at once. An episode keeps one for each seat that the policy plays until it is over, so
             fewer slots than that count as that many: with 1 slot, the games of self-play are played one after another.
         exact: whether a rollout's bits are to be independent of what else is in a step; during a collection it also holds for the
@@ -263,6 +264,7 @@ class _Engine:
         else:
             head = wide(weight)
             self._logits = lambda hidden: torch.nn.functional.linear(hidden.to(head.dtype), head)
+        self._takes_rows = hasattr(sampler.policy, "decoding")
         self.model_s = self.core_s = 0.0
 
     def attach(self, core: Any, number: int, version: int) -> None:
@@ -286,7 +288,7 @@ class _Engine:
         self.core_s += planned - start
         if num_tokens == 0:
             return
-        hidden = self._forward(num_tokens, num_sequences)
+        hidden = self._forward(num_tokens, num_sequences, num_rows)
         if num_rows > 0:
             self._draw(hidden, num_rows)
         ran = time.perf_counter()
@@ -294,18 +296,22 @@ class _Engine:
         self.model_s += ran - planned
         self.core_s += time.perf_counter() - ran
 
-    def _forward(self, num_tokens: int, num_sequences: int) -> Tensor:
+    def _forward(self, num_tokens: int, num_sequences: int, num_rows: int) -> Tensor:
+        """Hidden states of the rows that tokens are drawn from."""
         views, device = self._views, self._device
         layout = Layout.paged(
             views["cu_seqlens"][: num_sequences + 1].to(device), views["positions"][:num_tokens].to(device),
             views["context_lengths"][:num_sequences].to(device), views["slots"][:num_sequences].to(device),
             views["block_table"].to(device), self._cache,  # type: ignore[arg-type]  # a policy without a cache does not look
         )
-        return self._policy(views["tokens"][:num_tokens].to(device), layout)
+        tokens, rows = views["tokens"][:num_tokens].to(device), views["sample_rows"][:num_rows].to(device)
+        if num_rows == num_tokens:
+            return self._policy(tokens, layout)
+        if self._takes_rows:
+            return self._policy(tokens, layout, rows=rows)
+        return self._policy(tokens, layout).index_select(0, rows)
 
     def _draw(self, hidden: Tensor, num_rows: int) -> None:
-        if num_rows != hidden.shape[0]:
-            hidden = hidden.index_select(0, self._views["sample_rows"][:num_rows].to(self._device))
         scores = self._logits(hidden).to("cpu", torch.float32).contiguous()
         table = self._core.support_table()
         ids, logprobs, kept_logmass = (values.data_ptr() for values in self._drawn)

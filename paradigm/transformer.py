@@ -135,8 +135,9 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(config, layer) for layer in range(config.num_layers))
         self.norm = _Norm(config.hidden_size, config.rms_norm_eps)
 
-    def packed(self) -> Callable[[Tensor, Layout, Tensor, Tensor], Tensor] | None:
-        """A copy of the layers and the final norm for decoding: (x [T, D], paged layout, cos, sin) -> hidden states [T, D].
+    def packed(self) -> Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor] | None:
+        """A copy of the layers and the final norm for decoding: (x [T, D], paged layout, cos, sin, rows [R] or None) -> hidden states
+        [R or T, D].
 
         It is the C++ core's, made of the functions that the layers call, hence of the same bits. None where it does not apply: off the
         CPU, in other dtypes, with head dimensions it does not take, or if a module is hooked, replaced (LoRA) or not exact.

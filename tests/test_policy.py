@@ -104,6 +104,29 @@ def test_decoding_on_packed_weights_is_the_layers_bits(changes: dict, monkeypatc
         assert all(map(torch.equal, feed_paged(policy, documents, chunks), plain))
 
 
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("wanted", [[], [0], [39, 42, 59], [3, 4, 5, 40, 41], list(range(60))], ids=len)
+def test_the_rows_that_are_wanted_are_those_of_all_rows(wanted: list[int], num_layers: int) -> None:
+    policy, lengths = make(num_layers=num_layers), [40, 3, 17]
+    layout = Layout.paged(
+        torch.tensor(bounds(lengths), dtype=torch.int32), torch.cat([torch.arange(n, dtype=torch.int32) for n in lengths]),
+        torch.tensor(lengths, dtype=torch.int32), torch.arange(3, dtype=torch.int32), torch.arange(1, 10, dtype=torch.int32).view(3, 3),
+        policy.new_cache(10),
+    )  # fmt: skip
+    tokens, rows = random_tokens(60), torch.tensor(wanted, dtype=torch.int32)
+    with torch.no_grad():
+        hidden = policy(tokens, layout)
+        cached = layout.cache.keys.clone(), layout.cache.values.clone()
+        for prepared in (contextlib.nullcontext, policy.decoding):
+            layout.cache.keys.zero_(), layout.cache.values.zero_()
+            with prepared():
+                assert torch.equal(policy(tokens, layout, rows=rows), hidden[wanted])
+            assert torch.equal(layout.cache.keys, cached[0]) and torch.equal(layout.cache.values, cached[1])
+        for wrong in ([5, 3], [4, 4], [60], [-1]):
+            with policy.decoding(), pytest.raises(ValueError, match="rows must ascend and be tokens of the sequences"):
+                policy(tokens, layout, rows=torch.tensor(wrong, dtype=torch.int32))
+
+
 def test_weights_are_packed_anew_for_each_collection() -> None:
     policy = make()
     for _ in range(2):

@@ -89,7 +89,8 @@ void bind_cpu_layers(py::module_& m) {
             int num_threads = 0;
             in.read(step.num_rows, step.x, step.cos, step.sin, step.pairs, attention.keys, attention.values, step.cache_layer_bytes,
                     attention.num_blocks, attention.block_size, attention.cu_seqlens, attention.context_lengths, attention.slots,
-                    attention.block_table, attention.num_sequences, attention.num_slots, attention.max_blocks, step.hidden, num_threads);
+                    attention.block_table, attention.num_sequences, attention.num_slots, attention.max_blocks, step.wanted, step.num_wanted,
+                    step.hidden, num_threads);
             in.end();
             py::gil_scoped_release release;
             decode(self, step, num_threads);

@@ -237,6 +237,17 @@ void check_sequence(const PagedAttention& call, int64_t b) {
     }
 }
 
+// Items for the wanted rows [begin, end) of sequence b, one a run of neighbours.
+void push_wanted(int64_t b, int64_t head, const int32_t* begin, const int32_t* end, int64_t start, std::vector<AttentionItem>& items) {
+    int64_t last = 0;
+    for (const int32_t* row = begin; row < end;) {
+        const int64_t first = *row - start;
+        if (first < last) refuse("rows must ascend and be tokens of the sequences", *row);
+        for (last = first; row < end && *row == start + last && last - first < queries_per_item; ++row) ++last;
+        items.push_back({b, head, first, last});
+    }
+}
+
 }  // namespace
 
 void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
@@ -247,15 +258,24 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
     std::vector<AttentionItem> items;
     int64_t longest = 0;
     double products = 0;
+    const int32_t *wanted = call.wanted, *last_wanted = call.wanted + std::max<int64_t>(0, call.num_wanted);
     for (int64_t b = 0; b < call.num_sequences; ++b) {
         check_sequence(call, b);
         const int64_t fed = call.cu_seqlens[b + 1] - call.cu_seqlens[b];
         longest = std::max<int64_t>(longest, call.context_lengths[b]);
         products += static_cast<double>(fed) * call.context_lengths[b];
+        const int32_t* end = wanted;
+        while (end < last_wanted && *end < call.cu_seqlens[b + 1]) ++end;
         for (int64_t head = 0; head < o.num_kv_heads; ++head) {
+            if (call.num_wanted >= 0) {
+                push_wanted(b, head, wanted, end, call.cu_seqlens[b], items);
+                continue;
+            }
             for (int64_t first = 0; first < fed; first += queries_per_item) items.push_back({b, head, first, std::min(first + queries_per_item, fed)});
         }
+        wanted = end;
     }
+    if (wanted != last_wanted) refuse("rows must ascend and be tokens of the sequences", *wanted);
     const auto write = call.dtype == Dtype::float32 ? &write_token<float> : &write_token<uint16_t>;
     const int64_t token_elements = 2 * o.num_kv_heads * o.head_dim, fed_each = call.num_rows / std::max<int64_t>(1, call.num_sequences);
     for_blocks(call.num_sequences, 1, 4 * fed_each * token_elements, num_threads, [&](int64_t b, int64_t) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
 #include <utility>
@@ -54,9 +55,10 @@ class Stack {
     Stack(const Decoder& decoder, const DecoderStep& step, int num_threads)
         : decoder_(decoder), step_(step), threads_(num_threads), width_(decoder.width), head_dim_(decoder.heads.head_dim),
           queries_(decoder.heads.num_query_heads * head_dim_), keys_(decoder.heads.num_kv_heads * head_dim_),
-          intermediate_(decoder.layers[0].gate.num_outputs), is_shared_(step.num_rows < rows_of_thread * num_threads),
-          scratch_(is_shared_ ? 1 : static_cast<std::size_t>(num_threads)) {
-        const int64_t row = element_bytes() * step.num_rows, part = element_bytes() * (is_shared_ ? step.num_rows : rows_at_once);
+          intermediate_(decoder.layers[0].gate.num_outputs), num_rows_(step.num_rows), residual_(step.x),
+          scratch_(is_shared() ? 1 : static_cast<std::size_t>(num_threads)) {
+        const int64_t most_shared = std::min(num_rows_, rows_of_thread * threads_);
+        const int64_t row = element_bytes() * num_rows_, part = element_bytes() * (is_shared() ? num_rows_ : std::max(rows_at_once, most_shared));
         for (void** place : {&total_, &update_}) workspace_.reserve(place, row * width_);
         for (void** place : {&rotated_q_, &attended_}) workspace_.reserve(place, row * queries_);
         for (void** place : {&rotated_k_, &v_}) workspace_.reserve(place, row * keys_);
@@ -73,7 +75,7 @@ class Stack {
         PagedAttention attention = step_.attention;
         attention.dtype = decoder_.dtype;
         attention.options = decoder_.heads;
-        attention.num_rows = step_.num_rows;
+        attention.num_rows = num_rows_;
         attention.q = {rotated_q_, queries_, head_dim_};
         attention.k = {rotated_k_, keys_, head_dim_};
         attention.v = {v_, keys_, head_dim_};
@@ -84,12 +86,18 @@ class Stack {
                 if (before) feed_forward(*before, range);
                 project_heads(layer, before != nullptr, range);
             });
+            if (before) residual_ = total_;
             attention.options.window = layer.window;
+            if (&layer == &decoder_.layers.back()) {  // its other rows were needed for their keys and values
+                attention.wanted = step_.wanted;
+                attention.num_wanted = step_.num_wanted;
+            }
             paged_attention(attention, threads_);
             attention.keys = static_cast<char*>(attention.keys) + step_.cache_layer_bytes;
             attention.values = static_cast<char*>(attention.values) + step_.cache_layer_bytes;
             before = &layer;
         }
+        if (step_.num_wanted >= 0) keep_wanted();
         for_rows([&](const Range& range) {
             feed_forward(*before, range);
             norm(update_, total_, decoder_.final_norm, at(step_.hidden, width_, range), range);
@@ -97,6 +105,23 @@ class Stack {
     }
 
   private:
+    // From here on the rows are the wanted ones.
+    void keep_wanted() {
+        auto keep = [&](void* to, const void* from, int64_t width) {
+            const int64_t bytes = width * element_bytes();
+            for (int64_t i = 0; i < step_.num_wanted; ++i) {  // they ascend: none is overwritten before it has moved
+                const char* row = static_cast<const char*>(from) + step_.wanted[i] * bytes;
+                std::memmove(static_cast<char*>(to) + i * bytes, row, static_cast<std::size_t>(bytes));
+            }
+        };
+        keep(total_, residual_, width_);
+        keep(attended_, attended_, queries_);
+        residual_ = total_;
+        num_rows_ = step_.num_wanted;
+    }
+
+    bool is_shared() const { return num_rows_ < rows_of_thread * threads_; }
+
     int64_t element_bytes() const { return decoder_.dtype == Dtype::float32 ? 4 : 2; }
     char* at(void* rows, int64_t width, const Range& range) const { return static_cast<char*>(rows) + range.first * width * element_bytes(); }
     const char* at(const void* rows, int64_t width, const Range& range) const {
@@ -106,10 +131,11 @@ class Stack {
     // Calls body(range) for all rows.
     template <class Body>
     void for_rows(const Body& body) {
-        if (is_shared_) return body({0, step_.num_rows, threads_, scratch_[0]});
+        if (num_rows_ == 0) return;
+        if (is_shared()) return body({0, num_rows_, threads_, scratch_[0]});
         for_each_block(threads_, threads_, [&](int64_t thread) {
-            const int64_t end = (thread + 1) * step_.num_rows / threads_;
-            for (int64_t first = thread * step_.num_rows / threads_; first < end; first += rows_at_once) {
+            const int64_t end = (thread + 1) * num_rows_ / threads_;
+            for (int64_t first = thread * num_rows_ / threads_; first < end; first += rows_at_once) {
                 body({first, std::min(rows_at_once, end - first), 1, scratch_[static_cast<std::size_t>(thread)]});
             }
         });
@@ -169,7 +195,7 @@ class Stack {
     void feed_forward(const DecoderLayer& layer, const Range& range) {
         const Scratch& own = range.scratch;
         project(at(attended_, queries_, range), {{&layer.o, at(update_, width_, range)}}, range);
-        norm(update_, &layer == decoder_.layers.data() ? step_.x : total_, layer.post_norm, own.normed, range);
+        norm(update_, residual_, layer.post_norm, own.normed, range);
         project(own.normed, {{&layer.gate, own.gate}, {&layer.up, own.up}}, range);
         swiglu(decoder_.dtype, own.gate, own.up, own.product, range.count * intermediate_, range.threads);
         project(own.product, {{&layer.down, at(update_, width_, range)}}, range);
@@ -179,7 +205,8 @@ class Stack {
     const DecoderStep& step_;
     int threads_;
     int64_t width_, head_dim_, queries_, keys_, intermediate_;
-    bool is_shared_;
+    int64_t num_rows_;
+    const void* residual_;  // what the coming update is added to
     std::vector<Scratch> scratch_;
     Workspace workspace_;
     void *total_, *update_, *rotated_q_, *attended_, *rotated_k_, *v_;  // all rows

@@ -35,8 +35,10 @@ struct DecoderStep {
     int64_t pairs = 0;
     PagedAttention attention;     // keys and values of the first layer; its dtype, options, num_rows, q, k, v and out are not read
     int64_t cache_layer_bytes = 0;  // from one layer's keys (values) to the next's
+    const int32_t* wanted = nullptr;  // [num_wanted], ascending: the rows whose hidden state is asked for
+    int64_t num_wanted = -1;          // -1: all rows
 
-    void* hidden = nullptr;  // [num_rows, width], after the final norm
+    void* hidden = nullptr;  // [num_wanted or num_rows, width], after the final norm
 };
 
 void decode(const Decoder& decoder, const DecoderStep& step, int num_threads);

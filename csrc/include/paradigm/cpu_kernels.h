@@ -70,6 +70,8 @@ struct PagedAttention {
     const int32_t* slots = nullptr;            // [num_sequences], rows of the block table
     const int32_t* block_table = nullptr;      // [num_slots, max_blocks]
     int64_t num_sequences = 0;
+    const int32_t* wanted = nullptr;           // [num_wanted], ascending: the rows whose out is asked for
+    int64_t num_wanted = -1;                   // -1: all rows
     int64_t num_slots = 0;
     int64_t max_blocks = 0;
 
