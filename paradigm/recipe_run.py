@@ -25,7 +25,7 @@ from paradigm.objective import Objective, reduce_metrics
 from paradigm.optimizer import Muon
 from paradigm.policy import Policy
 from paradigm.recipe import Recipe, recipe_values
-from paradigm.run import Run, read_json, write_json
+from paradigm.run import RunWriter, read_json, write_json
 from paradigm.sampler import Sampler
 from paradigm.sources.corpus import Corpus, build_corpus
 from paradigm.sources.demonstrations import Demonstrations
@@ -70,7 +70,7 @@ class RecipeRun:
 
     def __init__(self, recipe: Recipe, folder: Path, *, source_name: str = "", setup_seconds: float = 0.0, tensorboard: bool = False):
         self.recipe, self.tensorboard = recipe, tensorboard
-        self.files = Run(folder, name=recipe.name, seed=recipe.seed, recipe=source_name)
+        self.files = RunWriter(folder, name=recipe.name, seed=recipe.seed, recipe=source_name)
         resolved = recipe_values(recipe)
         if self.files.info.setdefault("resolved", resolved) != resolved:
             raise ValueError(f"{folder} holds a run of another recipe; give another folder, or delete it")

@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
     return {"paradigm": own, "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
 
 
-class Run:
+class RunWriter:
     """The files of one run. Everything appended here is cut back to the last checkpoint when an interrupted stage goes on."""
 
     def __init__(self, folder: Path, *, name: str = "", seed: int = 0, recipe: str = ""):
