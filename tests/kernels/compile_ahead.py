@@ -1,6 +1,7 @@
-"""Compiles the Triton kernels with the configurations they ship with, without a GPU: python -m tests.kernels.compile_ahead
+"""Compiles the Triton kernels with the configurations they ship with, without a GPU: python -m tests.kernels.compile_ahead [--write]
 
-For each kernel, dtype and architecture it prints a line of JSON with what the assembler says: registers, spilled bytes, shared memory.
+For each configuration and architecture it prints a line of JSON with what the assembler says: registers, spilled bytes, shared memory, and
+which instructions multiply matrices. --write puts the lines into compiled.jsonl, which a test holds against what is compiled now.
 A process of its own, since a process that runs Triton's interpreter has no compiler.
 """
 
@@ -9,8 +10,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -19,47 +21,73 @@ from triton.compiler import ASTSource
 
 from paradigm.kernels import linear_logprob_triton
 
-_POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
+TABLE = Path(__file__).parent / "compiled.jsonl"
+POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
 
 
-def linear_logprob(dtype: torch.dtype, has_support: bool) -> tuple[Any, dict[str, str], dict[str, Any], dict[str, int]]:
-    config = linear_logprob_triton.configuration(dtype, 4096)
-    options = {name: config.pop(name) for name in ("num_warps", "num_stages")}
-    signature = {
-        "hidden": _POINTERS[dtype], "weight": _POINTERS[dtype], "targets": "*i64", "support": "*i32", "table": "*i32", "maximum": "*fp32",
-        "mass": "*fp32", "moment": "*fp32", "target": "*fp32", "num_rows": "i32", "vocabulary": "i32", "inverse_temperature": "fp32",
-        "hidden_stride": "i32", "weight_stride": "i32", "num_words": "i32",
-    }  # fmt: skip
-    constants = {"WIDTH": 4096, "HAS_SUPPORT": has_support, "TILES": 64, **config}
-    return linear_logprob_triton._range_kernel, signature, constants, options
+class Configuration(NamedTuple):
+    """One kernel as it is launched."""
+
+    name: str
+    kernel: Any
+    signature: dict[str, str]  # Triton's type of each argument that is no constant; pointers and names in _stride are multiples of 16
+    constants: dict[str, Any]
+    options: dict[str, int]  # num_warps, num_stages
+    wgmma: bool = False  # on sm_90 every product is a warp group's: wgmma, and no mma.sync
+    architectures: tuple[int, ...] = (80, 90)
 
 
-def compiled(kernel: Any, signature: dict[str, str], constants: dict[str, Any], options: dict[str, int], capability: int) -> dict[str, int]:
-    """Registers of a thread, spilled bytes and shared memory on one architecture."""
+def linear_logprob() -> Iterator[Configuration]:
+    for dtype in (torch.float32, torch.bfloat16):
+        for has_support in (False, True):
+            config = linear_logprob_triton.configuration(dtype, 4096)
+            options = {name: config.pop(name) for name in ("num_warps", "num_stages")}
+            signature = {
+                "hidden": POINTERS[dtype], "weight": POINTERS[dtype], "targets": "*i64", "support": "*i32", "table": "*i32", "maximum": "*fp32",
+                "mass": "*fp32", "moment": "*fp32", "target": "*fp32", "num_rows": "i32", "vocabulary": "i32", "inverse_temperature": "fp32",
+                "hidden_stride": "i32", "weight_stride": "i32", "num_words": "i32",
+            }  # fmt: skip
+            constants = {"WIDTH": 4096, "HAS_SUPPORT": has_support, "TILES": 64, **config}
+            name = f"linear_logprob ranges {str(dtype).removeprefix('torch.')}{' support' if has_support else ''}"
+            yield Configuration(name, linear_logprob_triton._range_kernel, signature, constants, options, wgmma=dtype != torch.float32)
+
+
+KERNELS = [linear_logprob]  # one function for each kernel module
+
+
+def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
+    """Registers of a thread, spilled bytes, shared memory and matrix instructions on one architecture."""
+    kernel, signature = configuration.kernel, configuration.signature
     names = kernel.arg_names
     divisible = {(names.index(n),): [["tt.divisibility", 16]] for n, t in signature.items() if t.startswith("*") or n.endswith("_stride")}
     full = {name: signature.get(name, "constexpr") for name in names}
-    source = ASTSource(fn=kernel, signature=full, constexprs=constants, attrs=divisible)
-    result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    source = ASTSource(fn=kernel, signature=full, constexprs=configuration.constants, attrs=divisible)
+    result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=configuration.options)
+    ptx = result.asm["ptx"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
-        path.write_text(result.asm["ptx"])
+        path.write_text(ptx)
         assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
         name = f"sm_{capability}" + ("a" if capability >= 90 else "")
         command = [assembler, "-v", f"--gpu-name={name}", path, "-o", Path(folder) / "kernel.cubin"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     registers, spilled = re.search(r"Used (\d+) registers", said), re.search(r"(\d+) bytes spill stores", said)
     assert registers is not None and spilled is not None, said
-    return {"registers": int(registers[1]), "spilled": int(spilled[1]), "shared": result.metadata.shared}
+    return {
+        "kernel": configuration.name, "capability": capability, "wgmma_only": configuration.wgmma, "registers": int(registers[1]),
+        "spilled": int(spilled[1]), "shared": result.metadata.shared, "matrix": [i for i in ("wgmma.mma_async", "mma.sync") if i in ptx],
+        "triton": triton.__version__,
+    }  # fmt: skip
 
 
 def main() -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        for has_support in (False, True):
-            for capability in (80, 90):
-                kernel, *rest = linear_logprob(dtype, has_support)
-                row = {"kernel": "linear_logprob", "dtype": str(dtype), "support": has_support, "capability": capability}
-                print(json.dumps(row | compiled(kernel, *rest, capability)), flush=True)
+    lines = []
+    for configuration in (c for kernel in KERNELS for c in kernel()):
+        for capability in configuration.architectures:
+            lines.append(json.dumps(compiled(configuration, capability)))
+            print(lines[-1], flush=True)
+    if "--write" in sys.argv:
+        TABLE.write_text("".join(line + "\n" for line in lines))
 
 
 if __name__ == "__main__":
