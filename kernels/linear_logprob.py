@@ -2,7 +2,7 @@
 
     z = hidden weight^T / temperature (illegal tokens -inf);  logprob = z_t - logsumexp(z);  entropy = -sum_v p_v log p_v
 
-On a GPU the forward is Triton's (linear_logprob_triton.py). Elsewhere rows are taken in chunks. The backward recomputes a chunk's logits,
+On a GPU both directions are Triton's (linear_logprob_triton.py). Elsewhere rows are taken in chunks. The backward recomputes a chunk's logits,
 turns them into their gradient in place
     dz_v = (dlogprob (1[v = t] - p_v) - dentropy p_v (log p_v + entropy)) / temperature
 and multiplies it onto hidden and weight, summing the latter in float32. Cf. Wijmans et al., arXiv:2411.09009, without its sparsity.
@@ -55,9 +55,12 @@ def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: flo
         )
     if targets.shape != hidden.shape[:1] or targets.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"targets must be int64 or int32 [{hidden.shape[0]}], got {targets.dtype} {list(targets.shape)}")
+    devices = {str(x.device) for x in (hidden, weight, targets, *(support or ()))}
+    if len(devices) > 1:
+        raise ValueError(f"hidden, weight, targets and support must be on one device, got {sorted(devices)}")
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    if targets.is_cpu and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
+    if (targets.is_cpu or torch.is_anomaly_enabled()) and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
         raise ValueError(f"targets must be in [0, {weight.shape[0]}), got {int(targets.min())} to {int(targets.max())}")
     check_support(support, hidden.shape[0], weight.shape[0])
 
@@ -119,6 +122,11 @@ def rows_of(support: Support | None, rows: slice) -> Support | None:
     return None if support is None else (support[0][rows], support[1])
 
 
+def runs_triton(hidden: Tensor) -> bool:
+    """Whether the Triton kernels take these rows: on CUDA, and not in float64."""
+    return hidden.is_cuda and hidden.dtype in (torch.float32, torch.bfloat16, torch.float16)
+
+
 class _LinearLogprob(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, targets, temperature, ids, table):  # type: ignore[no-untyped-def]
@@ -135,6 +143,12 @@ class _LinearLogprob(torch.autograd.Function):
             return (None,) * 6
         if grad_logprob is None:
             grad_logprob = torch.zeros_like(grad_entropy)
+        if runs_triton(hidden):
+            from paradigm.kernels.linear_logprob_triton import linear_logprob_backward
+
+            wanted = ctx.needs_input_grad[:2]
+            grads = linear_logprob_backward(hidden, weight, targets, ctx.temperature, support, grad_logprob, grad_entropy, *wanted)
+            return *grads, None, None, None, None
         head = wide(weight)
         sums = GradientSums(hidden, head, ctx.needs_input_grad[0], ctx.needs_input_grad[1])
         fed, fed_weight = operands(hidden, weight, head)
@@ -165,7 +179,7 @@ class GradientSums:
 
 
 def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
-    if hidden.is_cuda and hidden.dtype != torch.float64:
+    if runs_triton(hidden):
         from paradigm.kernels.linear_logprob_triton import linear_logprob_forward  # Triton takes a second to import
 
         return linear_logprob_forward(hidden, weight, targets, temperature, support)
@@ -185,7 +199,8 @@ def linear_logprob(
 
     Args:
         hidden: [N, D]. weight: [V, D], the same dtype.
-        targets: int64 or int32 [N], in [0, V). An illegal target's log-prob is -inf.
+        targets: int64 or int32 [N], in [0, V). An illegal target's log-prob is -inf. On a GPU, which nothing waits for, a target outside
+            [0, V) makes its row's results and gradients NaN; under torch.autograd.detect_anomaly it raises as on the CPU.
         temperature: > 0.
         support: None, or (row ids int32 [N], table int32 or uint32 [S, ceil(V / 32)]): see kernels/support.py.
     Returns: (logprob, entropy), float32 [N] each, in nats, differentiable in hidden and weight (float64 for float64 input).

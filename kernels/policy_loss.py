@@ -30,6 +30,7 @@ from paradigm.kernels.linear_logprob import (
     operands,
     row_statistics,
     rows_of,
+    runs_triton,
     wide,
 )
 from paradigm.kernels.support import Support
@@ -81,7 +82,10 @@ def policy_loss(
     _check_streams(streams, objective, hidden.shape[0], weight.shape[0], teacher, divergence)
 
     def run(for_hidden: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        return _run(
+        kernel = _run
+        if runs_triton(hidden):
+            from paradigm.kernels.policy_loss_triton import run as kernel  # Triton takes a second to import
+        return kernel(
             hidden.detach(), weight.detach(), targets, streams, objective, float(temperature), support, teacher, divergence, for_hidden, for_weight
         )
 
@@ -104,6 +108,8 @@ def _check_streams(
             raise ValueError(f"streams[{name!r}] must have shape [{num_rows}], got {list(stream.shape)}")
     if teacher is not None and (teacher[0].shape[0] != num_rows or teacher[1].shape[0] != vocabulary or teacher[0].shape[1] != teacher[1].shape[1]):
         raise ValueError(f"teacher must be ([{num_rows}, D], [{vocabulary}, D]), got {list(teacher[0].shape)} and {list(teacher[1].shape)}")
+    if teacher is not None and (teacher[0].dtype != teacher[1].dtype or not teacher[0].is_floating_point()):
+        raise ValueError(f"teacher must be of one floating dtype, got {teacher[0].dtype} and {teacher[1].dtype}")
 
 
 @torch.no_grad()

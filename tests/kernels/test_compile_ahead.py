@@ -30,6 +30,14 @@ def test_kernels_compile_without_a_gpu(rows: list[dict]) -> None:
             assert row["matrix"] == ["wgmma.mma_async"], row
 
 
+def test_a_rows_sums_are_taken_in_one_order_with_and_without_a_support(rows: list[dict]) -> None:
+    orders = {(row["kernel"], row["capability"]): row["reductions"] for row in rows}
+    masked = [(name, capability) for name, capability in orders if name.startswith("linear_logprob tiles") and name.endswith(" support")]
+    assert len(masked) == 6
+    for name, capability in masked:
+        assert orders[name, capability] == orders[name.removesuffix(" support"), capability], name
+
+
 def test_the_table_is_of_these_kernels(rows: list[dict]) -> None:
     table = [json.loads(line) for line in TABLE.read_text().splitlines()]
     if {row["triton"] for row in table} == {triton.__version__}:
