@@ -216,11 +216,11 @@ def configuration(dtype: torch.dtype, width: int, *, hopper: bool = True) -> dic
         tiles = {"PRECISION": "ieee", "GROUP": 16, "BLOCK_N": 32, "TILE": TILE, "TILES": 1, "BLOCK_D": 32 if width > 16 else 16}
         return {**tiles, "num_warps": 8, "num_stages": 2, **exact}
     tiles = {"PRECISION": "tf32", "GROUP": 16, "BLOCK_N": 128 if hopper else 64, "TILE": TILE, "TILES": 2 if hopper else 1}
-    return {**tiles, "BLOCK_D": 64 if width > 32 else 32 if width > 16 else 16, "num_warps": 8, "num_stages": 3, **exact}
+    return {**tiles, "BLOCK_D": 64 if width > 32 else 32 if width > 16 else 16, "num_warps": 8, "num_stages": 4 if hopper else 3, **exact}
 
 
 GRADIENT_TILE = {"BLOCK_N": 16, "BLOCK_V": TILE, "num_warps": 4}
-COMBINE_TILE = {"BLOCK_T": 32, "BLOCK_N": 32, "num_warps": 4, "enable_fp_fusion": False}
+COMBINE_TILE = {"BLOCK_T": 32, "BLOCK_N": 64, "num_warps": 4, "enable_fp_fusion": False}
 
 
 def kept_dtype(dtype: torch.dtype) -> torch.dtype:
