@@ -1,9 +1,12 @@
 """linear_logprob's Triton kernels against float64 and autograd, in the interpreter or on a GPU; rows that depend on nothing else; sharded heads."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from paradigm.kernels.linear_logprob import linear_logprob, linear_logprob_reference
@@ -182,3 +185,25 @@ def test_chunks_fit_the_budget(num_rows: int, vocabulary: int, expected: list[in
     chunks = triton_module.row_chunks(num_rows, vocabulary, torch.bfloat16)
     assert [rows.stop - rows.start for rows in chunks] == expected
     assert [rows.start for rows in chunks] == [sum(expected[:i]) for i in range(len(expected))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 6), width=st.integers(1, 20), vocab=st.integers(1, 290), temperature=st.floats(0.05, 20.0), masked=st.booleans(),
+    wide=st.booleans(),
+)  # fmt: skip
+def test_any_shape_against_the_definition(device: str, rows: int, width: int, vocab: int, temperature: float, masked: bool, wide: bool) -> None:
+    hidden, weight, targets, support = case(rows, width, vocab, torch.float32 if wide else torch.bfloat16, masked, device)
+    logprob, entropy = linear_logprob(hidden.detach(), weight.detach(), targets, temperature=temperature, support=support)
+    x, w = hidden.tolist(), weight.tolist()
+    for i in range(rows):
+        mask = None if support is None or support[0][i] < 0 else [int(word) & 0xFFFFFFFF for word in support[1].view(torch.int32)[support[0][i]]]
+        legal = [v for v in range(vocab) if mask is None or mask[v // 32] >> v % 32 & 1]
+        z = {v: math.fsum(a * b for a, b in zip(x[i], w[v])) / temperature for v in legal}
+        largest = max(z.values())
+        normalizer = largest + math.log(math.fsum(math.exp(value - largest) for value in z.values()))
+        logp = {v: value - normalizer for v, value in z.items()}
+        slack = 1e-6 * (10 + max(abs(value) for value in z.values()))  # float32 logits
+        assert abs(float(logprob[i]) - logp[int(targets[i])]) <= slack
+        assert abs(float(entropy[i]) + math.fsum(math.exp(value) * value for value in logp.values())) <= 2 * slack
