@@ -5,7 +5,7 @@ and at once the gradient by the logits (see linear_logprob.py), multiplied onto 
 loss grows by streams["divergence"] times a full Kullback-Leibler divergence over the row's legal tokens, p the policy and q the teacher:
     forward   sum_v q_v (log q_v - log p_v),  gradient by z:  p - q
     reverse   sum_v p_v (log p_v - log q_v),  gradient by z:  p (log p - log q - divergence)
-both at the same temperature. The loss is the plain sum over rows: whoever packed the streams has divided.
+both at the same temperature. The loss is the plain sum over rows: whoever packed the streams has divided. On a GPU see policy_loss_triton.py.
 """
 
 # N rows, D model width, V vocabulary, C rows of a chunk
@@ -69,7 +69,7 @@ def policy_loss(
     """The summed loss of a pointwise objective over rows, with gradients to hidden and weight computed in the same pass.
 
     Args:
-        hidden: [N, D]. weight: [V, D], the same dtype. targets: int64 or int32 [N].
+        hidden: [N, D]. weight: [V, D], the same dtype. targets: int64 or int32 [N], as in `linear_logprob`.
         streams: float32 [N] by name: all that `objective.streams` names, and "divergence" with a teacher.
         objective: see PointwiseObjective.
         temperature, support: as in `linear_logprob`.
