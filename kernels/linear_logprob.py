@@ -2,7 +2,7 @@
 
     z = hidden weight^T / temperature (illegal tokens -inf);  logprob = z_t - logsumexp(z);  entropy = -sum_v p_v log p_v
 
-On a GPU the forward is Triton's (linear_logprob_triton.py). Elsewhere rows are taken in chunks. The backward recomputes a chunk's logits,
+On a GPU both directions are Triton's (linear_logprob_triton.py). Elsewhere rows are taken in chunks. The backward recomputes a chunk's logits,
 turns them into their gradient in place
     dz_v = (dlogprob (1[v = t] - p_v) - dentropy p_v (log p_v + entropy)) / temperature
 and multiplies it onto hidden and weight, summing the latter in float32. Cf. Wijmans et al., arXiv:2411.09009, without its sparsity.
@@ -55,9 +55,11 @@ def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: flo
         )
     if targets.shape != hidden.shape[:1] or targets.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"targets must be int64 or int32 [{hidden.shape[0]}], got {targets.dtype} {list(targets.shape)}")
+    if any(x.device != hidden.device for x in (weight, targets, *(support or ()))):
+        raise ValueError(f"weight, targets and support must be on hidden's device {hidden.device}, got {weight.device} and {targets.device}")
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    if targets.is_cpu and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
+    if (targets.is_cpu or torch.is_anomaly_enabled()) and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
         raise ValueError(f"targets must be in [0, {weight.shape[0]}), got {int(targets.min())} to {int(targets.max())}")
     check_support(support, hidden.shape[0], weight.shape[0])
 
@@ -119,6 +121,11 @@ def rows_of(support: Support | None, rows: slice) -> Support | None:
     return None if support is None else (support[0][rows], support[1])
 
 
+def runs_triton(hidden: Tensor) -> bool:
+    """Whether the Triton kernels take these rows: on CUDA, and not in float64."""
+    return hidden.is_cuda and hidden.dtype in (torch.float32, torch.bfloat16, torch.float16)
+
+
 class _LinearLogprob(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, targets, temperature, ids, table):  # type: ignore[no-untyped-def]
@@ -130,19 +137,13 @@ class _LinearLogprob(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
         hidden, weight, targets, ids, table = ctx.saved_tensors
-        support = None if ids is None else (ids, table)
         if grad_logprob is None and grad_entropy is None:
             return (None,) * 6
         if grad_logprob is None:
             grad_logprob = torch.zeros_like(grad_entropy)
-        head = wide(weight)
-        sums = GradientSums(hidden, head, ctx.needs_input_grad[0], ctx.needs_input_grad[1])
-        fed, fed_weight = operands(hidden, weight, head)
-        for rows in chunks(hidden.shape[0], weight.shape[0]):
-            z = logits(fed[rows], fed_weight)
-            dentropy = None if grad_entropy is None else grad_entropy[rows]
-            sums.add(rows, logits_gradient(z, targets[rows], ctx.temperature, rows_of(support, rows), grad_logprob[rows], dentropy))
-        return *sums.result(hidden.dtype, weight.dtype), None, None, None, None
+        support = None if ids is None else (ids, table)
+        wanted = ctx.needs_input_grad[:2]
+        return *_backward(hidden, weight, targets, ctx.temperature, support, grad_logprob, grad_entropy, *wanted), None, None, None, None
 
 
 class GradientSums:
@@ -165,7 +166,7 @@ class GradientSums:
 
 
 def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
-    if hidden.is_cuda and hidden.dtype != torch.float64:
+    if runs_triton(hidden):
         from paradigm.kernels.linear_logprob_triton import linear_logprob_forward  # Triton takes a second to import
 
         return linear_logprob_forward(hidden, weight, targets, temperature, support)
@@ -178,6 +179,70 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
     return logprob, entropy
 
 
+def _backward(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None, grad_logprob: Tensor,
+    grad_entropy: Tensor | None, for_hidden: bool, for_weight: bool,
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    if runs_triton(hidden):
+        from paradigm.kernels.linear_logprob_triton import linear_logprob_backward
+
+        return linear_logprob_backward(hidden, weight, targets, temperature, support, grad_logprob, grad_entropy, for_hidden, for_weight)
+    head = wide(weight)
+    sums = GradientSums(hidden, head, for_hidden, for_weight)
+    fed, fed_weight = operands(hidden, weight, head)
+    for rows in chunks(hidden.shape[0], weight.shape[0]):
+        z = logits(fed[rows], fed_weight)
+        dentropy = None if grad_entropy is None else grad_entropy[rows]
+        sums.add(rows, logits_gradient(z, targets[rows], temperature, rows_of(support, rows), grad_logprob[rows], dentropy))
+    return sums.result(hidden.dtype, weight.dtype)
+
+
+@torch.library.custom_op("paradigm::linear_logprob", mutates_args=())
+def _compiled_forward(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, ids: Tensor | None, table: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    support = None if ids is None or table is None else (ids, table)
+    check_rows(hidden, weight, targets, temperature, support)
+    return _forward(hidden, weight, targets, temperature, support)
+
+
+@torch.library.custom_op("paradigm::linear_logprob_backward", mutates_args=())
+def _compiled_backward(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, ids: Tensor | None, table: Tensor | None, grad_logprob: Tensor,
+    grad_entropy: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    support = None if ids is None or table is None else (ids, table)
+    grads = _backward(hidden, weight, targets, temperature, support, grad_logprob, grad_entropy, True, True)
+    assert grads[0] is not None and grads[1] is not None
+    return grads[0], grads[1]
+
+
+@_compiled_forward.register_fake
+def _(hidden, weight, targets, temperature, ids, table):  # type: ignore[no-untyped-def]
+    shape = hidden.shape[:1]
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    return hidden.new_empty(shape, dtype=dtype), hidden.new_empty(shape, dtype=dtype)
+
+
+@_compiled_backward.register_fake
+def _(hidden, weight, targets, temperature, ids, table, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
+    return hidden.new_empty(hidden.shape), weight.new_empty(weight.shape)
+
+
+def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    hidden, weight, targets, ctx.temperature, ids, table = inputs
+    ctx.save_for_backward(hidden, weight, targets, ids, table)
+
+
+def _compiled_gradients(ctx, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
+    hidden, weight, targets, ids, table = ctx.saved_tensors
+    grads = _compiled_backward(hidden, weight, targets, ctx.temperature, ids, table, grad_logprob, grad_entropy)
+    return *grads, None, None, None, None
+
+
+_compiled_forward.register_autograd(_compiled_gradients, setup_context=_keep_inputs)
+
+
 def linear_logprob(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0, support: Support | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -185,15 +250,18 @@ def linear_logprob(
 
     Args:
         hidden: [N, D]. weight: [V, D], the same dtype.
-        targets: int64 or int32 [N], in [0, V). An illegal target's log-prob is -inf.
+        targets: int64 or int32 [N], in [0, V). An illegal target's log-prob is -inf. On a GPU, which nothing waits for, a target outside
+            [0, V) makes its row's results and gradients NaN; under torch.autograd.detect_anomaly it raises as on the CPU.
         temperature: > 0.
         support: None, or (row ids int32 [N], table int32 or uint32 [S, ceil(V / 32)]): see kernels/support.py.
     Returns: (logprob, entropy), float32 [N] each, in nats, differentiable in hidden and weight (float64 for float64 input).
     Raises: ValueError if shapes, dtypes or targets are wrong.
     """
+    ids, table = support if support is not None else (None, None)
+    if torch.compiler.is_compiling():  # one node of the graph, checks included
+        return _compiled_forward(hidden, weight, targets, float(temperature), ids, table)
     check_rows(hidden, weight, targets, temperature, support)
     if needs_grad(hidden, weight):
-        ids, table = support if support is not None else (None, None)
         return _LinearLogprob.apply(hidden, weight, targets, float(temperature), ids, table)
     return _forward(hidden, weight, targets, float(temperature), support)
 

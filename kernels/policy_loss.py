@@ -5,7 +5,7 @@ and at once the gradient by the logits (see linear_logprob.py), multiplied onto 
 loss grows by streams["divergence"] times a full Kullback-Leibler divergence over the row's legal tokens, p the policy and q the teacher:
     forward   sum_v q_v (log q_v - log p_v),  gradient by z:  p - q
     reverse   sum_v p_v (log p_v - log q_v),  gradient by z:  p (log p - log q - divergence)
-both at the same temperature. The loss is the plain sum over rows: whoever packed the streams has divided.
+both at the same temperature. The loss is the plain sum over rows: whoever packed the streams has divided. On a GPU see policy_loss_triton.py.
 """
 
 # N rows, D model width, V vocabulary, C rows of a chunk
@@ -30,6 +30,7 @@ from paradigm.kernels.linear_logprob import (
     operands,
     row_statistics,
     rows_of,
+    runs_triton,
     wide,
 )
 from paradigm.kernels.support import Support
@@ -68,7 +69,7 @@ def policy_loss(
     """The summed loss of a pointwise objective over rows, with gradients to hidden and weight computed in the same pass.
 
     Args:
-        hidden: [N, D]. weight: [V, D], the same dtype. targets: int64 or int32 [N].
+        hidden: [N, D]. weight: [V, D], the same dtype. targets: int64 or int32 [N], as in `linear_logprob`.
         streams: float32 [N] by name: all that `objective.streams` names, and "divergence" with a teacher.
         objective: see PointwiseObjective.
         temperature, support: as in `linear_logprob`.
@@ -81,7 +82,10 @@ def policy_loss(
     _check_streams(streams, objective, hidden.shape[0], weight.shape[0], teacher, divergence)
 
     def run(for_hidden: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        return _run(
+        kernel = _run
+        if runs_triton(hidden):
+            from paradigm.kernels.policy_loss_triton import run as kernel  # Triton takes a second to import
+        return kernel(
             hidden.detach(), weight.detach(), targets, streams, objective, float(temperature), support, teacher, divergence, for_hidden, for_weight
         )
 
@@ -104,6 +108,8 @@ def _check_streams(
             raise ValueError(f"streams[{name!r}] must have shape [{num_rows}], got {list(stream.shape)}")
     if teacher is not None and (teacher[0].shape[0] != num_rows or teacher[1].shape[0] != vocabulary or teacher[0].shape[1] != teacher[1].shape[1]):
         raise ValueError(f"teacher must be ([{num_rows}, D], [{vocabulary}, D]), got {list(teacher[0].shape)} and {list(teacher[1].shape)}")
+    if teacher is not None and (teacher[0].dtype != teacher[1].dtype or not teacher[0].is_floating_point()):
+        raise ValueError(f"teacher must be of one floating dtype, got {teacher[0].dtype} and {teacher[1].dtype}")
 
 
 @torch.no_grad()

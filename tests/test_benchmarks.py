@@ -293,3 +293,20 @@ def test_every_way_to_play_connect_four_counts_its_moves() -> None:
             continue
         moves = build().run()
         assert 7 * 128 <= moves <= 42 * 128 and abs(moves / 128 - 21.4) < 4, f"{name}: a random game has about 21 moves, got {moves / 128}"
+
+
+def test_the_heads_rivals_compute_the_same() -> None:
+    import torch
+
+    from benchmarks import bench_policy_loss as subject
+
+    job = subject.make_job(40, 16, 200, torch.float32, "cpu")
+    pairs = [(subject.log_probs, subject.torch_log_probs), (subject.cross_entropy, subject.torch_cross_entropy), (subject.ppo, subject.torch_ppo)]
+    for ours, plain in pairs:
+        for a, b in zip(subject.run(ours, job, True), subject.run(plain, job, True), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+    for case in subject.cases(Setting(quick=True)):
+        assert case.work is not None and case.reference in case.providers
+        for name, build in case.providers.items():
+            if name in ("paradigm", "torch"):
+                assert build().run() is None

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import sys
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 if not torch.cuda.is_available():
@@ -12,11 +14,11 @@ if not torch.cuda.is_available():
 
 
 def _teach_the_interpreter_bfloat16() -> None:
-    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7) and multiplies those: widen them first."""
+    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7), multiplies those, and rounds float32 to it towards zero or to NaN."""
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-    create_dot = InterpreterBuilder.create_dot
+    create_dot, cast_impl = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl
 
     def widened(x: Any) -> Any:
         if x.dtype.scalar != tl.bfloat16:
@@ -26,9 +28,30 @@ def _teach_the_interpreter_bfloat16() -> None:
     def create(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return create_dot(self, widened(a), widened(b), *rest)
 
+    def cast(self: Any, src: Any, dst_type: Any) -> Any:
+        here, there = src.dtype.scalar, dst_type.scalar
+        if (here, there) == (tl.bfloat16, tl.float32):
+            return widened(src)
+        if (here, there) != (tl.float32, tl.bfloat16):
+            return cast_impl(self, src, dst_type)
+        rounded = torch.from_numpy(np.array(src.data, np.float32, order="C")).bfloat16()
+        return TensorHandle(rounded.view(torch.int16).numpy().view(np.uint16), tl.bfloat16)
+
     InterpreterBuilder.create_dot = create
+    InterpreterBuilder.cast_impl = cast
 
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     with contextlib.suppress(ImportError):  # without Triton its tests are skipped
         _teach_the_interpreter_bfloat16()
+
+
+@pytest.fixture
+def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`linear_logprob` and `policy_loss` take the Triton path on any device, in chunks of 128 rows."""
+    from paradigm.kernels import linear_logprob_triton
+
+    for name in ("linear_logprob", "policy_loss"):
+        monkeypatch.setattr(sys.modules[f"paradigm.kernels.{name}"], "runs_triton", lambda hidden: hidden.dtype != torch.float64)
+    monkeypatch.setattr(linear_logprob_triton, "_LEAST_CHUNK", 128)
+    monkeypatch.setattr(linear_logprob_triton, "_CHUNK_BYTES", 1)

@@ -62,8 +62,12 @@ def test_log_probs_are_the_samplers_bits(dtype: torch.dtype) -> None:
     assert support is not None
     hidden, weight = hidden.detach(), weight.detach()
     drawn, logprob, _ = core.sample_token(
-        logits(hidden, weight).numpy(), temperature=0.8, key=5, trajectory=torch.arange(300).numpy().astype("uint64"),
-        support=support[0].numpy(), support_table=support[1].numpy(),
+        logits(hidden, weight).numpy(),
+        temperature=0.8,
+        key=5,
+        trajectory=torch.arange(300).numpy().astype("uint64"),
+        support=support[0].numpy(),
+        support_table=support[1].numpy(),
     )
     scored, _ = linear_logprob(hidden, weight, torch.from_numpy(drawn), temperature=0.8, support=support)
     assert torch.equal(scored, torch.from_numpy(logprob))
@@ -72,6 +76,23 @@ def test_log_probs_are_the_samplers_bits(dtype: torch.dtype) -> None:
         hidden[order], weight, torch.from_numpy(drawn)[order], temperature=0.8, support=(support[0][order].contiguous(), support[1])
     )
     assert torch.equal(again, scored[order])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_compiles_to_one_node_with_the_same_bits(masked: bool, dtype: torch.dtype) -> None:
+    hidden, weight, targets, support = make(33, 16, 75, dtype, masked)
+    ids, table = support if support is not None else (None, None)
+    for op, more in ((torch.ops.paradigm.linear_logprob, ()), (torch.ops.paradigm.linear_logprob_backward, (torch.randn(33), torch.randn(33)))):
+        inputs = (hidden, weight) if not more else (hidden.detach(), weight.detach())
+        torch.library.opcheck(op, (*inputs, targets, 0.7, ids, table, *more))
+    grads = [torch.randn(33, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    options = {"temperature": 0.7, "support": support}
+    compiled = torch.compile(linear_logprob, fullgraph=True, backend="aot_eager")
+    for a, b in zip(run(compiled, hidden, weight, targets, grads, **options), run(linear_logprob, hidden, weight, targets, grads, **options)):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match=r"targets must be in \[0, 75\)"):
+        compiled(hidden, weight, targets + 75, **options)
 
 
 def test_logits_are_never_rounded_to_bfloat16() -> None:
@@ -121,6 +142,7 @@ def test_an_illegal_target_has_no_probability_and_a_broken_model_gives_nan() -> 
         ({"weight": torch.zeros(40, 3)}, r"hidden and weight must be \[N, D\] and \[V, D\]"),
         ({"targets": torch.tensor([0, 40])}, r"targets must be in \[0, 40\), got 0 to 40"),
         ({"targets": torch.tensor([0.0, 1.0])}, r"targets must be int64 or int32 \[2\], got torch.float32"),
+        ({"weight": torch.zeros(40, 4, device="meta")}, "weight, targets and support must be on hidden's device cpu, got meta and cpu"),
         ({"temperature": 0.0}, "temperature must be > 0, got 0.0"),
         ({"support": (torch.zeros(3, dtype=torch.int32), torch.zeros(1, 2, dtype=torch.int32))}, r"support row ids must be int32 \[2\]"),
         ({"support": (torch.zeros(2, dtype=torch.int32), torch.zeros(1, 1, dtype=torch.int32))}, r"support table must be int32 or uint32 \[S, 2\]"),
