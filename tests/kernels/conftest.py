@@ -12,11 +12,12 @@ if not torch.cuda.is_available():
 
 
 def _teach_the_interpreter_bfloat16() -> None:
-    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7) and multiplies those: widen them first."""
+    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7) and multiplies those: widen them first. It also cuts bits off where
+    a GPU rounds to the nearest."""
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
-    create_dot = InterpreterBuilder.create_dot
+    create_dot, cast_impl = InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl
 
     def widened(x: Any) -> Any:
         if x.dtype.scalar != tl.bfloat16:
@@ -26,7 +27,15 @@ def _teach_the_interpreter_bfloat16() -> None:
     def create(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return create_dot(self, widened(a), widened(b), *rest)
 
-    InterpreterBuilder.create_dot = create
+    def cast(self: Any, source: Any, target: Any) -> Any:
+        if source.dtype.scalar == tl.bfloat16 and target.scalar == tl.float32:
+            return widened(source)
+        if source.dtype.scalar == tl.float32 and target.scalar == tl.bfloat16:
+            rounded = torch.from_numpy(np.ascontiguousarray(source.data)).to(torch.bfloat16).view(torch.int16)
+            return TensorHandle(rounded.numpy().view(np.uint16).reshape(source.data.shape), tl.bfloat16)
+        return cast_impl(self, source, target)
+
+    InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl = create, cast
 
 
 if os.environ.get("TRITON_INTERPRET") == "1":
