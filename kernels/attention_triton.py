@@ -327,10 +327,10 @@ _HOPPER = {
 }
 _AMPERE = {  # at most 99 KiB of shared memory, which is what consumer GPUs have
     64: ((128, 64, 8, 3), (128, 64, 8, 2), (64, 128, 8, 2)),
-    128: ((128, 32, 8, 3), (64, 64, 8, 2), (64, 64, 8, 2)),
+    128: ((128, 32, 8, 3), (128, 32, 8, 2), (64, 64, 8, 2)),
     256: ((64, 32, 8, 2), (32, 32, 4, 2), (16, 64, 8, 2)),
 }
-_FLOAT32 = {
+_FLOAT32 = {  # products without tensor cores; at 256 the backward spills with any tile, which is slow and no more
     64: ((32, 32, 8, 1),) * 3,
     128: ((32, 32, 8, 1), (16, 16, 8, 1), (16, 16, 8, 1)),
     256: ((16, 16, 8, 1),) * 3,

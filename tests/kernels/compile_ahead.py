@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton
+from paradigm.kernels import attention_triton, linear_logprob_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -52,7 +52,39 @@ def linear_logprob() -> Iterator[Configuration]:
             yield Configuration(name, linear_logprob_triton._range_kernel, signature, constants, options, wgmma=dtype != torch.float32)
 
 
-KERNELS = [linear_logprob]  # one function for each kernel module
+def attention() -> Iterator[Configuration]:
+    kernels = {
+        "forward": attention_triton._attention_fwd_kernel,
+        "query": attention_triton._attention_bwd_query_kernel,
+        "key": attention_triton._attention_bwd_key_kernel,
+    }
+    plain = {"PREFIXED": False, "CAUSAL": True, "WINDOWED": False, "SOFTCAP": False}
+    variants = {"causal": plain, "full": plain | {"CAUSAL": False}, "causal window softcap parent": dict.fromkeys(plain, True)}
+    shipped = [(torch.bfloat16, dim, name) for dim in (64, 128, 256) for name in variants if name != "full" or dim == 128]
+    shipped += [(torch.bfloat16, 96, "causal"), (torch.float16, 128, "causal")]
+    shipped += [(torch.float32, dim, "causal window softcap parent") for dim in (64, 128, 256)]
+    for dtype, dim, variant in shipped:
+        for capability in (80, 90):
+            for name, config in attention_triton.configuration(dtype, dim, capability).items():
+                options = {option: config.pop(option) for option in ("num_warps", "num_stages")}
+                signature = {}
+                for argument in kernels[name].arg_names:
+                    if argument in ("q", "k", "v", "out", "grad", "grad_q", "grad_k", "grad_v"):
+                        signature[argument] = POINTERS[dtype]
+                    elif argument in ("lse", "statistics"):
+                        signature[argument] = "*fp32"
+                    elif argument in ("tiles", "segments"):
+                        signature[argument] = "*i32"
+                    elif argument in ("scale", "inner", "outer"):
+                        signature[argument] = "fp32"
+                    elif argument in ("num_rows", "window") or argument.endswith("_stride"):
+                        signature[argument] = "i32"
+                constants = {"HEADS": 16, "GROUP": 4, "HEAD_DIM": dim, **variants[variant], **config}
+                title = f"attention {name} {str(dtype).removeprefix('torch.')} d{dim} {variant}"
+                yield Configuration(title, kernels[name], signature, constants, options, dtype != torch.float32, (capability,))
+
+
+KERNELS = [linear_logprob, attention]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
