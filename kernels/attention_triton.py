@@ -15,7 +15,7 @@ the queries that see it: its document's, then those of its children, head after 
 products for the 5 that are needed, but every sum has one owner and one order, with neither atomics nor a float32 copy of dQ in memory.
 The first also leaves delta = sum dO O for the second, so there is no pass for it. A parent's keys meet all its children in one program.
 
-Head dimensions that are no power of two are padded to one inside a tile: 96 costs what 128 does.
+Head dimensions that are no power of two are padded to one inside a tile, 32 at least: 96 costs what 128 does.
 """
 
 # T tokens, Hq query heads, Hkv key-value heads, D head dimension
@@ -319,7 +319,7 @@ def _attention_bwd_key_kernel(  # type: ignore[no-untyped-def]
     _store_rows(grad_v + kv_head * HEAD_DIM, kept, document + there, is_key, total_v, HEAD_DIM, BLOCK_D)
 
 
-# (BLOCK_M, BLOCK_N, num_warps, num_stages) of the kernels "forward", "query" and "key": the largest tiles that spill no register
+# (BLOCK_M, BLOCK_N, num_warps, num_stages) of the kernels "forward", "query" and "key": tiles that spill no register, not yet timed on a GPU
 _HOPPER = {
     64: ((128, 128, 8, 2), (128, 64, 8, 2), (64, 128, 8, 2)),
     128: ((128, 64, 8, 3), (128, 64, 8, 2), (32, 128, 8, 2)),
@@ -339,7 +339,7 @@ _FLOAT32 = {  # products without tensor cores; at 256 the backward spills with a
 
 def configuration(dtype: torch.dtype, head_dim: int, capability: int = 90) -> dict[str, dict[str, Any]]:
     """Tile sizes and options of the kernels "forward", "query" and "key" on a device of compute capability 80, 90, ..."""
-    block_d = max(16, triton.next_power_of_2(head_dim))
+    block_d = max(32, triton.next_power_of_2(head_dim))
     table = _FLOAT32 if dtype == torch.float32 else _HOPPER if capability in (90, 100) else _AMPERE
     precision = "ieee" if dtype == torch.float32 else "tf32"
     return {

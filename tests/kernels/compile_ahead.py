@@ -61,7 +61,7 @@ def attention() -> Iterator[Configuration]:
     plain = {"PREFIXED": False, "CAUSAL": True, "WINDOWED": False, "SOFTCAP": False}
     variants = {"causal": plain, "full": plain | {"CAUSAL": False}, "causal window softcap parent": dict.fromkeys(plain, True)}
     shipped = [(torch.bfloat16, dim, name) for dim in (64, 128, 256) for name in variants if name != "full" or dim == 128]
-    shipped += [(torch.bfloat16, 96, "causal"), (torch.float16, 128, "causal")]
+    shipped += [(torch.bfloat16, 32, "causal window softcap parent"), (torch.bfloat16, 96, "causal"), (torch.float16, 128, "causal")]
     shipped += [(torch.float32, dim, "causal window softcap parent") for dim in (64, 128, 256)]
     for dtype, dim, variant in shipped:
         for capability in (80, 90):

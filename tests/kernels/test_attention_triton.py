@@ -137,9 +137,10 @@ def test_rows_depend_on_nothing_else(window: int | None) -> None:
         assert torch.equal(ours(q[short], k[short], v[short], layout_of([length]), window=window), whole[0][short]), "later tokens"
 
 
-def test_children_see_their_parent_as_if_it_stood_before_them() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_children_see_their_parent_as_if_it_stood_before_them(dtype: torch.dtype) -> None:
     layout = layout_of([21, 5, 40], parent=[-1, 0, 0])
-    q, k, v = (x.detach() for x in make(torch.float32, 16, (2, 1), 66))
+    q, k, v = (x.detach() for x in make(dtype, 16, (2, 1), 66))
     out = ours(q, k, v, layout)
     for start, end in ((21, 26), (26, 66)):
         rows = torch.cat([torch.arange(21), torch.arange(start, end)]).to(DEVICE)
