@@ -1,6 +1,7 @@
 """The Triton attention against float64, forward and all gradients, in the interpreter or on a GPU; queries that depend on nothing else."""
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from paradigm.kernels import attention_tiles
-from paradigm.kernels.attention import _Attention, attention, attention_reference
+from paradigm.kernels.attention import _Attention, _implementation, attention, attention_reference
 from paradigm.kernels.layout import Layout
 from tests.kernels.test_attention import layout_of, with_gradients
 
@@ -209,6 +210,13 @@ def test_nothing_but_empty_documents(lengths: list[int]) -> None:
 def test_bad_input_is_named(q: Tensor, scale: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         triton_module.attention_forward(q, q, q, layout_of([2]), True, None, scale, None)
+
+
+def test_a_gpus_tensors_take_these_kernels_and_float64_the_reference() -> None:
+    for dtype in TOLERANCE:
+        like = SimpleNamespace(is_cuda=True, is_cpu=False, dtype=dtype, shape=(2, 1, 16))
+        assert _implementation(like) == (triton_module.attention_forward, triton_module.attention_backward)
+    assert _implementation(SimpleNamespace(is_cuda=True, is_cpu=False, dtype=torch.float64, shape=(2, 1, 16))) == (None, None)
 
 
 @pytest.mark.parametrize("window", [None, 10])
