@@ -12,8 +12,7 @@ if not torch.cuda.is_available():
 
 
 def _teach_the_interpreter_bfloat16() -> None:
-    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7) and multiplies those: widen them first. It also cuts bits off where
-    a GPU rounds to the nearest."""
+    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7), multiplies those, and rounds float32 to it towards zero or to NaN."""
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
@@ -27,15 +26,17 @@ def _teach_the_interpreter_bfloat16() -> None:
     def create(self: Any, a: Any, b: Any, *rest: Any) -> Any:
         return create_dot(self, widened(a), widened(b), *rest)
 
-    def cast(self: Any, source: Any, target: Any) -> Any:
-        if source.dtype.scalar == tl.bfloat16 and target.scalar == tl.float32:
-            return widened(source)
-        if source.dtype.scalar == tl.float32 and target.scalar == tl.bfloat16:
-            rounded = torch.from_numpy(np.ascontiguousarray(source.data)).to(torch.bfloat16).view(torch.int16)
-            return TensorHandle(rounded.numpy().view(np.uint16).reshape(source.data.shape), tl.bfloat16)
-        return cast_impl(self, source, target)
+    def cast(self: Any, src: Any, dst_type: Any) -> Any:
+        here, there = src.dtype.scalar, dst_type.scalar
+        if (here, there) == (tl.bfloat16, tl.float32):
+            return widened(src)
+        if (here, there) != (tl.float32, tl.bfloat16):
+            return cast_impl(self, src, dst_type)
+        rounded = torch.from_numpy(np.array(src.data, np.float32, order="C")).bfloat16()
+        return TensorHandle(rounded.view(torch.int16).numpy().view(np.uint16), tl.bfloat16)
 
-    InterpreterBuilder.create_dot, InterpreterBuilder.cast_impl = create, cast
+    InterpreterBuilder.create_dot = create
+    InterpreterBuilder.cast_impl = cast
 
 
 if os.environ.get("TRITON_INTERPRET") == "1":
