@@ -4,11 +4,16 @@
 
 where j runs over the keys of i's own document (and of its parent, which come first), those with j <= i if causal, and those with
 j > i - window if there is a window. Query head h reads key-value head h // (Hq / Hkv).
+
+On a GPU it is Triton's (attention_triton.py), on the CPU C++; float64 takes the reference everywhere.
 """
 
 # T tokens, Hq query heads, Hkv key-value heads, D head dimension, G = Hq / Hkv queries that share a key
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +48,17 @@ def fits_cpu(head_dim: int) -> bool:
     return head_dim % 8 == 0 and head_dim <= 256
 
 
+def _implementation(q: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """Forward and backward for tensors such as q; None where the reference is all there is."""
+    if q.is_cuda and q.dtype != torch.float64:
+        from paradigm.kernels.attention_triton import attention_backward, attention_forward  # Triton takes a second to import
+
+        return attention_forward, attention_backward
+    if fits_cpu(q.shape[2]):
+        return cpu_slot("attention", q), cpu_slot("attention_backward", q)
+    return None, None
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, layout, causal, window, scale, softcap, forward, backward):  # type: ignore[no-untyped-def]
@@ -60,8 +76,8 @@ def attention(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout | Tensor, *, causal: bool = True, window: int | None = None,
     scale: float | None = None, softcap: float | None = None, deterministic: bool = True,
 ) -> Tensor:
-    """Attention over packed documents; differentiable in q, k and v. On CPU float32 and bfloat16 each query's result is a pure function
-    of its own query, keys and values, bitwise, whatever else is in the batch.
+    """Attention over packed documents; differentiable in q, k and v. On a GPU, and on CPU in float32 and bfloat16, each query's result is
+    a pure function of its own query, keys and values, bitwise, whatever else is in the batch.
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype, any strides. Rows past the layout's tokens are padding: their result is 0.
@@ -71,7 +87,8 @@ def attention(
         scale: factor of the scores, by default D ** -0.5.
         softcap: None, or c > 0: scores become c tanh(score / c).
         deterministic: gradients are summed in a fixed order; every implementation here does so.
-    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree.
+    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree; on a GPU also for a head dimension that is no multiple of 8 or more
+    than 256, a scale that is not positive, dtypes other than float64, float32, bfloat16 and float16, and compute capabilities below 8.0.
     """
     del deterministic
     layout = as_layout(layout)
@@ -79,11 +96,10 @@ def attention(
         raise ValueError("layout must be packed, got a paged one: call paged_attention")
     check_attention(q, k, v, layout.num_tokens, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
-    forward = cpu_slot("attention", q) if fits_cpu(q.shape[2]) else None
+    forward, backward = _implementation(q)
     if forward is None:
         return attention_reference(q, k, v, layout, causal=causal, window=window, scale=scale, softcap=softcap)
     if needs_grad(q, k, v):
-        backward = cpu_slot("attention_backward", q)
         return _Attention.apply(q, k, v, layout, causal, window, scale, softcap, forward, backward)
     return forward(q, k, v, layout, causal, window, scale, softcap, False)[0]
 

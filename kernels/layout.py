@@ -6,7 +6,7 @@ Two forms. *Packed* (training, prefill of whole documents): `cu_seqlens` cuts T 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 
 import torch
@@ -53,6 +53,13 @@ class Layout:
         self.positions = _positions(self.lengths, self.parent).to(cu.device) if positions is None else positions
         if self.positions.shape != (self.num_tokens,):
             raise ValueError(f"positions must have shape [{self.num_tokens}], got {list(self.positions.shape)}")
+        self._tables: dict[Hashable, tuple[Tensor, ...]] = {}
+
+    def tables(self, key: Hashable, build: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What `build` makes of this layout for a kernel, made once: every layer of a model asks for the same."""
+        if key not in self._tables:
+            self._tables[key] = build()
+        return self._tables[key]
 
     @classmethod
     def paged(

@@ -215,7 +215,7 @@ def test_list_names_every_subject(capsys) -> None:
     assert command.main(["--list"]) == 0
     printed = capsys.readouterr().out
     names = command.subject_names()
-    assert {"rollouts", "connect_four", "train_step"} <= set(names) and all(name in printed for name in names)
+    assert {"attention", "rollouts", "connect_four", "train_step"} <= set(names) and all(name in printed for name in names)
 
 
 def test_an_unknown_subject_is_refused(capsys) -> None:
@@ -310,3 +310,21 @@ def test_the_heads_rivals_compute_the_same() -> None:
         for name, build in case.providers.items():
             if name in ("paradigm", "torch"):
                 assert build().run() is None
+
+
+def test_attentions_rivals_compute_the_same_and_pairs_are_counted() -> None:
+    import torch
+
+    from benchmarks import bench_attention as subject
+
+    for job in (subject.Job([5, 5], 2, 8), subject.Job([7, 1, 12], 2, 8), subject.Job([9], 2, 8, window=4)):
+        inputs = job.inputs(torch.float32, "cpu")
+        ours, theirs = (build(job, "cpu")(*inputs[:3]) for build in (subject.paradigm, subject.with_torch(None)))
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert subject.Job([9], 2, 8, window=4).num_pairs == 1 + 2 + 3 + 6 * 4 and subject.Job([2, 3], 2, 8).num_pairs == 3 + 6
+    assert sum(subject.mixed_lengths(1000, 8, 64)) == 1000
+    cases = list(subject.cases(Setting(quick=True)))
+    assert [case.op for case in cases[:2]] == ["attention forward", "attention backward"] and len(cases) == 8
+    for case in cases:
+        assert case.reference in case.providers and case.work > 0
+        assert all(build().run() is None for build in case.providers.values())

@@ -7,11 +7,13 @@ A process of its own, since a process that runs Triton's interpreter has no comp
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton, policy_loss_triton
+from paradigm.kernels import attention_triton, linear_logprob_triton, policy_loss_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -85,12 +87,43 @@ def policy_loss() -> Iterator[Configuration]:
             yield Configuration(name, module._divergence_kernel, signature, *split_options({"DIVERGENCE": divergence, **module.DIVERGENCE_TILE}))
 
 
+def attention() -> Iterator[Configuration]:
+    kernels = {
+        "forward": attention_triton._attention_fwd_kernel,
+        "query": attention_triton._attention_bwd_query_kernel,
+        "key": attention_triton._attention_bwd_key_kernel,
+    }
+    plain = {"PREFIXED": False, "CAUSAL": True, "WINDOWED": False, "SOFTCAP": False}
+    variants = {"causal": plain, "full": plain | {"CAUSAL": False}, "causal window softcap parent": dict.fromkeys(plain, True)}
+    shipped = [(torch.bfloat16, dim, name) for dim in (64, 128, 256) for name in variants if name != "full" or dim == 128]
+    shipped += [(torch.bfloat16, 32, "causal window softcap parent"), (torch.bfloat16, 96, "causal"), (torch.float16, 128, "causal")]
+    shipped += [(torch.float32, dim, "causal window softcap parent") for dim in (64, 128, 256)]
+    for dtype, dim, variant in shipped:
+        for capability in (80, 90):
+            for name, config in attention_triton.configuration(dtype, dim, capability).items():
+                signature = {}
+                for argument in kernels[name].arg_names:
+                    if argument in ("q", "k", "v", "out", "grad", "grad_q", "grad_k", "grad_v"):
+                        signature[argument] = POINTERS[dtype]
+                    elif argument in ("lse", "statistics"):
+                        signature[argument] = "*fp32"
+                    elif argument in ("tiles", "segments"):
+                        signature[argument] = "*i32"
+                    elif argument in ("scale", "inner", "outer"):
+                        signature[argument] = "fp32"
+                    elif argument in ("num_rows", "window") or argument.endswith("_stride"):
+                        signature[argument] = "i32"
+                constants, options = split_options({"HEADS": 16, "GROUP": 4, "HEAD_DIM": dim, **variants[variant], **config})
+                title = f"attention {name} {str(dtype).removeprefix('torch.')} d{dim} {variant}"
+                yield Configuration(title, kernels[name], signature, constants, options, dtype != torch.float32, (capability,))
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss]  # one function for each kernel module
+KERNELS = [linear_logprob, policy_loss, attention]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
@@ -125,12 +158,20 @@ def reductions(ttgir: str) -> str:
     return hashlib.sha256(repr([(shape, layouts[name]) for shape, name in reduced]).encode()).hexdigest()[:12]
 
 
+def jobs() -> list[tuple[Configuration, int]]:
+    return [(configuration, capability) for kernel in KERNELS for configuration in kernel() for capability in configuration.architectures]
+
+
+def compiled_line(job: int) -> str:
+    return json.dumps(compiled(*jobs()[job]))
+
+
 def main() -> None:
     lines = []
-    for configuration in (c for kernel in KERNELS for c in kernel()):
-        for capability in configuration.architectures:
-            lines.append(json.dumps(compiled(configuration, capability)))
-            print(lines[-1], flush=True)
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as processes:
+        for line in processes.map(compiled_line, range(len(jobs()))):
+            lines.append(line)
+            print(line, flush=True)
     if "--write" in sys.argv:
         TABLE.write_text("".join(line + "\n" for line in lines))
 
