@@ -55,7 +55,8 @@ class Recipe:
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe file; `base = "other.toml"` takes that recipe first and appends this one's stages.
+    """Reads a recipe file. With `base = "other.toml"` it says only what differs from that recipe: values, options of a stage that bears the
+    name of one there, and stages that come after those there.
 
     Raises: ConfigError naming the file, the key, the rule and the value.
     """
@@ -63,8 +64,24 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     values = configuration.read_toml(path)
     if "base" in values:
         base = configuration.read_toml(path.parent / values.pop("base"))
-        values = base | values | {"stages": base.get("stages", []) + values.get("stages", [])}
+        values = _based_on(base, values)
     return decode_recipe(configuration.apply_overrides(values, overrides), where=path.name)
+
+
+def _based_on(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    def name(stage: dict[str, Any]) -> Any:
+        return stage.get("name", stage.get("kind"))
+
+    stages = {name(stage): stage for stage in base.get("stages", [])}
+    new = []
+    for stage in values.pop("stages", []):
+        if name(stage) in stages:
+            stages[name(stage)] |= stage
+        else:
+            new.append(stage)
+    for key, value in values.items():
+        base[key] = base[key] | value if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+    return base | {"stages": [*stages.values(), *new]}
 
 
 def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
