@@ -6,6 +6,7 @@ Two forms. *Packed* (training, prefill of whole documents): `cu_seqlens` cuts T 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 
@@ -54,6 +55,13 @@ class Layout:
         if self.positions.shape != (self.num_tokens,):
             raise ValueError(f"positions must have shape [{self.num_tokens}], got {list(self.positions.shape)}")
         self._tables: dict[Hashable, tuple[Tensor, ...]] = {}
+
+    def to(self, device: torch.device | str) -> Layout:
+        """The same packed layout with its tensors on `device`; what the host knows of it is not read back."""
+        moved = copy.copy(self)
+        moved.cu_seqlens, moved.positions = (t.to(device, non_blocking=True) for t in (self.cu_seqlens, self.positions))
+        moved._tables = {}
+        return moved
 
     def tables(self, key: Hashable, build: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """What `build` makes of this layout for a kernel, made once: every layer of a model asks for the same."""

@@ -59,8 +59,7 @@ class PackedBatch:
         """The same batch with its tensors on `device`."""
         moved = {name: getattr(self, name) for name in ("tokens", "position", "target", "version", "trajectory", "support", "support_table")}
         moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()}
-        layout = Layout(self.layout.cu_seqlens.to(device), positions=self.layout.positions.to(device))
-        return replace(self, layout=layout, streams={k: t.to(device, non_blocking=True) for k, t in self.streams.items()}, **moved)  # type: ignore[arg-type]
+        return replace(self, layout=self.layout.to(device), streams={k: t.to(device, non_blocking=True) for k, t in self.streams.items()}, **moved)  # type: ignore[arg-type]
 
     @classmethod
     def pack(

@@ -1,11 +1,14 @@
 """Packing: nothing lost, nothing padded, weights that add up whatever the cut."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paradigm.batch import PackedBatch
+from paradigm.kernels.layout import Layout
 from paradigm.trajectory import TrajectoryBuffer
 
 
@@ -83,3 +86,12 @@ def test_bad_input_is_named() -> None:
         PackedBatch.pack(buffer, 16, normalize="mean")
     with pytest.raises(ValueError, match="temperature must be the same"):
         PackedBatch.pack(_documents([2, 2], action_mask=True, temperature=[1.0, 0.5]), 16)
+
+
+def test_a_batch_moves_with_what_the_host_knows_of_its_layout() -> None:
+    [batch] = PackedBatch.pack(_documents([5, 3, 9]), 32, rows="all")
+    batch = dataclasses.replace(batch, layout=Layout(batch.layout.cu_seqlens, parent=[-1, 0, 0]))
+    moved = batch.to("meta")  # holds no numbers: nothing can have been read back
+    tensors = (moved.tokens, moved.target, moved.layout.cu_seqlens, moved.layout.positions, *moved.streams.values())
+    assert all(t.is_meta for t in tensors) and not batch.layout.cu_seqlens.is_meta
+    assert (moved.layout.lengths, moved.layout.parent, moved.layout.max_length) == ([5, 3, 9], [-1, 0, 0], 9)
