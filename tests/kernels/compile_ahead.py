@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton, policy_loss_triton
+from paradigm.kernels import linear_logprob_triton, policy_loss_triton, rms_norm_triton, swiglu_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -31,7 +31,7 @@ class Configuration(NamedTuple):
 
     name: str
     kernel: Any
-    signature: dict[str, str]  # Triton's type of each argument that is no constant; pointers and names in _stride are multiples of 16
+    signature: dict[str, str]  # Triton's type of each argument that is no constant; pointers, strides and widths are multiples of 16
     constants: dict[str, Any]
     options: dict[str, Any]  # num_warps, num_stages
     wgmma: bool = False  # on sm_90 every product is a warp group's: wgmma, and no mma.sync
@@ -85,19 +85,51 @@ def policy_loss() -> Iterator[Configuration]:
             yield Configuration(name, module._divergence_kernel, signature, *split_options({"DIVERGENCE": divergence, **module.DIVERGENCE_TILE}))
 
 
+def rms_norm() -> Iterator[Configuration]:
+    module = rms_norm_triton
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for width in (128, 1024, 4096, 5120, 16384):
+            if width * dtype.itemsize > module.MAX_ROW_BYTES or (dtype == torch.float16 and width != 4096):
+                continue
+            of_rows = dict.fromkeys(("x", "residual", "weight", "y", "total", "grad", "grad_total", "grad_x"), POINTERS[dtype])
+            of_rows |= {"scale": "*fp32", "partial": "*fp32", "num_rows": "i32", "num_chunks": "i32", "eps": "fp32"}
+            for name, kernel, backward in (("forward", module._rms_norm_fwd_kernel, False), ("backward", module._rms_norm_bwd_kernel, True)):
+                constants, options = split_options(module.configuration(dtype, width, backward=backward))
+                what = f"rms_norm {name} {str(dtype).removeprefix('torch.')} {width}"
+                for has_residual in (False, True):
+                    constants |= {"WIDTH": width, "HAS_TOTAL" if backward else "HAS_RESIDUAL": has_residual}
+                    yield Configuration(what + " residual" * has_residual, kernel, arguments(kernel, of_rows), constants.copy(), options)
+    signature = {"partial": "*fp32", "total": "*bf16", "num_chunks": "i32", "width": "i32"}
+    yield Configuration("rms_norm sum", module._sum_kernel, signature, *split_options(module.SUM_TILE))
+
+
+def swiglu() -> Iterator[Configuration]:
+    module = swiglu_triton
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        types = dict.fromkeys(("gate", "up", "y", "grad", "grad_gate", "grad_up"), POINTERS[dtype])
+        types |= dict.fromkeys(("width", "gate_stride", "up_stride"), "i32")
+        for name, kernel in (("forward", module._swiglu_fwd_kernel), ("backward", module._swiglu_bwd_kernel)):
+            what = f"swiglu {name} {str(dtype).removeprefix('torch.')}"
+            yield Configuration(what, kernel, arguments(kernel, types), *split_options(module.TILE))
+
+
+def arguments(kernel: Any, types: dict[str, str]) -> dict[str, str]:
+    return {name: types[name] for name in kernel.arg_names if name in types}
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss]  # one function for each kernel module
+KERNELS = [linear_logprob, policy_loss, rms_norm, swiglu]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
     """Registers of a thread, spilled bytes, shared memory and matrix instructions on one architecture."""
     kernel, signature = configuration.kernel, configuration.signature
     names = kernel.arg_names
-    divisible = {(names.index(n),): [["tt.divisibility", 16]] for n, t in signature.items() if t.startswith("*") or n.endswith("_stride")}
+    divisible = {(names.index(n),): [["tt.divisibility", 16]] for n, t in signature.items() if t.startswith("*") or n.endswith(("_stride", "width"))}
     full = {name: signature.get(name, "constexpr") for name in names}
     source = ASTSource(fn=kernel, signature=full, constexprs=configuration.constants, attrs=divisible)
     result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=configuration.options)
