@@ -122,7 +122,7 @@ def rms_norm_forward(x: Tensor, weight: Tensor, residual: Tensor | None, eps: fl
     config = configuration(x.dtype, x.shape[1])
     if x.numel():
         _rms_norm_fwd_kernel[(triton.cdiv(x.shape[0], config["BLOCK_N"]),)](
-            x, x if residual is None else aligned(residual), weight, y, total, scale, x.shape[0], eps, WIDTH=x.shape[1],
+            x, x if residual is None else aligned(residual), weight, y, total, scale, x.shape[0], float(eps), WIDTH=x.shape[1],
             HAS_RESIDUAL=residual is not None, **config,
         )  # fmt: skip
     return y, total, scale

@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton, policy_loss_triton, rms_norm_triton, swiglu_triton
+from paradigm.kernels import gae_triton, linear_logprob_triton, policy_loss_triton, rms_norm_triton, rotary_triton, swiglu_triton, vtrace_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -113,6 +113,36 @@ def swiglu() -> Iterator[Configuration]:
             yield Configuration(what, kernel, arguments(kernel, types), *split_options(module.TILE))
 
 
+def rotary() -> Iterator[Configuration]:
+    module = rotary_triton
+    tensors = ("q", "k", "q_weight", "k_weight", "q_out", "k_out", "grad", "x", "weight", "grad_x")
+    strides = ("q_token_stride", "q_head_stride", "k_token_stride", "k_head_stride", "token_stride", "head_stride")
+    numbers = {"cos": "*fp32", "sin": "*fp32", "partial": "*fp32", "eps": "fp32"}
+    numbers |= dict.fromkeys(("num_tokens", "num_q_blocks", "num_chunks", *strides), "i32")
+    shipped = [(dtype, 32, 8, dim, dim // 2) for dtype in (torch.float32, torch.bfloat16) for dim in (64, 128)]
+    shipped += [(torch.float16, 32, 8, 128, 64), (torch.bfloat16, 14, 2, 64, 32), (torch.bfloat16, 16, 16, 256, 32), (torch.bfloat16, 4, 2, 32, 16)]
+    for dtype, q_heads, k_heads, dim, pairs in shipped:
+        types = {**dict.fromkeys(tensors, POINTERS[dtype]), **numbers}
+        shape = {"PAIRS": pairs, "REST": dim - 2 * pairs}
+        what = f"{str(dtype).removeprefix('torch.')} {q_heads} {k_heads} {dim} {2 * pairs}"
+        tiles, options = split_options(module.configuration(dtype, k_heads, dim, pairs))
+        for has_norm, inverse in ((False, False), (True, False), (False, True)):
+            constants = {"Q_HEADS": q_heads, "K_HEADS": k_heads, **shape, "HAS_NORM": has_norm, "INVERSE": inverse, **tiles}
+            name = f"rotary {'backward' if inverse else 'forward'} {what}{' norm' if has_norm else ''}"
+            yield Configuration(name, module._rotary_fwd_kernel, arguments(module._rotary_fwd_kernel, types), constants, options)
+        tiles, options = split_options(module.configuration(dtype, k_heads, dim, pairs, backward=True))
+        kernel = module._rotary_norm_bwd_kernel
+        yield Configuration(f"rotary backward {what} norm", kernel, arguments(kernel, types), {"HEADS": q_heads, **shape, **tiles}, options)
+
+
+def scans() -> Iterator[Configuration]:
+    for name, kernel in (("gae", gae_triton._gae_kernel), ("vtrace", vtrace_triton._vtrace_kernel)):
+        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"cu_seqlens": "*i32", "num_decisions": "i32"}
+        types |= dict.fromkeys(("gamma", "decay", "trace", "rho_clip", "c_clip", "pg_rho_clip"), "fp32")
+        del types["BLOCK"]
+        yield Configuration(name, kernel, arguments(kernel, types), *split_options(gae_triton.TILE))
+
+
 def arguments(kernel: Any, types: dict[str, str]) -> dict[str, str]:
     return {name: types[name] for name in kernel.arg_names if name in types}
 
@@ -122,7 +152,7 @@ def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss, rms_norm, swiglu]  # one function for each kernel module
+KERNELS = [linear_logprob, policy_loss, rms_norm, rotary, swiglu, scans]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
