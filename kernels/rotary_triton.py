@@ -149,12 +149,11 @@ def _rotary_norm_bwd_kernel(  # type: ignore[no-untyped-def]
 
 def configuration(dtype: torch.dtype, num_heads: int, head_dim: int, pairs: int, *, backward: bool = False) -> dict[str, Any]:
     """The tile sizes and options; num_heads: the fewer of q's and k's, which divide the others where nothing is to be wasted."""
-    rest = head_dim - 2 * pairs
-    widths = {"BLOCK_C": triton.next_power_of_2(pairs), "BLOCK_R": triton.next_power_of_2(rest) if rest else 1}
-    room = max(1, 4096 // triton.next_power_of_2(head_dim))
+    block_c, block_r = triton.next_power_of_2(pairs), triton.next_power_of_2(head_dim - 2 * pairs)
+    room = 4096 // triton.next_power_of_2(2 * block_c + block_r)
     block_h = min(triton.next_power_of_2(num_heads), room)
-    tiles = {"BLOCK_T": room // block_h, "BLOCK_H": block_h, **widths}
-    return {**tiles, "num_warps": 16 if rest else 4 * dtype.itemsize} if backward else {**tiles, "num_warps": 8, "enable_fp_fusion": False}
+    tiles = {"BLOCK_T": room // block_h, "BLOCK_H": block_h, "BLOCK_C": block_c, "BLOCK_R": max(1, block_r)}
+    return {**tiles, "num_warps": 4 * dtype.itemsize} if backward else {**tiles, "num_warps": 8, "enable_fp_fusion": False}
 
 
 def _heads(x: Tensor) -> Tensor:
