@@ -42,7 +42,7 @@ def _gae_kernel(  # type: ignore[no-untyped-def]
         following = tl.load(values + steps + 1, mask=here & (steps + 1 < end), other=0.0)
         following = tl.where(steps + 1 < end, following, after)
         delta = tl.load(rewards + steps, mask=here, other=0.0) + gamma * following - value
-        decays, terms = tl.associative_scan((tl.where(here, decay, 1.0), tl.where(here, delta, 0.0)), 0, compose, reverse=True)
+        decays, terms = tl.associative_scan((tl.full([BLOCK], decay, tl.float32), delta), 0, compose, reverse=True)
         advantage = decays * carried + terms
         tl.store(advantages + steps, advantage, mask=here)
         carried = tl.sum(tl.where(tl.arange(0, BLOCK) == 0, advantage, 0.0), 0)

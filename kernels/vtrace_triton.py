@@ -50,9 +50,8 @@ def _vtrace_kernel(  # type: ignore[no-untyped-def]
         _, _, _, delta, decay = _correction(
             steps + 1, has_next, end, logprob, behaviour_logprob, rewards, values, after, gamma, trace, rho_clip, c_clip
         )
-        decay, delta = tl.where(has_next, decay, tl.where(here, 0.0, 1.0)), tl.where(has_next, delta, 0.0)
-        decays, terms = tl.associative_scan((decay, delta), 0, compose, reverse=True)
-        excess = tl.where(steps + 1 < end, decays * carried + terms, 0.0)
+        decays, terms = tl.associative_scan((decay, tl.where(has_next, delta, 0.0)), 0, compose, reverse=True)
+        excess = decays * carried + terms
         value, outlook, ratio, delta, decay = _correction(
             steps, here, end, logprob, behaviour_logprob, rewards, values, after, gamma, trace, rho_clip, c_clip
         )
