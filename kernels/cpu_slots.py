@@ -22,6 +22,11 @@ def cpu_slot(name: str, like: Tensor) -> Callable[..., Any] | None:
     return CPU.get(name) if like.is_cpu and like.dtype in _DTYPES else None
 
 
+def runs_triton(like: Tensor) -> bool:
+    """Whether Triton's kernels take a tensor such as `like`: on CUDA, and not in float64."""
+    return like.is_cuda and like.dtype in (torch.float32, torch.bfloat16, torch.float16)
+
+
 def needs_grad(*tensors: Tensor | None) -> bool:
     """Whether autograd must record an op of these inputs; where not, an op skips autograd.Function and its microseconds."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

@@ -1,6 +1,8 @@
 """Generalized advantage estimates over packed episodes (Schulman et al., arXiv:1506.02438, eq. 16).
 
     delta_t = r_t + gamma V_{t+1} - V_t;  A_t = delta_t + gamma lam A_{t+1},  V past the last decision being the bootstrap.
+
+Of float32 streams on a GPU it is Triton's (gae_triton.py), on the CPU C++; everything else takes the reference.
 """
 
 # T decisions, B episodes
@@ -10,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import cpu_slot
+from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 
 
 def gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, *, gamma: float, lam: float) -> Tensor:
@@ -20,27 +22,35 @@ def gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, 
         rewards: float32 [T], reward received after decision t.
         values: float32 [T], value before decision t.
         bootstrap: float32 [B], value after each episode's last decision; 0 where it terminated.
-        cu_seqlens: int32 [B + 1], episode boundaries in T.
+        cu_seqlens: int32 [B + 1], episode boundaries in T. On a GPU, which nothing waits for, they are checked under
+            torch.autograd.detect_anomaly alone.
         gamma, lam: discount and trace decay, in [0, 1].
     Returns: float32 [T]. Raises: ValueError if the shapes disagree.
     """
     check_episodes(cu_seqlens, bootstrap, rewards=rewards, values=values)
     check_unit(gamma=gamma, lam=lam)
-    forward = cpu_slot("gae", rewards) if rewards.dtype == values.dtype == bootstrap.dtype == torch.float32 else None
-    if forward is None:
-        return gae_reference(rewards, values, bootstrap, cu_seqlens, gamma=gamma, lam=lam)
-    return forward(rewards, values, bootstrap, cu_seqlens, gamma, lam)
+    if rewards.dtype == values.dtype == bootstrap.dtype == torch.float32:
+        forward = cpu_slot("gae", rewards)
+        if runs_triton(rewards):
+            from paradigm.kernels.gae_triton import gae_forward as forward  # Triton takes a second to import
+        if forward is not None:
+            return forward(rewards, values, bootstrap, cu_seqlens, gamma, lam)
+    return gae_reference(rewards, values, bootstrap, cu_seqlens, gamma=gamma, lam=lam)
 
 
 def check_episodes(cu_seqlens: Tensor, bootstrap: Tensor, **streams: Tensor) -> None:
-    """Raises ValueError unless every stream is [T], bootstrap [B], and cu_seqlens int32 [B + 1] cuts T."""
+    """Raises ValueError unless every stream is [T], bootstrap [B], and cu_seqlens int32 [B + 1] cuts T, all on one device."""
     name, first = next(iter(streams.items()))
     for other, stream in streams.items():
         if stream.dim() != 1 or stream.shape != first.shape:
             raise ValueError(f"{other} must be one-dimensional with {name}'s length, got {list(stream.shape)} and {list(first.shape)}")
     if cu_seqlens.shape != (bootstrap.numel() + 1,) or cu_seqlens.dtype != torch.int32:
         raise ValueError(f"cu_seqlens must be int32 [{bootstrap.numel() + 1}], got {cu_seqlens.dtype} {list(cu_seqlens.shape)}")
-    if cu_seqlens.is_cpu and (cu_seqlens[0] != 0 or cu_seqlens[-1] != first.numel() or bool((cu_seqlens.diff() < 0).any())):
+    devices = {str(x.device) for x in (*streams.values(), bootstrap, cu_seqlens)}
+    if len(devices) > 1:
+        raise ValueError(f"{', '.join(streams)}, bootstrap and cu_seqlens must be on one device, got {sorted(devices)}")
+    is_checked = cu_seqlens.is_cpu or torch.is_anomaly_enabled()
+    if is_checked and (cu_seqlens[0] != 0 or cu_seqlens[-1] != first.numel() or bool((cu_seqlens.diff() < 0).any())):
         raise ValueError(f"cu_seqlens must rise from 0 to {first.numel()}, got {cu_seqlens[:4].tolist()} ... {int(cu_seqlens[-1])}")
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad
+from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
@@ -119,11 +119,6 @@ def _entropy(logp: Tensor) -> Tensor:
 
 def rows_of(support: Support | None, rows: slice) -> Support | None:
     return None if support is None else (support[0][rows], support[1])
-
-
-def runs_triton(hidden: Tensor) -> bool:
-    """Whether the Triton kernels take these rows: on CUDA, and not in float64."""
-    return hidden.is_cuda and hidden.dtype in (torch.float32, torch.bfloat16, torch.float16)
 
 
 class _LinearLogprob(torch.autograd.Function):

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import needs_grad
+from paradigm.kernels.cpu_slots import needs_grad, runs_triton
 from paradigm.kernels.linear_logprob import (
     GradientSums,
     check_rows,
@@ -30,7 +30,6 @@ from paradigm.kernels.linear_logprob import (
     operands,
     row_statistics,
     rows_of,
-    runs_triton,
     wide,
 )
 from paradigm.kernels.support import Support

@@ -2,17 +2,30 @@
 
     r = x + residual;  y = r / sqrt(mean(r^2) + eps) * weight
 
-in float32, rounded once at the end (transformers rounds to bf16 before the product with the weight).
+in float32, rounded once at the end (transformers rounds to bf16 before the product with the weight). On a GPU it is Triton's
+(rms_norm_triton.py), on the CPU C++; float64 takes the reference everywhere, on a GPU also rows of more than 32 KiB.
 """
 
 # T rows, D model width
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+
+
+def _implementation(x: Tensor, weight: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """Forward and backward for such tensors; None where the reference is all there is."""
+    if runs_triton(x) and runs_triton(weight):
+        from paradigm.kernels.rms_norm_triton import MAX_ROW_BYTES, rms_norm_backward, rms_norm_forward  # Triton takes a second to import
+
+        return (rms_norm_forward, rms_norm_backward) if 0 < x.shape[1] * x.element_size() <= MAX_ROW_BYTES else (None, None)
+    return (cpu_slot("rms_norm", x), cpu_slot("rms_norm_backward", x)) if weight.dtype == x.dtype else (None, None)
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -38,11 +51,11 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: Tensor | No
     Returns: y [T, D] in x's dtype; with a residual (y, x + residual). Raises: ValueError if shapes or dtypes disagree.
     """
     _check(x, weight, residual)
-    forward = cpu_slot("rms_norm", x) if weight.dtype == x.dtype else None
+    forward, backward = _implementation(x, weight)
     if forward is None:
         return rms_norm_reference(x, weight, eps, residual)
     if needs_grad(x, weight, residual):
-        return _RmsNorm.apply(x, weight, residual, eps, forward, cpu_slot("rms_norm_backward", x))
+        return _RmsNorm.apply(x, weight, residual, eps, forward, backward)
     y, total, _ = forward(x, weight, residual, eps, False)
     return (y, total) if residual is not None else y
 

@@ -2,23 +2,40 @@
 
 With R = 2 C rotated channels, channel i < C pairs with channel i + C (transformers' rotate_half, not the paper's neighbours):
     y_i = x_i cos_i - x_{i+C} sin_i;  y_{i+C} = x_{i+C} cos_i + x_i sin_i
-Channels from R on pass through. Everything in float32, rounded once at the end.
+Channels from R on pass through. Everything in float32, rounded once at the end. On a GPU it is Triton's (rotary_triton.py), on the CPU C++;
+float64 takes the reference everywhere, and so do heads of more than 1,024 channels, and on a GPU inputs without a token, head or pair.
 """
 
 # T tokens, Hq and Hkv heads, D head dimension, C = R / 2 rotated pairs
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+
+
+def _implementation(q: Tensor, k: Tensor, cos: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """Forward and backward for such tensors; None where the reference is all there is."""
+    if runs_triton(q):
+        from paradigm.kernels.rotary_triton import MAX_HEAD_DIM, rotary_backward, rotary_forward  # Triton takes a second to import
+
+        fits = q.numel() and k.numel() and cos.numel() and q.shape[2] <= MAX_HEAD_DIM
+        return (rotary_forward, rotary_backward) if fits else (None, None)
+    if cos.dtype == torch.float32 and fits_cpu(q.shape[2], cos.shape[1]):
+        return cpu_slot("rotary", q), cpu_slot("rotary_backward", q)
+    return None, None
 
 
 class _Rotary(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, cos, sin, q_weight, k_weight, eps, forward, backward):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(q, k, cos, sin, q_weight, k_weight)
+        inputs = (None, None) if q.is_cuda and q_weight is None else (q, k)  # Triton turns the gradients back without them
+        ctx.save_for_backward(*inputs, cos, sin, q_weight, k_weight)
         ctx.eps, ctx.backward_slot = eps, backward
         return forward(q, k, cos, sin, q_weight, k_weight, eps)
 
@@ -42,11 +59,11 @@ def rotary(
     Returns: (q, k) rotated, new tensors. Raises: ValueError if shapes or dtypes disagree.
     """
     _check(q, k, cos, sin, q_weight, k_weight)
-    forward = cpu_slot("rotary", q) if cos.dtype == torch.float32 and fits_cpu(q.shape[2], cos.shape[1]) else None
+    forward, backward = _implementation(q, k, cos)
     if forward is None:
         return rotary_reference(q, k, cos, sin, q_weight=q_weight, k_weight=k_weight, eps=eps)
     if needs_grad(q, k, q_weight, k_weight):
-        return _Rotary.apply(q, k, cos, sin, q_weight, k_weight, eps, forward, cpu_slot("rotary_backward", q))
+        return _Rotary.apply(q, k, cos, sin, q_weight, k_weight, eps, forward, backward)
     return forward(q, k, cos, sin, q_weight, k_weight, eps)
 
 

@@ -1,15 +1,27 @@
 """The gated unit of Llama's feed-forward layer (Shazeer, arXiv:2002.05202):  y = silu(gate) * up,  silu(g) = g / (1 + exp(-g)),
 
-in float32, rounded once at the end.
+in float32, rounded once at the end. On a GPU it is Triton's (swiglu_triton.py), on the CPU C++; float64 takes the reference everywhere.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+
+
+def _implementation(gate: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """Forward and backward for tensors such as gate; None where the reference is all there is."""
+    if runs_triton(gate):
+        from paradigm.kernels.swiglu_triton import swiglu_backward, swiglu_forward  # Triton takes a second to import
+
+        return swiglu_forward, swiglu_backward
+    return cpu_slot("swiglu", gate), cpu_slot("swiglu_backward", gate)
 
 
 class _Swiglu(torch.autograd.Function):
@@ -32,11 +44,11 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     Returns: the same shape and dtype. Raises: ValueError if shapes or dtypes disagree.
     """
     _check(gate, up)
-    forward = cpu_slot("swiglu", gate)
+    forward, backward = _implementation(gate)
     if forward is None:
         return swiglu_reference(gate, up)
     if needs_grad(gate, up):
-        return _Swiglu.apply(gate, up, forward, cpu_slot("swiglu_backward", gate))
+        return _Swiglu.apply(gate, up, forward, backward)
     return forward(gate, up)
 
 

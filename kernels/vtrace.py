@@ -3,6 +3,8 @@
     rho_t = min(rho_clip, w_t), c_t = lam min(c_clip, w_t), w_t = exp(logprob_t - behaviour_logprob_t)
     vs_t = V_t + delta_t + gamma c_t (vs_{t+1} - V_{t+1}),  delta_t = rho_t (r_t + gamma V_{t+1} - V_t)
     advantage_t = min(pg_rho_clip, w_t) (r_t + gamma vs_{t+1} - V_t)
+
+Of float32 streams on a GPU it is Triton's (vtrace_triton.py), on the CPU C++; everything else takes the reference.
 """
 
 # T decisions, B episodes
@@ -12,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import cpu_slot
+from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 from paradigm.kernels.gae import check_episodes, check_unit, discounted_sums, last_and_next
 
 
@@ -27,16 +29,19 @@ def vtrace(
         rewards: float32 [T], reward received after decision t.
         values: float32 [T], value before decision t.
         bootstrap: float32 [B], value after each episode's last decision; 0 where it terminated.
-        cu_seqlens: int32 [B + 1], episode boundaries in T.
+        cu_seqlens: int32 [B + 1], episode boundaries in T; see `gae`.
         gamma, lam: discount and trace decay, in [0, 1].
         rho_clip, c_clip, pg_rho_clip: >= 0, the paper's rho-bar, c-bar, and the rho-bar of the advantage.
     Returns: (value targets, advantages), float32 [T]. Raises: ValueError if the shapes disagree or a number is out of range.
     """
     _check(logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
     inputs = (logprob, behaviour_logprob, rewards, values, bootstrap)
-    forward = cpu_slot("vtrace", rewards) if all(x.dtype == torch.float32 for x in inputs) else None
-    if forward is not None:
-        return forward(*inputs, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
+    if all(x.dtype == torch.float32 for x in inputs):
+        forward = cpu_slot("vtrace", rewards)
+        if runs_triton(rewards):
+            from paradigm.kernels.vtrace_triton import vtrace_forward as forward  # Triton takes a second to import
+        if forward is not None:
+            return forward(*inputs, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
     return vtrace_reference(*inputs, cu_seqlens, gamma=gamma, lam=lam, rho_clip=rho_clip, c_clip=c_clip, pg_rho_clip=pg_rho_clip)
 
 

@@ -328,3 +328,26 @@ def test_attentions_rivals_compute_the_same_and_pairs_are_counted() -> None:
     for case in cases:
         assert case.reference in case.providers and case.work > 0
         assert all(build().run() is None for build in case.providers.values())
+def test_elementwise_counts_the_bytes_that_must_move_and_its_providers_agree() -> None:
+    import torch
+
+    from benchmarks import bench_elementwise
+
+    cases = list(bench_elementwise.cases(Setting(quick=True)))
+    row = 64 * 2  # a column of bf16
+    angles = 2 * 64 * 64 * 4
+    expected = {
+        "rms_norm": 4 * 4096 * row, "rms_norm and its backward": 8 * 4096 * row, "swiglu": 3 * 14336 * row,
+        "swiglu and its backward": 8 * 14336 * row, "rotary": 2 * 40 * 128 * row + angles, "rotary and its backward": 4 * 40 * 128 * row + 2 * angles,
+        "rotary with head norms": 2 * 40 * 128 * row + angles, "rotary with head norms and its backward": 5 * 40 * 128 * row + 2 * angles,
+    }  # fmt: skip
+    assert {case.op: round(case.work * 1e9) for case in cases} == expected
+    assert all(case.reference == "copy" and not case.goals and case.cost == 1e9 for case in cases)
+    for case in cases:
+        for build in case.providers.values():
+            assert build().run() is None
+    for build in (bench_elementwise._norm, bench_elementwise._gate, bench_elementwise._heads, bench_elementwise._normed_heads):
+        job = build(3, torch.float32, "cpu")
+        found = {name: bench_elementwise._outputs(function, job) for name, function in job.functions.items()}
+        for name in ("paradigm", "torch"):
+            torch.testing.assert_close(found[name], found["reference"], rtol=1e-5, atol=1e-5)

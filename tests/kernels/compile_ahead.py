@@ -22,7 +22,16 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import attention_triton, linear_logprob_triton, policy_loss_triton
+from paradigm.kernels import (
+    attention_triton,
+    gae_triton,
+    linear_logprob_triton,
+    policy_loss_triton,
+    rms_norm_triton,
+    rotary_triton,
+    swiglu_triton,
+    vtrace_triton,
+)
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -33,7 +42,7 @@ class Configuration(NamedTuple):
 
     name: str
     kernel: Any
-    signature: dict[str, str]  # Triton's type of each argument that is no constant; pointers and names in _stride are multiples of 16
+    signature: dict[str, str]  # Triton's type of each argument that is no constant; pointers, strides and widths are multiples of 16
     constants: dict[str, Any]
     options: dict[str, Any]  # num_warps, num_stages
     wgmma: bool = False  # on sm_90 every product is a warp group's: wgmma, and no mma.sync
@@ -118,19 +127,81 @@ def attention() -> Iterator[Configuration]:
                 yield Configuration(title, kernels[name], signature, constants, options, dtype != torch.float32, (capability,))
 
 
+def rms_norm() -> Iterator[Configuration]:
+    module = rms_norm_triton
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for width in (128, 1024, 4096, 5120, 16384):
+            if width * dtype.itemsize > module.MAX_ROW_BYTES or (dtype == torch.float16 and width != 4096):
+                continue
+            of_rows = dict.fromkeys(("x", "residual", "weight", "y", "total", "grad", "grad_total", "grad_x"), POINTERS[dtype])
+            of_rows |= {"scale": "*fp32", "partial": "*fp32", "num_rows": "i32", "num_chunks": "i32", "eps": "fp32"}
+            for name, kernel, backward in (("forward", module._rms_norm_fwd_kernel, False), ("backward", module._rms_norm_bwd_kernel, True)):
+                constants, options = split_options(module.configuration(dtype, width, backward=backward))
+                what = f"rms_norm {name} {str(dtype).removeprefix('torch.')} {width}"
+                for has_residual in (False, True):
+                    constants |= {"WIDTH": width, "HAS_TOTAL" if backward else "HAS_RESIDUAL": has_residual}
+                    yield Configuration(what + " residual" * has_residual, kernel, arguments(kernel, of_rows), constants.copy(), options)
+    signature = {"partial": "*fp32", "total": "*bf16", "num_chunks": "i32", "width": "i32"}
+    yield Configuration("rms_norm sum", module._sum_kernel, signature, *split_options(module.SUM_TILE))
+
+
+def swiglu() -> Iterator[Configuration]:
+    module = swiglu_triton
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        types = dict.fromkeys(("gate", "up", "y", "grad", "grad_gate", "grad_up"), POINTERS[dtype])
+        types |= dict.fromkeys(("width", "gate_stride", "up_stride"), "i32")
+        for name, kernel in (("forward", module._swiglu_fwd_kernel), ("backward", module._swiglu_bwd_kernel)):
+            what = f"swiglu {name} {str(dtype).removeprefix('torch.')}"
+            yield Configuration(what, kernel, arguments(kernel, types), *split_options(module.TILE))
+
+
+def rotary() -> Iterator[Configuration]:
+    module = rotary_triton
+    tensors = ("q", "k", "q_weight", "k_weight", "q_out", "k_out", "grad", "x", "weight", "grad_x")
+    strides = ("q_token_stride", "q_head_stride", "k_token_stride", "k_head_stride", "token_stride", "head_stride")
+    numbers = {"cos": "*fp32", "sin": "*fp32", "partial": "*fp32", "eps": "fp32"}
+    numbers |= dict.fromkeys(("num_tokens", "num_q_blocks", "num_chunks", *strides), "i32")
+    shipped = [(dtype, 32, 8, dim, dim // 2) for dtype in (torch.float32, torch.bfloat16) for dim in (64, 128)]
+    shipped += [(torch.float16, 32, 8, 128, 64), (torch.bfloat16, 14, 2, 64, 32), (torch.bfloat16, 16, 16, 256, 32), (torch.bfloat16, 4, 2, 32, 16)]
+    for dtype, q_heads, k_heads, dim, pairs in shipped:
+        types = {**dict.fromkeys(tensors, POINTERS[dtype]), **numbers}
+        shape = {"PAIRS": pairs, "REST": dim - 2 * pairs}
+        what = f"{str(dtype).removeprefix('torch.')} {q_heads} {k_heads} {dim} {2 * pairs}"
+        tiles, options = split_options(module.configuration(dtype, k_heads, dim, pairs))
+        for has_norm, inverse in ((False, False), (True, False), (False, True)):
+            constants = {"Q_HEADS": q_heads, "K_HEADS": k_heads, **shape, "HAS_NORM": has_norm, "INVERSE": inverse, **tiles}
+            name = f"rotary {'backward' if inverse else 'forward'} {what}{' norm' if has_norm else ''}"
+            yield Configuration(name, module._rotary_fwd_kernel, arguments(module._rotary_fwd_kernel, types), constants, options)
+        tiles, options = split_options(module.configuration(dtype, k_heads, dim, pairs, backward=True))
+        kernel = module._rotary_norm_bwd_kernel
+        yield Configuration(f"rotary backward {what} norm", kernel, arguments(kernel, types), {"HEADS": q_heads, **shape, **tiles}, options)
+
+
+def scans() -> Iterator[Configuration]:
+    for name, kernel in (("gae", gae_triton._gae_kernel), ("vtrace", vtrace_triton._vtrace_kernel)):
+        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"cu_seqlens": "*i32", "num_decisions": "i32"}
+        types |= dict.fromkeys(("gamma", "decay", "trace", "rho_clip", "c_clip", "pg_rho_clip"), "fp32")
+        del types["BLOCK"]
+        yield Configuration(name, kernel, arguments(kernel, types), *split_options(gae_triton.TILE))
+
+
+def arguments(kernel: Any, types: dict[str, str]) -> dict[str, str]:
+    return {name: types[name] for name in kernel.arg_names if name in types}
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss, attention]  # one function for each kernel module
+KERNELS = [linear_logprob, policy_loss, attention, rms_norm, rotary, swiglu, scans]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
     """Registers of a thread, spilled bytes, shared memory and matrix instructions on one architecture."""
     kernel, signature = configuration.kernel, configuration.signature
     names = kernel.arg_names
-    divisible = {(names.index(n),): [["tt.divisibility", 16]] for n, t in signature.items() if t.startswith("*") or n.endswith("_stride")}
+    divisible = {(names.index(n),): [["tt.divisibility", 16]] for n, t in signature.items() if t.startswith("*") or n.endswith(("_stride", "width"))}
     full = {name: signature.get(name, "constexpr") for name in names}
     source = ASTSource(fn=kernel, signature=full, constexprs=configuration.constants, attrs=divisible)
     result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=configuration.options)

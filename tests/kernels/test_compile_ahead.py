@@ -41,6 +41,14 @@ def test_a_rows_sums_are_taken_in_one_order_with_and_without_a_support(rows: lis
         assert orders[name, capability] == orders[name.removesuffix(" support"), capability], name
 
 
+def test_a_rows_squares_are_summed_in_one_order_with_and_without_a_residual(rows: list[dict]) -> None:
+    orders = {(row["kernel"], row["capability"]): row["reductions"] for row in rows if row["kernel"].startswith("rms_norm forward")}
+    fused = [(name, capability) for name, capability in orders if name.endswith(" residual")]
+    assert len(fused) >= 16
+    for name, capability in fused:
+        assert orders[name, capability] == orders[name.removesuffix(" residual"), capability], name
+
+
 def test_the_table_is_of_these_kernels(rows: list[dict]) -> None:
     table = [json.loads(line) for line in TABLE.read_text().splitlines()]
     if {row["triton"] for row in table} == {triton.__version__}:
