@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton, policy_loss_triton
+from paradigm.kernels import linear_logprob_triton, paged_attention_triton, policy_loss_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -72,6 +72,37 @@ def linear_logprob() -> Iterator[Configuration]:
             yield Configuration(f"linear_logprob gradient {what}", module._gradient_kernel, signature, constants, options)
 
 
+def paged_attention() -> Iterator[Configuration]:
+    module = paged_attention_triton
+    of_batch = {"cu_seqlens": "*i32", "context_lengths": "*i32"}
+    counts = dict.fromkeys(("num_sequences", "num_steps", "max_blocks"), "i32")
+    bounds = {**counts, "max_splits": "i32", "window": "i32"}
+    partial = dict.fromkeys(("partial", "masses", "maxima"), "*fp32")
+    for dtype, dim in ((torch.float32, 128), *((torch.bfloat16, d) for d in (64, 96, 128, 256)), (torch.float16, 128)):
+        what, pointer = f"{str(dtype).removeprefix('torch.')} {dim}", POINTERS[dtype]
+        cache = {"HEAD_DIM": dim, "BLOCK_SIZE": 16, "BLOCK_D": module.configuration(dtype, dim, 8)["BLOCK_D"]}
+        tables = {**of_batch, "slots": "*i32", "block_table": "*i32"}
+        for is_long, is_split in ((False, True), (False, False), (True, True), (True, False)):
+            for architecture in (80, 90):
+                kind = {"HEADS": 8, "GROUP": 8, "IS_SPLIT": is_split, "CAUSAL": True, "WINDOWED": is_long, "SOFTCAP": is_long, **cache}
+                constants, options = split_options({**kind, **module.configuration(dtype, dim, 8, hopper=architecture >= 90)})
+                signature = {
+                    **dict.fromkeys(("q", "keys", "values", "out"), pointer), **partial, **tables, "q_stride": "i32", "q_head_stride": "i32",
+                    **bounds, "inner": "fp32", "outer": "fp32",
+                }  # fmt: skip
+                name = " ".join(["paged_attention", what, *["window softcap"] * is_long, *["whole"] * (not is_split)])
+                yield Configuration(name, module._attention_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
+        if dim == 128:
+            strides = dict.fromkeys(("k_stride", "k_head_stride", "v_stride", "v_head_stride"), "i32")
+            signature = {**dict.fromkeys(("k", "v", "keys", "values"), pointer), **tables, **strides, **counts}
+            constants, options = split_options({"HEADS": 8, **cache, **module.WRITE_TILE})
+            yield Configuration(f"paged_attention write {what}", module._write_kernel, signature, constants, options)
+            signature = {**partial, "out": pointer, **of_batch, **bounds}
+            mask = {"CAUSAL": True, "WINDOWED": False, "SPLIT": module.SPLIT}
+            constants, options = split_options({"HEADS": 64, **mask, **cache, **module.COMBINE_TILE})
+            yield Configuration(f"paged_attention combine {what}", module._combine_kernel, signature, constants, options)
+
+
 def policy_loss() -> Iterator[Configuration]:
     module = policy_loss_triton
     for dtype in (torch.float32, torch.bfloat16):
@@ -90,7 +121,7 @@ def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss]  # one function for each kernel module
+KERNELS = [linear_logprob, paged_attention, policy_loss]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
