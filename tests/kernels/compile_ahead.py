@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton, paged_attention_triton, policy_loss_triton
+from paradigm.kernels import linear_logprob_triton, paged_attention_triton, policy_loss_triton, sample_token_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -116,12 +116,39 @@ def policy_loss() -> Iterator[Configuration]:
             yield Configuration(name, module._divergence_kernel, signature, *split_options({"DIVERGENCE": divergence, **module.DIVERGENCE_TILE}))
 
 
+def sample_token() -> Iterator[Configuration]:
+    module = sample_token_triton
+    filters = {"temperature": "*fp32", "top_k": "*i32", "top_p": "*fp32", "min_p": "*fp32", "maximum": "*fp32"}
+    shape = {"vocabulary": "i32", "stride": "i32", "num_words": "i32"}
+    cuts = {"cut_logits": "*fp32", "cut_ids": "*i32"}
+    noise = {"key": "*i64", "trajectory": "*i64", "position": "*i32"}
+    tiles = {**dict.fromkeys(("maximum", "mass", "kept_mass", "best"), "*fp32"), "best_id": "*i32"}
+    block = {"BLOCK_T": 256}
+    for has_support in (False, True):
+        rows, suffix = {"logits": "*fp32", "support": "*i32", "table": "*i32"}, " support" * has_support
+        constants, options = split_options({"HAS_SUPPORT": has_support, **module.TILE_OPTIONS})
+        yield Configuration(f"sample_token maximum{suffix}", module._maximum_kernel, {**rows, **filters, **shape}, constants, options)
+        signature = {**rows, "temperature": "*fp32", **noise, **cuts, **tiles, **shape}
+        for is_filtered in (False, True):
+            name = f"sample_token tiles{' filtered' * is_filtered}{suffix}"
+            yield Configuration(name, module._tile_kernel, signature, {**constants, "IS_FILTERED": is_filtered}, options)
+        constants, options = split_options({"HAS_SUPPORT": has_support, **block, **module.CUT_OPTIONS})
+        yield Configuration(f"sample_token cut{suffix}", module._cut_kernel, {**rows, **filters, **cuts, **shape}, constants, options)
+    signature = {
+        "logits": "*fp32", "temperature": "*fp32", "cut_logits": "*fp32", **tiles, "ids": "*i32", "logprobs": "*fp32", "kept_logmass": "*fp32",
+        "num_tiles": "i32", "stride": "i32",
+    }  # fmt: skip
+    for is_filtered in (False, True):
+        constants, options = split_options({"IS_FILTERED": is_filtered, **block, **module.COMBINE_OPTIONS})
+        yield Configuration(f"sample_token combine{' filtered' * is_filtered}", module._combine_kernel, signature, constants, options)
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, paged_attention, policy_loss]  # one function for each kernel module
+KERNELS = [linear_logprob, paged_attention, policy_loss, sample_token]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
