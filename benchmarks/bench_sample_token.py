@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Case, Contestant, Setting, fastest
+from benchmarks.machine import synchronizer
 
 SUMMARY = "a token from each row of [256, 32000] and [256, 151936] fp32 logits, without and with filters; tok/s"
 RIVALS = {"transformers": "transformers>=5"}
@@ -31,7 +32,7 @@ _UNFAIR = (
 
 def cases(setting: Setting) -> Iterator[Case]:
     for rows, vocab in ((8, 4096),) if setting.quick else ((256, 32000), (256, 151936)):
-        logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(0))
+        logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(0)).to(setting.device)
         for name, filters in _FILTERS.items():
             yield Case(
                 op="sample_token", shape=f"[{rows}, {vocab}]", dtype="float32", config=f"{name}, temperature 1, standard normal logits",
@@ -49,6 +50,17 @@ def cases(setting: Setting) -> Iterator[Case]:
 
 
 def _paradigm(logits: Tensor, filters: dict[str, Any]) -> Callable[[], Contestant]:
+    def build_on_gpu() -> Contestant:
+        from paradigm.kernels import sample_token
+
+        trajectory = torch.arange(len(logits), device=logits.device)
+        position = torch.zeros(len(logits), dtype=torch.int32, device=logits.device)
+
+        def run() -> None:
+            sample_token(logits, key=1, trajectory=trajectory, position=position.add_(1), **filters)
+
+        return Contestant(run)
+
     def build() -> Contestant:
         from paradigm import _core
 
@@ -61,7 +73,7 @@ def _paradigm(logits: Tensor, filters: dict[str, Any]) -> Callable[[], Contestan
 
         return Contestant(run)
 
-    return build
+    return build_on_gpu if logits.is_cuda else build
 
 
 def _torch(logits: Tensor, filters: dict[str, Any], *, with_logprob: bool) -> Callable[[], Contestant]:
@@ -95,7 +107,7 @@ def _torch(logits: Tensor, filters: dict[str, Any], *, with_logprob: bool) -> Ca
         ways = {"the filtered prefix, then multinomial": sorted_prefix} if filters else {
             "softmax and multinomial": multinomial, "Gumbel argmax": gumbel, "softmax over exponentials, argmax": exponential_race,
         }  # fmt: skip
-        return fastest({name: job(draw) for name, draw in ways.items()})
+        return fastest({name: job(draw) for name, draw in ways.items()}, synchronize=synchronizer(str(logits.device)))
 
     return build
 
@@ -106,7 +118,7 @@ def _transformers(logits: Tensor, filters: dict[str, Any]) -> Callable[[], Conte
 
         makers: dict[str, Callable[[Any], Any]] = {"top_k": TopKLogitsWarper, "top_p": TopPLogitsWarper, "min_p": MinPLogitsWarper}
         warpers = LogitsProcessorList([makers[name](value) for name, value in filters.items()])
-        prompt = torch.zeros(len(logits), 1, dtype=torch.long)
+        prompt = torch.zeros(len(logits), 1, dtype=torch.long, device=logits.device)
 
         def run() -> None:
             torch.multinomial(warpers(prompt, logits).softmax(1), 1)

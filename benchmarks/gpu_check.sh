@@ -10,4 +10,5 @@ python3 -m pip install --quiet --no-build-isolation --no-deps --editable . || ex
 python3 -m pytest -m gpu -q --timeout=240 2>&1 | tee "$out/gpu-tests.log"
 status=${PIPESTATUS[0]}
 python3 -m benchmarks policy_loss attention elementwise rollouts train_step --device cuda --quick --out "$out" 2>&1 | tee "$out/gpu-benchmarks.log"
+python3 -m benchmarks paged_attention sample_token --device cuda --out "$out" 2>&1 | tee -a "$out/gpu-benchmarks.log"
 exit "$status"

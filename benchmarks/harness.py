@@ -229,7 +229,9 @@ def _sample(
     return (clock() - start) / repeats, done / repeats
 
 
-def fastest(variants: Mapping[str, Callable[[], Callable[[], float | None]]], *, tries: int = 2) -> Contestant:
+def fastest(
+    variants: Mapping[str, Callable[[], Callable[[], float | None]]], *, tries: int = 2, synchronize: Callable[[], object] = lambda: None
+) -> Contestant:
     """The fastest of the ways in which a rival can run: each is built, warmed up and tried; the detail says which won, and by how much.
 
     A variant whose build or first run raises NotImplementedError, ImportError or ValueError is passed over, if another one works.
@@ -243,7 +245,7 @@ def fastest(variants: Mapping[str, Callable[[], Callable[[], float | None]]], *,
         except (NotImplementedError, ImportError, ValueError) as error:
             failures[name] = error
             continue
-        best_s[name] = min(_sample(built[name], 1, 1.0, time.perf_counter, lambda: None)[0] for _ in range(tries))
+        best_s[name] = min(_sample(built[name], 1, 1.0, time.perf_counter, synchronize)[0] for _ in range(tries))
     if not best_s:
         raise next(iter(failures.values()))
     winner = min(best_s, key=best_s.__getitem__)

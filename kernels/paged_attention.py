@@ -2,6 +2,7 @@
 
 The new tokens' keys and values are written into the cache first, so a decode step, a chunked prefill and a whole prefill are one call.
 Query i of a sequence stands at position context_length - fed + i and reads the cache up to itself, or all of it if not causal.
+On a GPU it is Triton's (paged_attention_triton.py), on the CPU C++.
 """
 
 # B sequences, T tokens fed now, Hq query heads, Hkv key-value heads, D head dimension
@@ -14,6 +15,7 @@ from torch import Tensor
 from paradigm.kernels.attention import attend, check_attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot
 from paradigm.kernels.layout import Layout
+from paradigm.kernels.linear_logprob import runs_triton
 
 
 def paged_attention(
@@ -21,6 +23,10 @@ def paged_attention(
     scale: float | None = None, softcap: float | None = None,
 ) -> Tensor:
     """Writes k and v into `layout.cache` at `layer`, then attends. No gradient. Equal to `attention` bitwise on CPU float32 and bfloat16.
+
+    On a GPU, in float32, bfloat16 and float16, a query's result is bitwise the same whatever else is fed, but it is not `attention`'s; nothing
+    waits for the device, so a context that is too long or too short for its table or its tokens makes its sequence's result NaN instead of
+    raising, and slots and blocks that are out of range are not seen.
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
@@ -31,6 +37,10 @@ def paged_attention(
     """
     _check(q, k, v, layout, layer, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    if runs_triton(q):
+        from paradigm.kernels.paged_attention_triton import paged_attention_forward  # Triton takes a second to import
+
+        return paged_attention_forward(q, k, v, layout, layer, causal=causal, window=window, scale=scale, softcap=softcap)
     forward = cpu_slot("paged_attention", q) if fits_cpu(q.shape[2]) and layout.cache.block_size % 16 == 0 else None
     if forward is None:
         return paged_attention_reference(q, k, v, layout, layer, causal=causal, window=window, scale=scale, softcap=softcap)

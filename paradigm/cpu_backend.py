@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from paradigm.kernels.cpu_slots import CPU
 from paradigm.kernels.layout import Layout
 from paradigm.kernels.linear_logprob import row_statistics_reference
+from paradigm.kernels.sample_token import Draw
 from paradigm.kernels.support import Support
 
 try:
@@ -281,6 +282,18 @@ def _row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Sup
     return logprob, entropy
 
 
+def _sample_token(logits: Tensor, draw: Draw, support: Support | None) -> tuple[Tensor, Tensor, Tensor]:
+    logits = logits if logits.stride(1) == 1 and logits.stride(0) >= logits.shape[1] else logits.contiguous()
+    num_rows, vocabulary = logits.shape
+    ids, table = (None, None) if support is None else (support[0].contiguous(), support[1].contiguous())
+    drawn = (torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows), torch.empty(num_rows))
+    _core.sample_token_raw(
+        logits.data_ptr(), num_rows, vocabulary, logits.stride(0), *(x.data_ptr() for x in draw), _address(ids), _address(table),
+        0 if table is None else table.shape[0], 0 if table is None else table.shape[1], *(x.data_ptr() for x in drawn), torch.get_num_threads(),
+    )
+    return drawn
+
+
 def _logits_gradient(
     z: Tensor, targets: Tensor, temperature: float, support: Support | None, grad_logprob: Tensor, grad_entropy: Tensor | None
 ) -> Tensor:
@@ -324,5 +337,5 @@ def register() -> None:
         attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
         rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
         linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
-        row_statistics=_row_statistics, logits_gradient=_logits_gradient, gae=_gae, vtrace=_vtrace,
+        row_statistics=_row_statistics, logits_gradient=_logits_gradient, sample_token=_sample_token, gae=_gae, vtrace=_vtrace,
     )

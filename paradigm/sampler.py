@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from paradigm.environments.protocol import Environment, Observation
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import packed_linear
 from paradigm.kernels.linear_logprob import wide
+from paradigm.kernels.sample_token import sample_token
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["CollectionStats", "Player", "Sampler"]
@@ -276,6 +278,9 @@ class _Engine:
         self._views = {name: torch.from_numpy(arrays[name]) for name in fed}
         drawn_by = ("temperature", "top_k", "top_p", "min_p", "key", "trajectory", "position", "support_row")
         self._addresses = [arrays[name].ctypes.data for name in drawn_by]
+        signed = {"key": np.int64, "trajectory": np.int64, "position": np.int32}  # as `sample_token` takes the bits of unsigned numbers
+        self._settings = {name: torch.from_numpy(arrays[name].view(signed.get(name, arrays[name].dtype))) for name in drawn_by}
+        self._support_table = torch.empty(0, self._core.support_table().shape[1], dtype=torch.int32, device=self._device)
         num_rows = len(arrays["sample_rows"])
         self._drawn = (torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows), torch.empty(num_rows))
         self._drawn_arrays = [values.numpy() for values in self._drawn]
@@ -312,13 +317,32 @@ class _Engine:
         return self._policy(tokens, layout).index_select(0, rows)
 
     def _draw(self, hidden: Tensor, num_rows: int) -> None:
-        scores = self._logits(hidden).to("cpu", torch.float32).contiguous()
+        scores = self._logits(hidden)
+        if scores.is_cpu:
+            self._draw_on_host(scores.float().contiguous(), num_rows)
+        else:
+            self._draw_on_device(scores.float(), num_rows)
+
+    def _draw_on_host(self, scores: Tensor, num_rows: int) -> None:
         table = self._core.support_table()
         ids, logprobs, kept_logmass = (values.data_ptr() for values in self._drawn)
         _core.sample_token_raw(
             scores.data_ptr(), num_rows, scores.shape[1], scores.stride(0), *self._addresses, table.ctypes.data, *table.shape,
             ids, logprobs, kept_logmass, torch.get_num_threads(),
         )
+
+    def _draw_on_device(self, scores: Tensor, num_rows: int) -> None:
+        """Logits and sets of legal tokens stay where the policy is; three numbers a row come back."""
+        settings = {name: values[:num_rows].to(self._device) for name, values in self._settings.items()}
+        rows, table = settings.pop("support_row"), self._core.support_table()
+        if len(table) > len(self._support_table):  # sets are only ever added
+            added = torch.from_numpy(table[len(self._support_table) :].view(np.int32))
+            self._support_table = torch.cat([self._support_table, added.to(self._device)])
+        drawn = sample_token(scores, support=(rows, self._support_table) if len(table) else None, **settings)
+        for values, result in zip(self._drawn, drawn):
+            values[:num_rows].copy_(result)
+        if int(self._drawn[0][:num_rows].min()) < 0:
+            raise ValueError("logits must be below +inf and not NaN for legal tokens, one of them above -inf, got a row where they are not")
 
 
 @contextlib.contextmanager

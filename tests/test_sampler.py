@@ -6,7 +6,7 @@ import torch
 
 from paradigm.environments import ConnectFour
 from paradigm.environments.protocol import Observation, Step
-from paradigm.sampler import Sampler
+from paradigm.sampler import Sampler, _Engine
 from tests.sampler_cases import VOCAB, Banter, Scripted, TableLookup, ask, assert_same, legal_tokens, one_thread, over, random_table, successor  # noqa: F401  # one_thread is a fixture
 
 
@@ -128,6 +128,19 @@ def test_logprobs_and_kept_mass_without_a_mask(filters: dict[str, float]) -> Non
     policy = random_table()
     worlds = Scripted(lambda task, seed, actions: over() if actions else ask([task], 12))
     _check_logprobs(policy, Sampler(policy).collect(worlds, list(range(8)), temperature=1.3, **filters), temperature=1.3, **filters)
+
+
+def test_tokens_drawn_where_the_policy_is_are_the_ones_drawn_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    legal = [(4, 5, 6), (4, 5, 7), (4, 8), (9,), (33, 1)]
+
+    def collect() -> object:
+        worlds = Scripted(lambda task, seed, actions: over() if len(actions) == 4 else ask([2, task], 5, legal=legal if len(actions) % 2 else None))
+        return Sampler(random_table()).collect(worlds, list(range(9)), group_size=3, key=(2**63, 5), temperature=0.8, top_k=20, top_p=0.9, min_p=0.01)
+
+    expected = collect()
+    assert (expected.support >= 0).any() and (expected.support[expected.action_mask] < 0).any()
+    monkeypatch.setattr(_Engine, "_draw_on_host", _Engine._draw_on_device)
+    assert_same(expected, collect())
 
 
 def _legal_sets(buffer: object) -> list[list[int]]:

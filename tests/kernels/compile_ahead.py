@@ -26,9 +26,11 @@ from paradigm.kernels import (
     attention_triton,
     gae_triton,
     linear_logprob_triton,
+    paged_attention_triton,
     policy_loss_triton,
     rms_norm_triton,
     rotary_triton,
+    sample_token_triton,
     swiglu_triton,
     vtrace_triton,
 )
@@ -81,6 +83,37 @@ def linear_logprob() -> Iterator[Configuration]:
             constants, options = split_options({"HAS_ENTROPY": has_entropy, "DIVERGENCE": divergence, **module.GRADIENT_TILE})
             what = " ".join([str(dtype).removeprefix("torch."), *["entropy"] * has_entropy, *[divergence] * (divergence != "none")])
             yield Configuration(f"linear_logprob gradient {what}", module._gradient_kernel, signature, constants, options)
+
+
+def paged_attention() -> Iterator[Configuration]:
+    module = paged_attention_triton
+    of_batch = {"cu_seqlens": "*i32", "context_lengths": "*i32"}
+    counts = dict.fromkeys(("num_sequences", "num_steps", "max_blocks"), "i32")
+    bounds = {**counts, "max_splits": "i32", "window": "i32"}
+    partial = dict.fromkeys(("partial", "masses", "maxima"), "*fp32")
+    for dtype, dim in ((torch.float32, 128), *((torch.bfloat16, d) for d in (64, 96, 128, 256)), (torch.float16, 128)):
+        what, pointer = f"{str(dtype).removeprefix('torch.')} {dim}", POINTERS[dtype]
+        cache = {"HEAD_DIM": dim, "BLOCK_SIZE": 16, "BLOCK_D": module.configuration(dtype, dim, 8)["BLOCK_D"]}
+        tables = {**of_batch, "slots": "*i32", "block_table": "*i32"}
+        for is_long, is_split in ((False, True), (False, False), (True, True), (True, False)):
+            for architecture in (80, 90):
+                kind = {"HEADS": 8, "GROUP": 8, "IS_SPLIT": is_split, "CAUSAL": True, "WINDOWED": is_long, "SOFTCAP": is_long, **cache}
+                constants, options = split_options({**kind, **module.configuration(dtype, dim, 8, hopper=architecture >= 90)})
+                signature = {
+                    **dict.fromkeys(("q", "keys", "values", "out"), pointer), **partial, **tables, "q_stride": "i32", "q_head_stride": "i32",
+                    **bounds, "inner": "fp32", "outer": "fp32",
+                }  # fmt: skip
+                name = " ".join(["paged_attention", what, *["window softcap"] * is_long, *["whole"] * (not is_split)])
+                yield Configuration(name, module._attention_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
+        if dim == 128:
+            strides = dict.fromkeys(("k_stride", "k_head_stride", "v_stride", "v_head_stride"), "i32")
+            signature = {**dict.fromkeys(("k", "v", "keys", "values"), pointer), **tables, **strides, **counts}
+            constants, options = split_options({"HEADS": 8, **cache, **module.WRITE_TILE})
+            yield Configuration(f"paged_attention write {what}", module._write_kernel, signature, constants, options)
+            signature = {**partial, "out": pointer, **of_batch, **bounds}
+            mask = {"CAUSAL": True, "WINDOWED": False, "SPLIT": module.SPLIT}
+            constants, options = split_options({"HEADS": 64, **mask, **cache, **module.COMBINE_TILE})
+            yield Configuration(f"paged_attention combine {what}", module._combine_kernel, signature, constants, options)
 
 
 def policy_loss() -> Iterator[Configuration]:
@@ -189,12 +222,41 @@ def arguments(kernel: Any, types: dict[str, str]) -> dict[str, str]:
     return {name: types[name] for name in kernel.arg_names if name in types}
 
 
+def sample_token() -> Iterator[Configuration]:
+    module = sample_token_triton
+    filters = {"temperature": "*fp32", "top_k": "*i32", "top_p": "*fp32", "min_p": "*fp32", "maximum": "*fp32"}
+    shape = {"vocabulary": "i32", "stride": "i32", "num_words": "i32"}
+    cuts = {"cut_logits": "*fp32", "cut_ids": "*i32"}
+    noise = {"key": "*i64", "trajectory": "*i64", "position": "*i32"}
+    tiles = {**dict.fromkeys(("maximum", "mass", "kept_mass", "best"), "*fp32"), "best_id": "*i32"}
+    block = {"BLOCK_T": 256}
+    for has_support in (False, True):
+        rows, suffix = {"logits": "*fp32", "support": "*i32", "table": "*i32"}, " support" * has_support
+        constants, options = split_options({"HAS_SUPPORT": has_support, **module.TILE_OPTIONS})
+        yield Configuration(f"sample_token maximum{suffix}", module._maximum_kernel, {**rows, **filters, **shape}, constants, options)
+        signature = {**rows, "temperature": "*fp32", **noise, **cuts, **tiles, **shape}
+        for is_filtered in (False, True):
+            name = f"sample_token tiles{' filtered' * is_filtered}{suffix}"
+            yield Configuration(name, module._tile_kernel, signature, {**constants, "IS_FILTERED": is_filtered}, options)
+        constants, options = split_options({"HAS_SUPPORT": has_support, **block, **module.CUT_OPTIONS})
+        yield Configuration(f"sample_token cut{suffix}", module._cut_kernel, {**rows, **filters, **cuts, **shape}, constants, options)
+    signature = {
+        "logits": "*fp32", "temperature": "*fp32", "cut_logits": "*fp32", **tiles, "ids": "*i32", "logprobs": "*fp32", "kept_logmass": "*fp32",
+        "num_tiles": "i32", "stride": "i32",
+    }  # fmt: skip
+    for is_filtered in (False, True):
+        constants, options = split_options({"IS_FILTERED": is_filtered, **block, **module.COMBINE_OPTIONS})
+        yield Configuration(f"sample_token combine{' filtered' * is_filtered}", module._combine_kernel, signature, constants, options)
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss, attention, rms_norm, rotary, swiglu, scans]  # one function for each kernel module
+KERNELS = [  # one function for each kernel module
+    linear_logprob, policy_loss, attention, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
+]  # fmt: skip
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:

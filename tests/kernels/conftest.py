@@ -48,10 +48,10 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 
 @pytest.fixture
 def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`linear_logprob` and `policy_loss` take the Triton path on any device, in chunks of 128 rows."""
+    """Ops take the Triton path on any device; `linear_logprob` and `policy_loss` in chunks of 128 rows."""
     from paradigm.kernels import linear_logprob_triton
 
-    for name in ("linear_logprob", "policy_loss"):
+    for name in ("linear_logprob", "paged_attention", "policy_loss", "sample_token"):
         monkeypatch.setattr(sys.modules[f"paradigm.kernels.{name}"], "runs_triton", lambda hidden: hidden.dtype != torch.float64)
     monkeypatch.setattr(linear_logprob_triton, "_LEAST_CHUNK", 128)
     monkeypatch.setattr(linear_logprob_triton, "_CHUNK_BYTES", 1)

@@ -49,6 +49,14 @@ def test_a_rows_squares_are_summed_in_one_order_with_and_without_a_residual(rows
         assert orders[name, capability] == orders[name.removesuffix(" residual"), capability], name
 
 
+def test_a_splits_sums_are_taken_in_one_order_by_a_program_of_its_own_and_by_one_for_all(rows: list[dict]) -> None:
+    orders = {(row["kernel"], row["capability"]): row["reductions"] for row in rows}
+    whole = [(name, capability) for name, capability in orders if name.startswith("paged_attention") and name.endswith(" whole")]
+    assert len(whole) == 24
+    for name, capability in whole:
+        assert orders[name, capability] == orders[name.removesuffix(" whole"), capability], name
+
+
 def test_the_table_is_of_these_kernels(rows: list[dict]) -> None:
     table = [json.loads(line) for line in TABLE.read_text().splitlines()]
     if {row["triton"] for row in table} == {triton.__version__}:

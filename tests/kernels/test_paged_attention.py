@@ -30,7 +30,8 @@ def int32(values: list[int]) -> Tensor:
 def feed(function: Any, inputs: Inputs, step: int, block_size: int = 16, padding: int = 0, **options: Any) -> Tensor:
     """Outputs [88, Hq, D] when every sequence is fed `step` tokens at a time, its cache full of NaN where nothing was written."""
     q, k, v = inputs
-    cache = PagedCache(2, 40, k.shape[1], k.shape[2], block_size=block_size, dtype=k.dtype)
+    device = q.device
+    cache = PagedCache(2, 40, k.shape[1], k.shape[2], block_size=block_size, dtype=k.dtype, device=device)
     cache.keys.fill_(torch.nan)
     cache.values.fill_(torch.nan)
     table = (torch.randperm(39, generator=torch.Generator().manual_seed(1))[:24].view(4, 6) + 1).to(torch.int32)
@@ -41,7 +42,8 @@ def feed(function: Any, inputs: Inputs, step: int, block_size: int = 16, padding
         rows = torch.cat([torch.arange(STARTS[b] + begin, STARTS[b] + begin + n) for b, n in zip(live, fed)])
         positions = torch.cat([torch.arange(begin, begin + n) for n in fed]).to(torch.int32)
         cuts = int32([0, *torch.tensor(fed).cumsum(0).tolist()])
-        layout = Layout.paged(cuts, positions, int32([begin + n for n in fed]), slots[live], table, cache)
+        fields = (cuts, positions, int32([begin + n for n in fed]), slots[live], table)
+        layout = Layout.paged(*(x.to(device) for x in fields), cache)
         pad = [torch.cat([x[rows], torch.full_like(x[:padding], torch.nan)]) for x in (q, k, v)]
         result = function(*pad, layout, LAYER, **options)
         assert not result[len(rows) :].any()
