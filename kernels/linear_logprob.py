@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad
-from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
+from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear, runs_triton
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
 _CHUNK_ELEMENTS = 1 << 20  # logits of a chunk: 4 MiB, about what a core's cache holds
@@ -27,6 +27,8 @@ _CHUNK_ELEMENTS = 1 << 20  # logits of a chunk: 4 MiB, about what a core's cache
 
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """The head's logits in float32: what the sampler draws from and the learner scores, row for row the same bits.
+
+    On CUDA they are what linear_logprob_triton.py's tiles hold before the temperature: see linear_triton.py.
 
     Args:
         hidden: [N, D]. weight: [V, D], the same dtype; of 16-bit ones the sums are never rounded to 16 bits.
@@ -119,11 +121,6 @@ def _entropy(logp: Tensor) -> Tensor:
 
 def rows_of(support: Support | None, rows: slice) -> Support | None:
     return None if support is None else (support[0][rows], support[1])
-
-
-def runs_triton(hidden: Tensor) -> bool:
-    """Whether the Triton kernels take these rows: on CUDA, and not in float64."""
-    return hidden.is_cuda and hidden.dtype in (torch.float32, torch.bfloat16, torch.float16)
 
 
 class _LinearLogprob(torch.autograd.Function):

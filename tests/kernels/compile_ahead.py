@@ -6,11 +6,13 @@ A process of its own, since a process that runs Triton's interpreter has no comp
 """
 
 import hashlib
+import itertools
 import json
 import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from paradigm.kernels import linear_logprob_triton, policy_loss_triton
+from paradigm.kernels import linear_logprob_triton, linear_triton, policy_loss_triton
 
 TABLE = Path(__file__).parent / "compiled.jsonl"
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
@@ -85,12 +87,37 @@ def policy_loss() -> Iterator[Configuration]:
             yield Configuration(name, module._divergence_kernel, signature, *split_options({"DIVERGENCE": divergence, **module.DIVERGENCE_TILE}))
 
 
+def linear() -> Iterator[Configuration]:
+    module, done = linear_triton, set()
+    cases = [(dtype, 2048, None) for dtype in POINTERS]
+    cases += [(torch.bfloat16, n, rows) for rows in (None, *module.BY_ROWS) for n in (256, 1024, 2048, 4096, 8192, 16384)]
+    for architecture in (80, 90):
+        for dtype, num_outputs, num_rows in cases:
+            for widen, has_bias in itertools.product((False, True), (False, True) if num_rows is None else (False,)):
+                config = module.configuration(dtype, 4096, num_outputs, widen=widen, hopper=architecture >= 90, num_rows=num_rows)
+                block_m, block_n, block_k = (config[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+                result = torch.float32 if widen else dtype
+                what = f"{str(dtype).removeprefix('torch.')} {block_m}x{block_n}{' bias' * has_bias}{' to float32' * (result != dtype)}"
+                name = f"linear {what}, {config['num_stages']} stages"
+                if (name, architecture) in done:
+                    continue
+                done.add((name, architecture))
+                element, of_result = POINTERS[dtype][1:], POINTERS[result][1:]
+                signature = {
+                    "x": f"tensordesc<{element}[{block_m}, {block_k}]>", "weight": f"tensordesc<{element}[{block_n}, {block_k}]>",
+                    "bias": POINTERS[dtype], "y": f"tensordesc<{of_result}[{block_m}, {min(block_n, 128)}]>", "num_rows": "i32",
+                    "num_outputs": "i32",
+                }  # fmt: skip
+                constants, options = split_options({"WIDTH": 4096, "HAS_BIAS": has_bias, **config})
+                yield Configuration(name, module._linear_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
-KERNELS = [linear_logprob, policy_loss]  # one function for each kernel module
+KERNELS = [linear_logprob, policy_loss, linear]  # one function for each kernel module
 
 
 def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
@@ -114,8 +141,15 @@ def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
     return {
         "kernel": configuration.name, "capability": capability, "wgmma_only": configuration.wgmma, "registers": int(registers[1]),
         "spilled": int(spilled[1]), "shared": result.metadata.shared, "matrix": [i for i in ("wgmma.mma_async", "mma.sync") if i in ptx],
+        "products": products(ptx),
         "reductions": reductions(result.asm["ttgir"]), "triton": triton.__version__,
     }  # fmt: skip
+
+
+def products(ptx: str) -> dict[str, int]:
+    """How often each instruction stands there that multiplies matrices; where none does, the fused multiply-adds."""
+    matrix = re.findall(r"(?:wgmma\.mma_async|\bmma)\.sync\.aligned\.(m\d+n\d+k\d+)\b", ptx)
+    return dict(Counter(matrix or re.findall(r"\bfma\.rn\.f32\b", ptx)))
 
 
 def reductions(ttgir: str) -> str:
