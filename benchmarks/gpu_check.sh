@@ -9,5 +9,5 @@ command -v nvidia-smi >/dev/null && nvidia-smi -L || { echo "gpu-check needs an 
 python3 -m pip install --quiet --no-build-isolation --no-deps --editable . || exit 1
 python3 -m pytest -m gpu -q --timeout=240 2>&1 | tee "$out/gpu-tests.log"
 status=${PIPESTATUS[0]}
-python3 -m benchmarks policy_loss rollouts train_step --device cuda --quick --out "$out" 2>&1 | tee "$out/gpu-benchmarks.log"
+python3 -m benchmarks linear policy_loss rollouts train_step --device cuda --quick --out "$out" 2>&1 | tee "$out/gpu-benchmarks.log"
 exit "$status"

@@ -310,3 +310,16 @@ def test_the_heads_rivals_compute_the_same() -> None:
         for name, build in case.providers.items():
             if name in ("paradigm", "torch"):
                 assert build().run() is None
+
+
+def test_the_linear_layers_rivals_compute_the_same() -> None:
+    import torch
+
+    from benchmarks import bench_linear as subject
+
+    x, (weight,) = subject.make_job(5, 40, 24, torch.float32, "cpu")
+    torch.testing.assert_close(subject.ours(x, weight), torch.nn.functional.linear(x, weight), atol=1e-5, rtol=1e-5)
+    cases = list(subject.cases(Setting(quick=True)))
+    assert {case.shape.split()[0] for case in cases} == {"M=1", "M=32"}
+    assert all(case.providers[name]().run() is None for case in cases for name in ("paradigm", "torch"))
+    assert cases[0].work == 2 * 192 * 512 / 1e12
