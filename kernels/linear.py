@@ -34,14 +34,9 @@ def exact_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, widen
         widen: return float32 for 16-bit dtypes: the sums, never rounded to 16 bits.
     Returns: [T, N] in x's dtype, unless widened. Raises: ValueError if the shapes, dtypes or devices disagree.
     """
-    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
-        raise ValueError(f"weight must have shape [N, {x.shape[-1]}] for x of shape {list(x.shape)}, got {list(weight.shape)}")
-    if x.dtype != weight.dtype:
-        raise ValueError(f"weight must have x's dtype {x.dtype}, got {weight.dtype}")
-    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
-        raise ValueError(f"bias must have shape [{weight.shape[0]}] and x's dtype {x.dtype}, got {list(bias.shape)} and {bias.dtype}")
-    if weight.device != x.device or (bias is not None and bias.device != x.device):
-        raise ValueError(f"weight and bias must be on x's device {x.device}, got {weight.device if bias is None else [weight.device, bias.device]}")
+    if torch.compiler.is_compiling():  # one node of the graph, checks included
+        return _compiled_product(x, weight, bias, widen)
+    _check(x, weight, bias)
     if needs_grad(x, weight, bias):
         return _Linear.apply(x, weight, bias, widen)
     return _product(x, weight, bias, widen)
@@ -85,6 +80,17 @@ def _packed_on_triton(weight: Tensor, bias: Tensor | None, widen: bool) -> Calla
     return multiply
 
 
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(f"weight must have shape [N, {x.shape[-1]}] for x of shape {list(x.shape)}, got {list(weight.shape)}")
+    if x.dtype != weight.dtype:
+        raise ValueError(f"weight must have x's dtype {x.dtype}, got {weight.dtype}")
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
+        raise ValueError(f"bias must have shape [{weight.shape[0]}] and x's dtype {x.dtype}, got {list(bias.shape)} and {bias.dtype}")
+    if weight.device != x.device or (bias is not None and bias.device != x.device):
+        raise ValueError(f"weight and bias must be on x's device {x.device}, got {weight.device if bias is None else [weight.device, bias.device]}")
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
     slot = cpu_slot("linear", x)
     if slot is not None and x.shape[1] > 0 and weight.shape[0] > 0:
@@ -115,16 +121,39 @@ def _sliced(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.to(x.dtype)
 
 
+def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    x, weight, bias, _ = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.has_bias = bias is not None
+
+
+def _gradients(ctx, grad):  # type: ignore[no-untyped-def]
+    x, weight = ctx.saved_tensors
+    grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
+    grad_weight = (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
+    return grad_x, grad_weight, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, widen):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
+        _keep_inputs(ctx, (x, weight, bias, widen), None)
         return _product(x, weight, bias, widen)
 
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        x, weight = ctx.saved_tensors
-        grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
-        grad_weight = (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
+    backward = staticmethod(_gradients)
+
+
+@torch.library.custom_op("paradigm::linear", mutates_args=())
+def _compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
+    _check(x, weight, bias)
+    return _product(x, weight, bias, widen)
+
+
+@_compiled_product.register_fake
+def _(x, weight, bias, widen):  # type: ignore[no-untyped-def]
+    _check(x, weight, bias)
+    dtype = torch.float32 if widen and x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+    return x.new_empty(x.shape[0], weight.shape[0], dtype=dtype)
+
+
+_compiled_product.register_autograd(_gradients, setup_context=_keep_inputs)
