@@ -3,13 +3,13 @@
 Tiles are chosen by the weight's shape alone. No product is split along K: every sum runs over K in ascending steps in one accumulator, and rows
 past the last are zeros. So nothing that a row's bits could come from looks at the other rows.
 
-Widened products are the head's logits and take the tiles of linear_logprob_triton.py: the same descriptors, BLOCK_K and matrix instruction in
-the same order, so z here is, bit for bit, the product that `_tile_kernel` reduces. It then multiplies z by 1 / temperature (it does not divide), and
-adds exp(z - max) tile by tile of 128 tokens: a sampler must do likewise for log-probs of the same bits.
+Widened products are the head's logits and take the tiles of linear_logprob_triton.py: the same descriptors, BLOCK_K and matrix instructions in
+the same order, so z here should be, bit for bit, the product that `_tile_kernel` reduces. That kernel then multiplies z by 1 / temperature (it does
+not divide) and sums exp(z - max) over tiles of 128 tokens, merged in ascending order: a sampler must do likewise for log-probs of the same bits.
 
 In float32 a sum is a chain of fused multiply-adds over ascending k whatever the tile. In 16 bits it is one of wgmma m64nNk16 (mma.sync m16n8k16
-before Hopper): another BLOCK_M repeats the same instruction; that another N (the tile's BLOCK_N) gives the same bits is conjectured, and a
-GPU must confirm it (test_linear_triton.py). Until then TILES_BY_ROWS is False.
+before Hopper). Another BLOCK_M repeats the same instruction; that another n (the tile's BLOCK_N) gives the same bits is a conjecture, which keeps
+TILES_BY_ROWS False until a GPU confirms it. tests/kernels/test_linear_gpu.py holds a GPU to all of this; none of it has run on one yet.
 """
 
 # M rows, K inputs, N outputs
@@ -27,7 +27,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from paradigm.kernels import linear_logprob_triton
 from paradigm.kernels.linear_logprob_triton import aligned
 
-TILES_BY_ROWS = False  # whether the number of rows may choose among the tiles of BY_ROWS: faster, but see above
+TILES_BY_ROWS = False  # whether the number of rows chooses among the tiles of BY_ROWS: meant to be faster, but see above
 
 
 class Tiles(NamedTuple):

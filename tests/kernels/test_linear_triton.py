@@ -143,7 +143,7 @@ def test_tiles_by_the_number_of_rows_give_the_same_values(outputs: int, device: 
 
 
 def test_tiles_follow_from_the_weight_alone_unless_asked() -> None:
-    """At most 16 panels, whatever the dtype's matrix instruction; products of one BLOCK_K in every configuration of a weight."""
+    """The widest of 16 panels, if the weight has so many; one BLOCK_K in every configuration of a weight."""
     for hopper, widest in ((True, 256), (False, 128)):
         for outputs, expected in ((1, 32), (512, 32), (1024, 64), (2048, 128), (3072, 128), (4096, 256), (151936, 256)):
             fixed = triton_module.configuration(torch.bfloat16, 1024, outputs, hopper=hopper)
