@@ -1,6 +1,7 @@
 """y = x W^T + b with every row a pure function of that row alone: the product that exact mode is built on.
 
-On the CPU in float32 and bfloat16 it is the C++ core's (csrc/include/paradigm/cpu_linear.h), whose sums have an order of their own.
+On the CPU in float32 and bfloat16 it is the C++ core's (csrc/include/paradigm/cpu_linear.h), whose sums have an order of their own; on CUDA in
+float32, bfloat16 and float16 it is Triton's (linear_triton.py), backward apart, which is torch's.
 Elsewhere it is torch's with two departures. Row counts are padded to a multiple of 16, since BLAS libraries treat the last few rows by
 other code. And a long inner dimension is cut into slices whose products are added in order, since MKL (fp32) and oneDNN (bf16)
 otherwise split it by a rule that looks at the number of rows and threads. Measured with torch 2.13: fp32 differs from K = 1024 on,
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
 
 ROW_MULTIPLE = 16
 _MAX_SLICE = {torch.float32: 768, torch.float64: 768, torch.bfloat16: 384, torch.float16: 384}
@@ -31,36 +32,68 @@ def exact_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, widen
         weight: [N, K], the same dtype.
         bias: [N] or None, the same dtype.
         widen: return float32 for 16-bit dtypes: the sums, never rounded to 16 bits.
-    Returns: [T, N] in x's dtype, unless widened. Raises: ValueError if the shapes or dtypes disagree.
+    Returns: [T, N] in x's dtype, unless widened. Raises: ValueError if the shapes, dtypes or devices disagree.
     """
-    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
-        raise ValueError(f"weight must have shape [N, {x.shape[-1]}] for x of shape {list(x.shape)}, got {list(weight.shape)}")
-    if x.dtype != weight.dtype:
-        raise ValueError(f"weight must have x's dtype {x.dtype}, got {weight.dtype}")
-    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
-        raise ValueError(f"bias must have shape [{weight.shape[0]}] and x's dtype {x.dtype}, got {list(bias.shape)} and {bias.dtype}")
+    if torch.compiler.is_compiling():  # one node of the graph, checks included
+        return _compiled_product(x, weight, bias, widen)
+    _check(x, weight, bias)
     if needs_grad(x, weight, bias):
         return _Linear.apply(x, weight, bias, widen)
     return _product(x, weight, bias, widen)
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None = None, *, widen: bool = False) -> Callable[[Tensor], Tensor]:
-    """`exact_linear` by a weight that few rows at a time are multiplied by, again and again: the same bits, from a copy taken now.
+    """`exact_linear` by a weight that few rows at a time are multiplied by, again and again: the same bits, from what it holds now.
+
+    On the CPU it is copied; on CUDA only if its rows do not start at multiples of 16 bytes. Change it, and pack it again.
 
     Args: weight, bias, widen: as in `exact_linear`. Returns: a function of x [T, K], without gradient.
     """
     slot = cpu_slot("packed_linear", weight)
     if slot is not None:
         return slot(weight.detach(), None if bias is None else bias.detach(), widen)  # type: ignore[no-any-return]
+    weight, bias = weight.detach(), None if bias is None else bias.detach()
+    if runs_triton(weight):
+        return _packed_on_triton(weight, bias, widen)
     dtype = torch.float32 if widen and weight.dtype in (torch.bfloat16, torch.float16) else weight.dtype
-    weight, bias = weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype)
+    weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
     return lambda x: exact_linear(x.to(dtype), weight, bias)
+
+
+def _packed_on_triton(weight: Tensor, bias: Tensor | None, widen: bool) -> Callable[[Tensor], Tensor]:
+    from paradigm.kernels.linear_triton import aligned, linear
+
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != weight.dtype or bias.device != weight.device):
+        raise ValueError(f"bias must be {weight.dtype} [{weight.shape[0]}] on {weight.device}, got {bias.dtype} {list(bias.shape)} on {bias.device}")
+    fed, dtype, width, device = aligned(weight), weight.dtype, weight.shape[1], weight.device
+
+    def multiply(x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != width or x.dtype != dtype or x.device != device:
+            raise ValueError(f"x must be {dtype} [T, {width}] on {device}, got {x.dtype} {list(x.shape)} on {x.device}")
+        return linear(x, fed, bias, widen)
+
+    return multiply
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
+        raise ValueError(f"weight must have shape [N, {x.shape[-1]}] for x of shape {list(x.shape)}, got {list(weight.shape)}")
+    if x.dtype != weight.dtype:
+        raise ValueError(f"weight must have x's dtype {x.dtype}, got {weight.dtype}")
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
+        raise ValueError(f"bias must have shape [{weight.shape[0]}] and x's dtype {x.dtype}, got {list(bias.shape)} and {bias.dtype}")
+    if weight.device != x.device or (bias is not None and bias.device != x.device):
+        raise ValueError(f"weight and bias must be on x's device {x.device}, got {weight.device if bias is None else [weight.device, bias.device]}")
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
     slot = cpu_slot("linear", x)
     if slot is not None and x.shape[1] > 0 and weight.shape[0] > 0:
         return slot(x, weight, bias, widen)
+    if runs_triton(x):
+        from paradigm.kernels.linear_triton import linear  # Triton takes a second to import
+
+        return linear(x, weight, bias, widen)
     if widen and x.dtype in (torch.bfloat16, torch.float16):
         x, weight, bias = x.float(), weight.float(), None if bias is None else bias.float()
     rows = x.shape[0]
@@ -83,16 +116,39 @@ def _sliced(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return y.to(x.dtype)
 
 
+def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    x, weight, bias, _ = inputs
+    ctx.save_for_backward(x, weight)
+    ctx.has_bias = bias is not None
+
+
+def _gradients(ctx, grad):  # type: ignore[no-untyped-def]
+    x, weight = ctx.saved_tensors
+    grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
+    grad_weight = (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
+    return grad_x, grad_weight, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, widen):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
+        _keep_inputs(ctx, (x, weight, bias, widen), None)
         return _product(x, weight, bias, widen)
 
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        x, weight = ctx.saved_tensors
-        grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
-        grad_weight = (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
-        return grad_x, grad_weight, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
+    backward = staticmethod(_gradients)
+
+
+@torch.library.custom_op("paradigm::linear", mutates_args=())
+def _compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
+    _check(x, weight, bias)
+    return _product(x, weight, bias, widen)
+
+
+@_compiled_product.register_fake
+def _(x, weight, bias, widen):  # type: ignore[no-untyped-def]
+    _check(x, weight, bias)
+    dtype = torch.float32 if widen and x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+    return x.new_empty(x.shape[0], weight.shape[0], dtype=dtype)
+
+
+_compiled_product.register_autograd(_gradients, setup_context=_keep_inputs)

@@ -28,6 +28,8 @@ _CHUNK_ELEMENTS = 1 << 20  # logits of a chunk: 4 MiB, about what a core's cache
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     """The head's logits in float32: what the sampler draws from and the learner scores, row for row the same bits.
 
+    On CUDA they are what linear_logprob_triton.py's tiles hold before the temperature: see linear_triton.py.
+
     Args:
         hidden: [N, D]. weight: [V, D], the same dtype; of 16-bit ones the sums are never rounded to 16 bits.
     Returns: float32 [N, V] (float64 for float64). Raises: ValueError if the shapes or dtypes disagree.

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from paradigm.kernels.attention import attend, check_attention, fits_cpu
-from paradigm.kernels.cpu_slots import cpu_slot
+from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 from paradigm.kernels.layout import Layout
-from paradigm.kernels.linear_logprob import runs_triton
 
 
 def paged_attention(

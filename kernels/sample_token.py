@@ -18,8 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import CPU
-from paradigm.kernels.linear_logprob import runs_triton
+from paradigm.kernels.cpu_slots import CPU, runs_triton
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
 

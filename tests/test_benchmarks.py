@@ -328,6 +328,8 @@ def test_attentions_rivals_compute_the_same_and_pairs_are_counted() -> None:
     for case in cases:
         assert case.reference in case.providers and case.work > 0
         assert all(build().run() is None for build in case.providers.values())
+
+
 def test_elementwise_counts_the_bytes_that_must_move_and_its_providers_agree() -> None:
     import torch
 
@@ -351,3 +353,16 @@ def test_elementwise_counts_the_bytes_that_must_move_and_its_providers_agree() -
         found = {name: bench_elementwise._outputs(function, job) for name, function in job.functions.items()}
         for name in ("paradigm", "torch"):
             torch.testing.assert_close(found[name], found["reference"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_linear_layers_rivals_compute_the_same() -> None:
+    import torch
+
+    from benchmarks import bench_linear as subject
+
+    x, (weight,) = subject.make_job(5, 40, 24, torch.float32, "cpu")
+    torch.testing.assert_close(subject.ours(x, weight), torch.nn.functional.linear(x, weight), atol=1e-5, rtol=1e-5)
+    cases = list(subject.cases(Setting(quick=True)))
+    assert {case.shape.split()[0] for case in cases} == {"M=1", "M=32"}
+    assert all(case.providers[name]().run() is None for case in cases for name in ("paradigm", "torch"))
+    assert cases[0].work == 2 * 192 * 512 / 1e12

@@ -6,12 +6,14 @@ A process of its own, since a process that runs Triton's interpreter has no comp
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -26,6 +28,7 @@ from paradigm.kernels import (
     attention_triton,
     gae_triton,
     linear_logprob_triton,
+    linear_triton,
     paged_attention_triton,
     policy_loss_triton,
     rms_norm_triton,
@@ -249,13 +252,38 @@ def sample_token() -> Iterator[Configuration]:
         yield Configuration(f"sample_token combine{' filtered' * is_filtered}", module._combine_kernel, signature, constants, options)
 
 
+def linear() -> Iterator[Configuration]:
+    module, done = linear_triton, set()
+    cases = [(dtype, 2048, None) for dtype in POINTERS]
+    cases += [(torch.bfloat16, n, rows) for rows in (None, *module.BY_ROWS) for n in (256, 1024, 2048, 4096, 8192, 16384)]
+    for architecture in (80, 90):
+        for dtype, num_outputs, num_rows in cases:
+            for widen, has_bias in itertools.product((False, True), (False, True) if num_rows is None else (False,)):
+                config = module.configuration(dtype, 4096, num_outputs, widen=widen, hopper=architecture >= 90, num_rows=num_rows)
+                block_m, block_n, block_k = (config[name] for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K"))
+                result = torch.float32 if widen else dtype
+                what = f"{str(dtype).removeprefix('torch.')} {block_m}x{block_n}{' bias' * has_bias}{' to float32' * (result != dtype)}"
+                name = f"linear {what}, {config['num_stages']} stages"
+                if (name, architecture) in done:
+                    continue
+                done.add((name, architecture))
+                element, of_result = POINTERS[dtype][1:], POINTERS[result][1:]
+                signature = {
+                    "x": f"tensordesc<{element}[{block_m}, {block_k}]>", "weight": f"tensordesc<{element}[{block_n}, {block_k}]>",
+                    "bias": POINTERS[dtype], "y": f"tensordesc<{of_result}[{block_m}, {min(block_n, 128)}]>", "num_rows": "i32",
+                    "num_outputs": "i32",
+                }  # fmt: skip
+                constants, options = split_options({"WIDTH": 4096, "HAS_BIAS": has_bias, **config})
+                yield Configuration(name, module._linear_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
+
+
 def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(constants, options): the kernel's arguments are upper-case."""
     return {n: v for n, v in config.items() if n.isupper()}, {n: v for n, v in config.items() if not n.isupper()}
 
 
 KERNELS = [  # one function for each kernel module
-    linear_logprob, policy_loss, attention, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
+    linear, linear_logprob, policy_loss, attention, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
 ]  # fmt: skip
 
 
@@ -280,8 +308,15 @@ def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
     return {
         "kernel": configuration.name, "capability": capability, "wgmma_only": configuration.wgmma, "registers": int(registers[1]),
         "spilled": int(spilled[1]), "shared": result.metadata.shared, "matrix": [i for i in ("wgmma.mma_async", "mma.sync") if i in ptx],
+        "products": products(ptx),
         "reductions": reductions(result.asm["ttgir"]), "triton": triton.__version__,
     }  # fmt: skip
+
+
+def products(ptx: str) -> dict[str, int]:
+    """How often each instruction stands there that multiplies matrices; where none does, the fused multiply-adds."""
+    matrix = re.findall(r"(?:wgmma\.mma_async|\bmma)\.sync\.aligned\.(m\d+n\d+k\d+)\b", ptx)
+    return dict(Counter(matrix or re.findall(r"\bfma\.rn\.f32\b", ptx)))
 
 
 def reductions(ttgir: str) -> str:

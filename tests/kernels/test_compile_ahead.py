@@ -57,6 +57,16 @@ def test_a_splits_sums_are_taken_in_one_order_by_a_program_of_its_own_and_by_one
         assert orders[name, capability] == orders[name.removesuffix(" whole"), capability], name
 
 
+def test_the_heads_logits_are_summed_as_its_log_probs_are(rows: list[dict]) -> None:
+    """The same instructions as often, of the same BLOCK_K in one loop: z of `logits` is the product inside linear_logprob's tiles."""
+    products = {(row["kernel"], row["capability"]): row["products"] for row in rows}
+    for capability, tiles in ((80, "64x128 to float32, 3 stages"), (90, "128x256 to float32, 4 stages")):
+        for dtype, kernel in (("bfloat16", tiles), ("float32", "32x128, 2 stages")):
+            ours = products[f"linear {dtype} {kernel}", capability]
+            assert ours and ours == products[f"linear_logprob tiles {dtype}", capability]
+            assert ours == products[f"linear_logprob tiles {dtype} support", capability]
+
+
 def test_the_table_is_of_these_kernels(rows: list[dict]) -> None:
     table = [json.loads(line) for line in TABLE.read_text().splitlines()]
     if {row["triton"] for row in table} == {triton.__version__}:
@@ -65,7 +75,7 @@ def test_the_table_is_of_these_kernels(rows: list[dict]) -> None:
         assert [(row["kernel"], row["capability"]) for row in rows] == [(row["kernel"], row["capability"]) for row in table]
 
 
-LAUNCHES = """
+RECORDER = """
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
@@ -79,7 +89,9 @@ class Hopper:  # what a launch asks of a device before it compiles
 launched = []
 driver.set_active(Hopper())
 KernelInterface.__getitem__ = lambda kernel, grid: lambda *a, **k: launched.append(kernel.run(*a, grid=grid, warmup=True, **k))
+"""
 
+LAUNCHES = """
 from tests.kernels.compile_ahead import KERNELS
 from paradigm.kernels.policy_loss_triton import run
 from paradigm.objective import PPOClip
@@ -109,5 +121,34 @@ for kernel in launched:
 
 def test_launches_are_those_compiled_ahead_and_one_binary_serves_any_number_of_rows() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", LAUNCHES], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", RECORDER + LAUNCHES], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+LINEAR_LAUNCHES = """
+from tests.kernels.compile_ahead import linear
+from paradigm.kernels.linear_triton import linear as multiply
+
+ahead = [{**c.signature, **c.constants, **c.options} for c in linear() if 90 in c.architectures]
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    for outputs in (2048,) if dtype != torch.bfloat16 else (1, 1000, 1024, 2048, 4100):
+        weight, bias = torch.zeros(outputs, 96, dtype=dtype), torch.zeros(outputs, dtype=dtype)
+        for widen in (False, True):
+            for b in (None, bias):
+                launched.clear()
+                for rows in (1, 7, 16, 64, 300, 65537):
+                    multiply(torch.zeros(rows, 96, dtype=dtype), weight, b, widen)
+                assert len(launched) == 6 and len({kernel.hash for kernel in launched}) == 1, "one binary for any number of rows"
+                kernel = launched[0]
+                names = kernel.src.fn.arg_names
+                constants = {names[i]: value for (i,), value in kernel.src.constants.items()}
+                taken = {n: t for n, t in kernel.src.signature.items() if t != "constexpr"} | constants | {"WIDTH": 4096}
+                options = {n: getattr(kernel.metadata, n) for n in ("num_warps", "num_stages", "enable_fp_fusion")}
+                assert {**taken, **options} in ahead, {**taken, **options}
+"""
+
+
+def test_a_linear_layers_launches_are_those_compiled_ahead() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", RECORDER + LINEAR_LAUNCHES], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -102,6 +102,22 @@ def test_widened_sums_are_not_rounded(dtype: torch.dtype, implementation: str) -
         assert (ours.double() - theirs).abs().max() <= (1e-5 if dtype == torch.float32 else 1e-2) * theirs.abs().max()
 
 
+@pytest.mark.parametrize("widen", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiles_to_one_node_with_the_same_bits(dtype: torch.dtype, widen: bool, implementation: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(s, generator=generator).to(dtype).requires_grad_() for s in ((19, 40), (24, 40), (24,))]
+    compiled = torch.compile(exact_linear, fullgraph=True, backend="aot_eager")
+    y, ours = exact_linear(*leaves, widen=widen), compiled(*leaves, widen=widen)
+    assert ours.dtype == y.dtype and torch.equal(ours, y)
+    grad = torch.randn(19, 24, generator=generator).to(y.dtype)
+    for a, b in zip(torch.autograd.grad(ours, leaves, grad), torch.autograd.grad(y, leaves, grad)):
+        assert torch.equal(a, b)
+    torch.library.opcheck(torch.ops.paradigm.linear, (*leaves, widen))
+    with pytest.raises(Exception, match=r"weight must have shape \[N, "):
+        compiled(leaves[0][:, 1:], *leaves[1:], widen=widen)
+
+
 def test_no_rows() -> None:
     assert exact_linear(torch.zeros(0, 8), torch.zeros(4, 8)).shape == (0, 4)
 
