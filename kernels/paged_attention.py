@@ -29,7 +29,7 @@ def paged_attention(
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
-        layout: a paged Layout; no two sequences may be fed into one block in the same call.
+        layout: a paged Layout; no two sequences may be fed into one block in the same call, nor may one read what another is fed in it.
         layer: which of the cache's layers.
         causal, window, scale, softcap: as in `attention`. Without causal a query sees its sequence's context_length tokens.
     Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree, or a block table is too short.

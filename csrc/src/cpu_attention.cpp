@@ -276,19 +276,28 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
         wanted = end;
     }
     if (wanted != last_wanted) refuse("rows must ascend and be tokens of the sequences", *wanted);
-    const auto write = call.dtype == Dtype::float32 ? &write_token<float> : &write_token<uint16_t>;
-    const int64_t token_elements = 2 * o.num_kv_heads * o.head_dim, fed_each = call.num_rows / std::max<int64_t>(1, call.num_sequences);
-    for_blocks(call.num_sequences, 1, 4 * fed_each * token_elements, num_threads, [&](int64_t b, int64_t) {
+    const auto write_one = call.dtype == Dtype::float32 ? &write_token<float> : &write_token<uint16_t>;
+    auto write = [&](int64_t b, int64_t head) {
         const int64_t start = call.cu_seqlens[b], fed = call.cu_seqlens[b + 1] - start;
         for (int64_t i = 0; i < fed; ++i) {
             const int64_t position = call.context_lengths[b] - fed + i;
             const int64_t block = call.block_table[call.slots[b] * call.max_blocks + position / call.block_size];
-            for (int64_t head = 0; head < o.num_kv_heads; ++head) write(call, start + i, head, block, position % call.block_size);
+            write_one(call, start + i, head, block, position % call.block_size);
         }
-    });
+    };
+    // where each sequence feeds one token, its item writes it, into lines that it is about to read anyway
+    const bool all_feed_one = call.cu_seqlens[call.num_sequences] == call.num_sequences;
+    const bool items_write = all_feed_one && static_cast<int64_t>(items.size()) == call.num_sequences * o.num_kv_heads;
+    if (!items_write) {
+        const int64_t token_elements = 2 * o.num_kv_heads * o.head_dim, fed_each = call.num_rows / std::max<int64_t>(1, call.num_sequences);
+        for_blocks(call.num_sequences, 1, 4 * fed_each * token_elements, num_threads, [&](int64_t b, int64_t) {
+            for (int64_t head = 0; head < o.num_kv_heads; ++head) write(b, head);
+        });
+    }
     const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().paged_item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
+        if (items_write) write(item.document, item.kv_head);
         kernel(call, item, &item == &items.back() ? nullptr : &item + 1, scratch);
     });
     const int64_t row = o.num_query_heads * o.head_dim * bytes_of(call.dtype), used = call.cu_seqlens[call.num_sequences];
