@@ -138,9 +138,13 @@ def _device_name(device: str) -> str:
 
 
 def _commit() -> str:
-    """`git describe` of this tree, "-dirty" if it differs from its commit; "unknown" outside a repository."""
-    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--tags", "--abbrev=12"]
+    """`git describe` of this tree, "-dirty" if it differs from its commit, records aside; "unknown" outside a repository."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+        return git("describe", "--always", "--tags", "--abbrev=12") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
