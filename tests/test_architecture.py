@@ -1,6 +1,8 @@
 """Who may import whom, and what the house never does: checked on the sources themselves."""
 
 import ast
+import importlib.util
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,12 @@ def test_kernels_import_only_torch_and_triton() -> None:
     for path in (ROOT / "kernels").glob("*.py"):
         for imported in _imported(path):
             assert any(imported == a or imported.startswith(f"{a}.") for a in allowed), f"{path.name} imports {imported}"
+
+
+def test_triton_is_there_to_be_tested() -> None:
+    """Without it the tests of its kernels are skipped, which nobody would see."""
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        assert importlib.util.find_spec("triton") is not None
 
 
 def test_only_bindings_include_pybind11_and_nothing_includes_torch() -> None:
