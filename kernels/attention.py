@@ -76,8 +76,8 @@ def attention(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout | Tensor, *, causal: bool = True, window: int | None = None,
     scale: float | None = None, softcap: float | None = None, deterministic: bool = True,
 ) -> Tensor:
-    """Attention over packed documents; differentiable in q, k and v. On a GPU, and on CPU in float32 and bfloat16, each query's result is
-    a pure function of its own query, keys and values, bitwise, whatever else is in the batch.
+    """Attention over packed documents; differentiable in q, k and v. On CPU in float32 and bfloat16 each query's result is a pure function
+    of its own query, keys and values, bitwise, whatever else is in the batch; on a GPU by construction, not yet checked on one.
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype, any strides. Rows past the layout's tokens are padding: their result is 0.

@@ -1,7 +1,7 @@
 """y = x W^T + b with every row a pure function of that row alone: the product that exact mode is built on.
 
 On the CPU in float32 and bfloat16 it is the C++ core's (csrc/include/paradigm/cpu_linear.h), whose sums have an order of their own; on CUDA in
-float32, bfloat16 and float16 it is Triton's (linear_triton.py), backward apart, which is torch's.
+float32, bfloat16 and float16 it is Triton's (linear_triton.py; not yet checked on a GPU), backward apart, which is torch's.
 Elsewhere it is torch's with two departures. Row counts are padded to a multiple of 16, since BLAS libraries treat the last few rows by
 other code. And a long inner dimension is cut into slices whose products are added in order, since MKL (fp32) and oneDNN (bf16)
 otherwise split it by a rule that looks at the number of rows and threads. Measured with torch 2.13: fp32 differs from K = 1024 on,

@@ -23,9 +23,9 @@ def paged_attention(
 ) -> Tensor:
     """Writes k and v into `layout.cache` at `layer`, then attends. No gradient. Equal to `attention` bitwise on CPU float32 and bfloat16.
 
-    On a GPU, in float32, bfloat16 and float16, a query's result is bitwise the same whatever else is fed, but it is not `attention`'s; nothing
-    waits for the device, so a context that is too long or too short for its table or its tokens makes its sequence's result NaN instead of
-    raising, and slots and blocks that are out of range are not seen.
+    On a GPU, in float32, bfloat16 and float16, a query's result is by construction (not yet checked on one) bitwise the same whatever else is
+    fed, but it is not `attention`'s; nothing waits for the device, so a context that is too long or too short for its table or its tokens
+    makes its sequence's result NaN instead of raising, and slots and blocks that are out of range are not seen.
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
