@@ -20,14 +20,37 @@
 namespace paradigm {
 namespace {
 
-constexpr double work_of_a_thread = 3e5;  // multiply-adds: some microseconds, as starting a thread costs
-constexpr double tiles_speed = 8;         // of the tile unit, beside them
+constexpr double work_of_a_thread = 3e5;             // multiply-adds: some microseconds, as starting a thread costs
+constexpr double speed_of_unit[] = {1.0, 2.0, 8.0};  // by Bfloat16Unit
 
-bool uses_tiles(Dtype dtype, Isa isa, bool amx) { return amx && isa == Isa::avx512 && dtype == Dtype::bfloat16; }
+Bfloat16Unit unit_for(Dtype dtype, Isa isa, Bfloat16Unit unit) { return isa == Isa::avx512 && dtype == Dtype::bfloat16 ? unit : Bfloat16Unit::none; }
 
-int64_t bytes_of_panel(int64_t num_inputs, bool tiles) { return tiles ? (num_inputs + 31) / 32 * 2048 : num_inputs * panel_outputs * 4; }
+// How many inputs the loops take, each a float32, a pair of bfloat16, or for tiles a bfloat16.
+int64_t inputs_as_read(int64_t num_inputs, Bfloat16Unit unit) { return unit == Bfloat16Unit::pairs ? (num_inputs + 1) / 2 : num_inputs; }
+
+int64_t bytes_of_panel(int64_t num_inputs, Bfloat16Unit unit) {
+    return unit == Bfloat16Unit::tiles ? (num_inputs + 31) / 32 * 2048 : inputs_as_read(num_inputs, unit) * panel_outputs * 4;
+}
+
+LinearKernels kernels_for(Isa isa, Bfloat16Unit unit) {
+#if PARADIGM_HAS_X86_ISAS
+    if (unit == Bfloat16Unit::pairs) return avx512bf16::linear_kernels();
+#endif
+    LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
+    if (unit == Bfloat16Unit::tiles) kernels.multiply = multiply_tiles;
+    return kernels;
+}
 
 char* aligned(char* memory) { return memory + (64 - reinterpret_cast<std::uintptr_t>(memory) % 64) % 64; }
+
+// Rows of bfloat16 with a zero after an odd number of them, so that they are whole pairs.
+std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t num_inputs) {
+    std::unique_ptr<uint16_t[]> copy(new uint16_t[static_cast<std::size_t>(count * (num_inputs + 1))]());
+    for (int64_t i = 0; i < count; ++i) {
+        std::memcpy(copy.get() + i * (num_inputs + 1), static_cast<const uint16_t*>(rows) + i * num_inputs, static_cast<std::size_t>(num_inputs) * 2);
+    }
+    return copy;
+}
 
 void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtype, Dtype y_dtype, int num_threads) {
     if (num_rows < 0) refuse("num_rows must be >= 0", num_rows);
@@ -37,16 +60,21 @@ void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtyp
     if (y_dtype != dtype && y_dtype != Dtype::float32) refuse("y_dtype must be dtype or float32", static_cast<int>(y_dtype));
 }
 
-int64_t threads_for(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, bool tiles, int64_t num_blocks, int num_threads) {
+int64_t threads_for(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Bfloat16Unit unit, int64_t num_blocks, int num_threads) {
     const double work = static_cast<double>(num_rows) * static_cast<double>(num_inputs) * static_cast<double>(num_outputs);
-    return std::min<int64_t>({num_threads, num_blocks, static_cast<int64_t>(work / (tiles ? tiles_speed * work_of_a_thread : work_of_a_thread))});
+    return std::min<int64_t>({num_threads, num_blocks, static_cast<int64_t>(work / (speed_of_unit[static_cast<int>(unit)] * work_of_a_thread))});
 }
 
-// x as the kernels read it: bfloat16 without tiles is widened first.
+// x as the kernels read it: bfloat16 without a unit of its own is widened first.
 class Rows {
   public:
-    Rows(const void* x, Dtype dtype, bool tiles, int64_t size) : data_(x) {
-        if (dtype == Dtype::float32 || tiles) return;
+    Rows(const void* x, Dtype dtype, Bfloat16Unit unit, int64_t num_rows, int64_t num_inputs) : data_(x) {
+        if (unit == Bfloat16Unit::pairs && num_inputs % 2 != 0) {
+            paired_ = whole_pairs(x, num_rows, num_inputs);
+            data_ = paired_.get();
+        }
+        if (dtype == Dtype::float32 || unit != Bfloat16Unit::none) return;
+        const int64_t size = num_rows * num_inputs;
         wide_.reset(new float[static_cast<std::size_t>(size)]);
         const auto* from = static_cast<const uint16_t*>(x);
         for (int64_t i = 0; i < size; ++i) wide_[static_cast<std::size_t>(i)] = baseline::widen(from[i]);
@@ -57,26 +85,38 @@ class Rows {
   private:
     const void* data_;
     std::unique_ptr<float[]> wide_;
+    std::unique_ptr<uint16_t[]> paired_;
 };
 
 }  // namespace
 
-PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, bool amx)
+Bfloat16Unit best_bfloat16_unit() {
+    if (has_amx()) return Bfloat16Unit::tiles;
+#if PARADIGM_HAS_X86_ISAS
+    if (best_isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16")) return Bfloat16Unit::pairs;
+#endif
+    return Bfloat16Unit::none;
+}
+
+PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, Bfloat16Unit unit)
     : dtype(dtype), num_inputs(num_inputs), num_outputs(num_outputs), num_panels((num_outputs + panel_outputs - 1) / panel_outputs), isa(isa),
-      tiles(uses_tiles(dtype, isa, amx)), panel_bytes_(bytes_of_panel(num_inputs, tiles)) {
+      unit(unit_for(dtype, isa, unit)), panel_bytes_(bytes_of_panel(num_inputs, this->unit)) {
     check(0, num_inputs, num_outputs, dtype, dtype, 1);
     memory_.reset(new char[static_cast<std::size_t>(num_panels * panel_bytes_ + 64)]);
     panels_ = aligned(memory_.get());
-    const LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
+    const bool pairs = this->unit == Bfloat16Unit::pairs;
+    const auto pack = kernels_for(isa, this->unit).pack[static_cast<int>(pairs ? Dtype::float32 : dtype)];
     const int64_t row_bytes = num_inputs * (dtype == Dtype::float32 ? 4 : 2);
     for (int64_t i = 0; i < num_panels; ++i) {
         const char* from = static_cast<const char*>(weight) + i * panel_outputs * row_bytes;
         char* to = panels_ + i * panel_bytes_;
         const int64_t count = std::min(panel_outputs, num_outputs - i * panel_outputs);
-        if (tiles) {
+        if (this->unit == Bfloat16Unit::tiles) {
             pack_tiles(reinterpret_cast<const uint16_t*>(from), num_inputs, count, reinterpret_cast<uint32_t*>(to));
+        } else if (pairs && num_inputs % 2 != 0) {
+            pack(whole_pairs(from, count, num_inputs).get(), (num_inputs + 1) / 2, count, reinterpret_cast<float*>(to));
         } else {
-            kernels.pack[static_cast<int>(dtype)](from, num_inputs, count, reinterpret_cast<float*>(to));
+            pack(from, inputs_as_read(num_inputs, this->unit), count, reinterpret_cast<float*>(to));
         }
     }
     if (!bias) return;
@@ -90,21 +130,21 @@ PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, in
 void linear(const PackedCall& call, int num_threads) {
     if (call.num_products < 1 || call.num_products > 3) refuse("num_products must be 1, 2 or 3", call.num_products);
     const PackedLinear& first = *call.products[0].weight;
-    const int64_t rows_at_once = first.tiles ? 512 : 266, panels_at_once = call.num_rows < 4 ? 4 : 1;
+    const int64_t rows_at_once = first.unit == Bfloat16Unit::tiles ? 512 : 266, panels_at_once = call.num_rows < 4 ? 4 : 1;
     int64_t blocks_of_row = 0, num_outputs = 0;
     auto blocks_of = [&](const PackedProduct& product) { return (product.weight->num_panels + panels_at_once - 1) / panels_at_once; };
     for (int i = 0; i < call.num_products; ++i) {
         const PackedLinear& weight = *call.products[i].weight;
         check(call.num_rows, weight.num_inputs, weight.num_outputs, weight.dtype, call.y_dtype, num_threads);
         if (weight.num_inputs != first.num_inputs) refuse("num_inputs must be the first weight's", weight.num_inputs);
-        if (weight.tiles != first.tiles || weight.dtype != first.dtype) refuse("weights must be packed alike, the odd one is number", i);
+        if (weight.unit != first.unit || weight.dtype != first.dtype) refuse("weights must be packed alike, the odd one is number", i);
         blocks_of_row += blocks_of(call.products[i]);
         num_outputs += weight.num_outputs;
     }
-    const Rows x(call.x, first.dtype, first.tiles, call.num_rows * first.num_inputs);
-    const auto multiply = first.tiles ? multiply_tiles : PARADIGM_DISPATCH(first.isa, linear_kernels)().multiply;
+    const Rows x(call.x, first.dtype, first.unit, call.num_rows, first.num_inputs);
+    const auto multiply = kernels_for(first.isa, first.unit).multiply;
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * blocks_of_row;
-    for_each_block(count, threads_for(call.num_rows, first.num_inputs, num_outputs, first.tiles, count, num_threads), [&](int64_t i) {
+    for_each_block(count, threads_for(call.num_rows, first.num_inputs, num_outputs, first.unit, count, num_threads), [&](int64_t i) {
         int64_t block = i % blocks_of_row;
         const PackedProduct* product = call.products;
         for (; block >= blocks_of(*product); ++product) block -= blocks_of(*product);
@@ -112,7 +152,7 @@ void linear(const PackedCall& call, int num_threads) {
         const int64_t panel = block * panels_at_once, output = panel * panel_outputs, y_bytes = call.y_dtype == Dtype::float32 ? 4 : 2;
         PanelCall part;
         part.x = x.data();
-        part.inputs = weight.num_inputs;
+        part.inputs = inputs_as_read(weight.num_inputs, weight.unit);
         part.first_row = i / blocks_of_row * rows_at_once;
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
         part.panels = weight.panel(panel);
@@ -126,22 +166,22 @@ void linear(const PackedCall& call, int num_threads) {
     });
 }
 
-void linear(const Linear& call, int num_threads, Isa isa, bool amx) {
+void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
     check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);
-    const bool tiles = uses_tiles(call.dtype, isa, amx);
-    const Rows x(call.x, call.dtype, tiles, call.num_rows * call.num_inputs);
-    const LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
+    const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
+    const Rows x(call.x, call.dtype, unit, call.num_rows, call.num_inputs);
+    const auto multiply = kernels_for(isa, unit).multiply;
     const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs, rows_at_once = 448;  // a panel is packed for so many
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * num_panels;
-    for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, tiles, count, num_threads), [&](int64_t i) {
+    for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, unit, count, num_threads), [&](int64_t i) {
         const int64_t output = i % num_panels * panel_outputs, bytes = call.dtype == Dtype::float32 ? 4 : 2;
         const int64_t outputs = std::min(panel_outputs, call.num_outputs - output);
         const char* bias = call.bias ? static_cast<const char*>(call.bias) + output * bytes : nullptr;
         const PackedLinear packed(
-            call.dtype, static_cast<const char*>(call.weight) + output * call.num_inputs * bytes, bias, call.num_inputs, outputs, isa, amx);
+            call.dtype, static_cast<const char*>(call.weight) + output * call.num_inputs * bytes, bias, call.num_inputs, outputs, isa, unit);
         PanelCall part;
         part.x = x.data();
-        part.inputs = call.num_inputs;
+        part.inputs = inputs_as_read(call.num_inputs, unit);
         part.panels = part.next = packed.panel(0);
         part.bias = packed.bias(0);
         part.num_outputs = outputs;
@@ -150,7 +190,7 @@ void linear(const Linear& call, int num_threads, Isa isa, bool amx) {
         part.y_dtype = call.y_dtype;
         part.first_row = i / num_panels * rows_at_once;
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
-        tiles ? multiply_tiles(part) : kernels.multiply(part);
+        multiply(part);
     });
 }
 

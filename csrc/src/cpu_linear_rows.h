@@ -1,4 +1,5 @@
-// Row loops of the linear layer. Included once an instruction set, after cpu_vector.h.
+// Row loops of the linear layer. Included once an instruction set, after cpu_vector.h; with PARADIGM_BFLOAT16_PAIRS, where AVX-512 has BF16, what
+// is float32 here holds a pair of bfloat16.
 namespace paradigm {
 namespace PARADIGM_SIMD {
 
@@ -39,6 +40,22 @@ PARADIGM_INLINE void store_outputs(const PanelCall& call, int64_t row, int64_t o
         call.bias ? sum + load_first(call.bias + output, call.num_outputs - output) : sum);
 }
 
+// What one step over x and the panel adds to the sums, and x in every lane for it.
+#ifdef PARADIGM_BFLOAT16_PAIRS
+PARADIGM_INLINE f32x16 add_products(const f32x16& x, const f32x16& weight, f32x16 sum) {
+    sum.part[0] = (native_f32)_mm512_dpbf16_ps((__m512)sum.part[0], (__m512bh)x.part[0], (__m512bh)weight.part[0]);
+    return sum;
+}
+PARADIGM_INLINE f32x16 in_every_lane(const float* pair) {  // as bits: a pair need not be a number
+    uint32_t bits;
+    std::memcpy(&bits, pair, 4);
+    return float_of_bits(broadcast(bits));
+}
+#else
+PARADIGM_INLINE f32x16 add_products(const f32x16& x, const f32x16& weight, const f32x16& sum) { return fma(x, weight, sum); }
+PARADIGM_INLINE f32x16 in_every_lane(const float* x) { return broadcast(*x); }
+#endif
+
 // `rows` rows from `row` on times `vectors` vectors of outputs, from the first_vector-th of the panels on. Meanwhile asks for one line in
 // two of the `inputs` * 128 bytes from `ahead` on.
 template <int rows, int vectors>
@@ -62,9 +79,9 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
         }
 #pragma GCC unroll 14
         for (int m = 0; m < rows; ++m) {
-            const f32x16 a = broadcast(x[m * inputs + k]);
+            const f32x16 a = in_every_lane(x + m * inputs + k);
 #pragma GCC unroll 8
-            for (int v = 0; v < vectors; ++v) sum[m][v] = fma(a, b[v], sum[m][v]);
+            for (int v = 0; v < vectors; ++v) sum[m][v] = add_products(a, b[v], sum[m][v]);
         }
     }
 #pragma GCC unroll 28

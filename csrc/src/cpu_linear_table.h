@@ -9,7 +9,7 @@ namespace paradigm {
 
 // Rows [first_row, last_row) times neighbouring panels.
 struct PanelCall {
-    const void* x = nullptr;  // float32 without tiles, bfloat16 with; rows are `inputs` apart
+    const void* x = nullptr;  // float32, pairs of bfloat16, or for tiles bfloat16; rows are `inputs` of them apart
     int64_t inputs = 0;
     int64_t first_row = 0, last_row = 0;
     const char* panels = nullptr;
@@ -21,7 +21,7 @@ struct PanelCall {
     Dtype y_dtype = Dtype::float32;
 };
 
-// panel[k * 32 + j] = weight[j][k] in float32 for j < count (<= 32), else 0.
+// panel[k * 32 + j] = weight[j][k] in float32 for j < count (<= 32), else 0. Where pairs of bfloat16 are multiplied, a pair stands for a float32.
 struct LinearKernels {
     void (*pack[2])(const void* weight, int64_t inputs, int64_t count, float* panel);  // by Dtype
     void (*multiply)(const PanelCall&);
@@ -37,7 +37,12 @@ LinearKernels linear_kernels();
 namespace avx512 {
 LinearKernels linear_kernels();
 }
+namespace avx512bf16 {
+LinearKernels linear_kernels();  // of pairs, packed as float32
+}
 #endif
+
+bool has_amx();
 
 // A panel for the tile unit: two halves of 16 outputs, each of ceil(inputs / 32) tiles of 16 pairs of inputs by 16 outputs.
 void pack_tiles(const uint16_t* weight, int64_t inputs, int64_t count, uint32_t* panel);

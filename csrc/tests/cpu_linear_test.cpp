@@ -1,5 +1,5 @@
 // The linear layer against its definition: one chain of fused multiply-adds an output, on every instruction set; rows that depend on
-// nothing else; and bfloat16 tiles against double precision.
+// nothing else; and bfloat16's units of their own against it.
 #include "paradigm/cpu_linear.h"
 
 #include <cmath>
@@ -48,7 +48,7 @@ struct Case {
         run(y.data());
         return widened(y);
     }
-    Floats run(int64_t first, int64_t rows, bool biased, int threads, Isa isa, bool amx) const {
+    Floats run(int64_t first, int64_t rows, bool biased, int threads, Isa isa, Bfloat16Unit unit) const {
         return result(rows, [&](void* y) {
             Linear call;
             call.dtype = dtype;
@@ -60,11 +60,11 @@ struct Case {
             call.weight = data(weight, weight16);
             call.bias = biased ? data(bias, bias16) : nullptr;
             call.y = y;
-            linear(call, threads, isa, amx);
+            linear(call, threads, isa, unit);
         });
     }
-    Floats run_packed(int64_t first, int64_t rows, bool biased, int threads, Isa isa, bool amx) const {
-        const PackedLinear packed(dtype, data(weight, weight16), biased ? data(bias, bias16) : nullptr, shape.inputs, shape.outputs, isa, amx);
+    Floats run_packed(int64_t first, int64_t rows, bool biased, int threads, Isa isa, Bfloat16Unit unit) const {
+        const PackedLinear packed(dtype, data(weight, weight16), biased ? data(bias, bias16) : nullptr, shape.inputs, shape.outputs, isa, unit);
         return result(rows, [&](void* y) {
             PackedCall call;
             call.y_dtype = y_dtype;
@@ -100,26 +100,27 @@ void test_chain() {
             for (bool biased : {false, true}) {
                 const Floats truth = c.chain(biased);
                 for (Isa isa : isas()) {
-                    CHECK(c.run(0, shape.rows, biased, 2, isa, false) == truth);
-                    CHECK(c.run_packed(0, shape.rows, biased, 2, isa, false) == truth);
+                    CHECK(c.run(0, shape.rows, biased, 2, isa, Bfloat16Unit::none) == truth);
+                    CHECK(c.run_packed(0, shape.rows, biased, 2, isa, Bfloat16Unit::none) == truth);
                 }
             }
         }
     }
 }
 
-void test_tiles() {
-    if (!has_amx()) return;
+void test_bfloat16_unit() {
+    const Bfloat16Unit unit = best_bfloat16_unit();
+    if (unit == Bfloat16Unit::none) return;
     Draw draw;
     for (Dtype y_dtype : {Dtype::bfloat16, Dtype::float32}) {
         for (const Shape& shape : shapes) {
             const Case c(shape, Dtype::bfloat16, y_dtype, draw);
-            const Floats whole = c.run(0, shape.rows, true, 1, Isa::avx512, true), near = c.chain(true);
-            CHECK(c.run_packed(0, shape.rows, true, 2, Isa::avx512, true) == whole);
+            const Floats whole = c.run(0, shape.rows, true, 1, Isa::avx512, unit), near = c.chain(true);
+            CHECK(c.run_packed(0, shape.rows, true, 2, Isa::avx512, unit) == whole);
             const double slack = y_dtype == Dtype::float32 ? 1e-5 : 1.0 / 128;
             for (std::size_t i = 0; i < whole.size(); ++i) CHECK(std::fabs(whole[i] - near[i]) <= slack * (1 + std::fabs(near[i])));
             for (int64_t row : {int64_t{0}, shape.rows / 2, shape.rows - 1}) {
-                const Floats alone = c.run_packed(row, 1, true, 1, Isa::avx512, true);
+                const Floats alone = c.run_packed(row, 1, true, 1, Isa::avx512, unit);
                 for (int64_t n = 0; n < shape.outputs; ++n) CHECK(alone[static_cast<std::size_t>(n)] == whole[static_cast<std::size_t>(row * shape.outputs + n)]);
             }
         }
@@ -178,7 +179,7 @@ void test_bad_arguments() {
 
 int main() {
     test_chain();
-    test_tiles();
+    test_bfloat16_unit();
     test_shared_x();
     test_bad_arguments();
     std::printf("cpu_linear: ok\n");

@@ -1,8 +1,8 @@
 // Linear layers on the CPU, exact by rows: each output is one chain of fused multiply-adds in float32 over ascending inputs, from zero, so
 // a row's bits depend on no other row, on no order of rows and on no number of threads.
 //
-// For bfloat16 on processors with AMX it is instead the chain of the tile unit's dot products of pairs, ascending (which takes subnormal
-// numbers for zero): the same for every row, but not the bits of other processors.
+// For bfloat16 on processors with AMX or AVX-512's BF16 it is instead the chain of that unit's dot products of pairs, ascending (which
+// takes subnormal numbers for zero): the same for every row, but not the bits of other processors.
 //
 // Weights are multiplied as panels of 32 outputs, transposed. `linear` packs them as it goes, which costs little beside many rows;
 // whoever multiplies few rows by the same weights again and again packs them once.
@@ -18,13 +18,18 @@ namespace paradigm {
 
 constexpr int64_t panel_outputs = 32;
 
-bool has_amx();  // whether this processor and kernel let us use bfloat16 tiles
+// What multiplies bfloat16: float32's fused multiply-adds, after widening; AVX-512's dot products of pairs; or AMX's tiles of them.
+enum class Bfloat16Unit { none = 0, pairs = 1, tiles = 2 };
+
+Bfloat16Unit best_bfloat16_unit();  // that this processor and kernel let us use
 
 // A weight [num_outputs, num_inputs] and perhaps a bias, packed.
 class PackedLinear {
   public:
     // weight is contiguous; bias [num_outputs], of the same dtype, or null.
-    PackedLinear(Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa = best_isa(), bool amx = has_amx());
+    PackedLinear(
+        Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa = best_isa(),
+        Bfloat16Unit unit = best_bfloat16_unit());
 
     const char* panel(int64_t index) const { return panels_ + index * panel_bytes_; }
     const float* bias(int64_t index) const { return bias_.empty() ? nullptr : bias_.data() + index * panel_outputs; }
@@ -32,7 +37,7 @@ class PackedLinear {
     Dtype dtype;
     int64_t num_inputs, num_outputs, num_panels;
     Isa isa;
-    bool tiles;  // packed for AMX
+    Bfloat16Unit unit;  // that it is packed for; none for float32
 
   private:
     int64_t panel_bytes_;
@@ -70,6 +75,6 @@ struct Linear {
     void* y = nullptr;             // [num_rows, num_outputs], contiguous
 };
 
-void linear(const Linear& call, int num_threads, Isa isa = best_isa(), bool amx = has_amx());
+void linear(const Linear& call, int num_threads, Isa isa = best_isa(), Bfloat16Unit unit = best_bfloat16_unit());
 
 }  // namespace paradigm
