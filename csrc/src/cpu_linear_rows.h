@@ -32,12 +32,18 @@ PARADIGM_INLINE void keep_in_registers(f32x16& x) {
     (void)x;
 }
 
+// sums[rows][16 * vectors], into rows from `row` on and outputs from `output` on.
 template <class Y>
-PARADIGM_INLINE void store_outputs(const PanelCall& call, int64_t row, int64_t output, const f32x16& sum) {
-    if (output >= call.num_outputs) return;
-    store_first(
-        static_cast<Y*>(call.y) + row * call.y_stride + output, call.num_outputs - output,
-        call.bias ? sum + load_first(call.bias + output, call.num_outputs - output) : sum);
+void store_outputs(const PanelCall& call, int64_t row, int64_t output, const float* sums, int rows, int vectors) {
+    const float* bias = call.bias ? call.bias + output : nullptr;
+    for (int m = 0; m < rows; ++m) {
+        Y* to = static_cast<Y*>(call.y) + (row + m) * call.y_stride + output;
+        for (int v = 0; v < vectors; ++v, sums += 16) {
+            const int64_t count = call.num_outputs - output - 16 * v;
+            if (count <= 0) continue;
+            store_first(to + 16 * v, count, bias ? load(sums) + load_first(bias + 16 * v, count) : load(sums));
+        }
+    }
 }
 
 // What one step over x and the panel adds to the sums, and x in every lane for it.
@@ -84,15 +90,18 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
             for (int v = 0; v < vectors; ++v) sum[m][v] = add_products(a, b[v], sum[m][v]);
         }
     }
+    auto store_whole = [&](auto* y) {
+        y += row * call.y_stride + 16 * first_vector;
 #pragma GCC unroll 28
-    for (int i = 0; i < rows * vectors; ++i) {
-        const int64_t output = 16 * (first_vector + i % vectors);
-        if (call.y_dtype == Dtype::float32) {
-            store_outputs<float>(call, row + i / vectors, output, sum[i / vectors][i % vectors]);
-        } else {
-            store_outputs<bfloat16>(call, row + i / vectors, output, sum[i / vectors][i % vectors]);
-        }
+        for (int i = 0; i < rows * vectors; ++i) store(y + i / vectors * call.y_stride + i % vectors * 16, sum[i / vectors][i % vectors]);
+    };
+    if (!call.bias && 16 * (first_vector + vectors) <= call.num_outputs) {
+        return call.y_dtype == Dtype::float32 ? store_whole(static_cast<float*>(call.y)) : store_whole(static_cast<bfloat16*>(call.y));
     }
+    alignas(64) float sums[rows][vectors][16];
+#pragma GCC unroll 28
+    for (int i = 0; i < rows * vectors; ++i) store(sums[i / vectors][i % vectors], sum[i / vectors][i % vectors]);
+    (call.y_dtype == Dtype::float32 ? store_outputs<float> : store_outputs<bfloat16>)(call, row, 16 * first_vector, sums[0][0], rows, vectors);
 }
 
 // Few rows need more vectors, so that enough chains are under way to hide an addition's latency.
