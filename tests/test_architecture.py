@@ -16,8 +16,9 @@ PACKAGE = ROOT / "paradigm"
 LAYERS = [
     {"cli"},
     {"recipe", "recipe_run", "run", "stages", "world", "evaluation", "transcript", "report", "match_report", "claims", "figures", "drawing"},
-    {"learner", "sampler", "sources", "environments", "verifiers", "interop"},
-    {"objective", "advantage", "policy", "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
+    {"learner", "batch_loss", "sampler", "sources", "environments", "verifiers", "interop"},
+    {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
+     "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
      "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend"},
     {"kernels", "_core"},
 ]
