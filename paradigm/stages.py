@@ -23,6 +23,7 @@ from paradigm.batch import PackedBatch
 from paradigm.evaluation import CORRECT
 from paradigm.kernels.gae import gae
 from paradigm.objective import GRPO, CrossEntropy, Objective, PPOClip, Reinforce
+from paradigm.rewards import rewards_by_decision
 from paradigm.sampler import Sampler
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.world import World
@@ -283,15 +284,6 @@ def value_advantages(policy: Any, rollouts: TrajectoryBuffer, config: RL) -> dic
     target[at] = estimates + values[at]
     advantage[at] = estimates / (estimates.std() + 1e-6)
     return {"advantage": advantage, "value": config.value_coefficient, "value_target": target}
-
-
-def rewards_by_decision(rollouts: TrajectoryBuffer, at: np.ndarray) -> np.ndarray:
-    """float32 [len(at)], what each of the action tokens `at` earned: all rewards from it up to the trajectory's next action token."""
-    rewards = np.where(np.repeat(rollouts.failed, rollouts.lengths), 0.0, rollouts.rewards)  # a failed one may hold NaN
-    totals = np.concatenate([[0.0], np.cumsum(rewards, dtype=np.float64)])
-    ends = rollouts.offsets[1:][np.searchsorted(rollouts.offsets, at, side="right") - 1]
-    following = np.minimum(np.append(at[1:], rollouts.num_tokens), ends)
-    return (totals[following] - totals[at]).astype(np.float32)
 
 
 def step_seed(seed: int, step: int) -> int:

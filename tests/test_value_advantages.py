@@ -8,8 +8,9 @@ from paradigm.environments import ConnectFour
 from paradigm.kernels.layout import Layout
 from paradigm.policy import Policy
 from paradigm.policy_config import PolicyConfig
+from paradigm.rewards import rewards_by_decision
 from paradigm.sampler import Sampler
-from paradigm.stages import RL, rewards_by_decision, value_advantages
+from paradigm.stages import RL, value_advantages
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.world import World, WorldConfig
 
