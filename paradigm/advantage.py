@@ -128,11 +128,11 @@ class SolvedTasks:
         if not 0 < pass_rate <= 1:
             raise ValueError(f"pass_rate must be in (0, 1], got {pass_rate}")
         self.pass_rate, self.correct = pass_rate, correct
-        self._solved: dict[Any, None] = {}
+        self._solved: dict[str, None] = {}  # by repr: a task may be anything, a dict too
 
     def unsolved(self, tasks: Sequence[Any]) -> list[Any]:
         """The tasks that are still worth attempting, in their order."""
-        return [task for task in tasks if task not in self._solved]
+        return [task for task in tasks if repr(task) not in self._solved]
 
     def update(self, rollouts: TrajectoryBuffer) -> int:
         """Notes which tasks these rollouts solved; returns how many are newly so. Failed rollouts do not count."""
@@ -140,7 +140,7 @@ class SolvedTasks:
         correct = rollouts.reward >= self.correct
         for task in np.unique(rollouts.task[kept & (rollouts.task >= 0)]):
             if correct[kept & (rollouts.task == task)].mean() >= self.pass_rate:
-                self._solved[rollouts.tasks[task]] = None
+                self._solved[repr(rollouts.tasks[task])] = None
         return len(self._solved) - before
 
     def state_dict(self) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def backward(
     Returns: the loss, 0-dim and detached; metrics of the objective and of the value loss.
     """
     check_streams(objective, batch.streams)
+    if teacher is None and "divergence" in objective.streams:
+        raise ValueError(f"teacher must be given with {type(objective).__name__}, whose stream 'divergence' weighs the divergence from it, got None")
     weight = policy.head_weight
     if batch.tokens.device != weight.device:
         batch = batch.to(weight.device)

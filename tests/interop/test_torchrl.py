@@ -1,5 +1,7 @@
 """Returns, advantages and PPO's loss equal those of torchrl."""
 
+import multiprocessing
+
 import pytest
 import torch
 from torchrl.objectives.value.functional import (
@@ -11,6 +13,8 @@ from torchrl.objectives.value.functional import (
 from paradigm.actor_critic import ActorCritic, td_lambda_returns, upgo_returns
 from paradigm.kernels.gae import gae
 from tests.objective_cases import batch_of, random_sequences
+
+multiprocessing.set_start_method(None, force=True)  # importing torchrl chooses one for the whole process
 
 LENGTHS = (6, 6, 6)
 CUTS = torch.tensor([0, 6, 12, 18], dtype=torch.int32)
