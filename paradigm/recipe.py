@@ -94,7 +94,11 @@ def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
         if kind not in STAGES:
             raise ConfigError(f"{where}.stages[{i}].kind must be one of {', '.join(STAGES)}, got {kind!r}")
         named = table.get("name", kind)
-        given = {"name": kind, "label": table.get("name", LABELS[kind])} | STAGES[kind].defaults(table) | table
+        try:
+            defaults = STAGES[kind].defaults(table)
+        except ValueError as error:
+            raise ConfigError(f"{where}.{named}: {error}") from error
+        given = {"name": kind, "label": table.get("name", LABELS[kind])} | defaults | table
         stage = configuration.decode(STAGES[kind], given, f"{where}.{named}")
         earlier = [s.name for s in stages]
         if stage.name in earlier:

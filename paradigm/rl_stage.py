@@ -22,6 +22,7 @@ of which a recipe may change:
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -135,7 +136,12 @@ class RL(Stage):
 
     @classmethod
     def defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(PAPERS.get(values.get("objective", "ppo"), {}))
+        objective = values.get("objective", "ppo")
+        if objective not in PAPERS:
+            near = difflib.get_close_matches(str(objective), PAPERS, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"objective must be one of {', '.join(PAPERS)}, got {objective!r}{hint}")
+        return dict(PAPERS[objective])
 
     @classmethod
     def of(cls, objective: Name, **options: Any) -> RL:

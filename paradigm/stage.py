@@ -80,5 +80,8 @@ class Stage:
 
     @classmethod
     def defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Options that follow from others which a recipe gives (the paper's own for an objective), in place of the class's."""
+        """Options that follow from others which a recipe gives (the paper's own for an objective), in place of the class's.
+
+        Raises: ValueError if nothing follows, since such a value is unknown.
+        """
         return {}

@@ -10,7 +10,7 @@ from paradigm.batch import PackedBatch
 from paradigm.learner import Learner
 from paradigm.preference import DPO, BradleyTerry, best_and_worst
 from paradigm.trajectory import TrajectoryBuffer
-from tests.learner_cases import VOCABULARY, Bigram, documents
+from tests.learner_cases import VOCABULARY, Bigram, documents, small_policy
 from tests.objective_cases import assert_derivatives, batch_of, random_sequences
 
 PAIRS = [[0, 1], [3, 2], [3, 5]]
@@ -99,14 +99,16 @@ def _trajectories(batch):
     return batch.trajectory[torch.searchsorted(batch.document, torch.arange(batch.num_sequences))]
 
 
-def test_the_learner_trains_a_reward_head_at_last_tokens():
+@pytest.mark.parametrize("kind", [Bigram, lambda: small_policy(heads=("reward",))], ids=["module", "policy"])
+def test_the_learner_trains_a_reward_head_at_last_tokens(kind):
     # the preferred of a pair ends in token 1, the other in token 2
     generator = np.random.default_rng(0)
     tokens = generator.integers(3, VOCABULARY, 40)
     tokens[4::5] = np.arange(8) % 2 + 1
     buffer = TrajectoryBuffer.from_arrays(tokens, np.arange(9) * 5)
-    policy = Bigram()
-    policy.heads["reward"] = torch.nn.Linear(8, 1)
+    policy = kind()
+    if "reward" not in policy.heads:
+        policy.heads["reward"] = torch.nn.Linear(8, 1)
     learner = Learner(policy, learning_rate=0.05)
     batches = PackedBatch.pack(buffer, 20, rows="none", pairs=np.arange(8).reshape(4, 2))
     assert sum(batch.num_rows for batch in batches) == 0 and len(batches) == 2
