@@ -17,6 +17,7 @@ from paradigm.preference import DPO
 from paradigm.recipe import Recipe, decode_recipe, load_recipe, recipe_values
 from paradigm.recipe_run import run_recipe
 from paradigm.rl_stage import PAPERS, RL
+from paradigm.rollout_source import RolloutSource
 from paradigm.sequence_objective import GSPO
 
 POLICY = {"vocab_size": 272, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
@@ -77,6 +78,34 @@ def test_a_tiny_stage_trains_with_combinations(options, tmp_path) -> None:
         assert rows[0]["importance/weight"] == 1 and rows[0]["importance/weight_max"] == 1 and rows[0]["importance/cut"] == 0
     if options.get("kl_estimator") == "full":
         assert "divergence/loss" in rows[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "ppg", "auxiliary_every": 3, "auxiliary_epochs": 1, "kl": 0.1, "kl_schedule": "cosine"},
+        {"objective": "scalerl", "drop_solved": 0.5, "tasks_per_step": 6},
+        {"objective": "alphastar", "updates_per_step": 2},
+    ],
+    ids=lambda options: options["objective"],
+)
+def test_an_interrupted_stage_ends_with_the_same_bits(options, tmp_path, monkeypatch) -> None:
+    recipe = recipe_of(steps=4, **options)
+    run_recipe(recipe, tmp_path / "undisturbed")
+    updates = RolloutSource.updates
+
+    def interrupted(source, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return updates(source, step)
+
+    monkeypatch.setattr(RolloutSource, "updates", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path / "interrupted")
+    monkeypatch.undo()
+    run_recipe(recipe, tmp_path / "interrupted")
+    ours, theirs = weights_of(tmp_path / "interrupted", "rl"), weights_of(tmp_path / "undisturbed", "rl")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_a_pretraining_mix_adds_documents(tmp_path) -> None:

@@ -54,16 +54,20 @@ def test_averages_by_hand() -> None:
         np.testing.assert_allclose(streams["kl"], np.broadcast_to(0.5 / divisor(rollouts, own), len(own)), rtol=1e-5, err_msg=average)
 
 
-def test_groups_without_spread_are_dropped_before_the_average() -> None:
-    source = source_of("scalerl", tasks_per_step=4, group_size=2)
+@pytest.mark.parametrize("objective", ["scalerl", "dapo"])
+def test_groups_without_spread_are_dropped_before_the_average(objective) -> None:
+    source = source_of(objective, tasks_per_step=4, group_size=2)
     rollouts, _ = source_of("ppo", tasks_per_step=4, group_size=2)._collect(0)
     kept, dropped = informative(rollouts)
     assert 0 < dropped < 8, "the case must have groups of both kinds"
     (batch,) = next(source.updates(0)).parts[0].batches
     assert batch.num_sequences == kept.sum() and batch.num_rows == rollouts.num_actions[kept].sum()
-    weights = group_advantages(rollouts.select(kept), "batch")
-    signs = torch.sign(batch.streams["advantage"])
-    assert torch.equal(signs, torch.from_numpy(np.sign(weights)).float()[batch.trajectory])
+    if objective == "scalerl":
+        weights = group_advantages(rollouts.select(kept), "batch")
+        teaching = rollouts.select(kept)
+        rows = np.bincount(teaching.group, weights=teaching.num_actions)
+        expected = weights / (rows[teaching.group] * (rows > 0).sum())
+        np.testing.assert_allclose(batch.streams["advantage"].numpy(), expected[batch.trajectory], rtol=1e-5)
 
 
 def test_penalties_in_the_reward_reach_the_advantages() -> None:
