@@ -113,7 +113,7 @@ class RolloutSource:
         config, policy = self.config, self.sampler.policy
         info: dict[str, Any] = {}
         known = None
-        if self.reference is not None and config.kl_estimator != "full":
+        if self.reference is not None and (config.objective == "dpo" or config.kl_estimator != "full"):
             known = action_log_probs(self.reference, rollouts, config.pack_tokens)
         kl = config.kl * self._kl_schedule.ratio(step)
         rewards = rollouts.rewards
@@ -145,7 +145,8 @@ class RolloutSource:
             pairs = best_and_worst(teaching)
             pairs = pairs[(teaching.num_actions[pairs] > 0).all(1)]
             pack_tokens = max(pack_tokens, int(teaching.lengths[pairs].sum(1).max(initial=0)))
-        batches = PackedBatch.pack(teaching, pack_tokens, normalize=self._divisor(teaching), pairs=pairs, **streams)
+        divisor: Any = "tokens" if pairs is not None else self._divisor(teaching)  # pairs count the same, whatever is averaged over
+        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, **streams)
         if config.correction is not None:
             changed = [corrected(batch, log_probs(policy, batch), config.correction) for batch in batches]
             batches, info = [batch for batch, _ in changed], info | reduce_metrics([metrics for _, metrics in changed])

@@ -117,7 +117,7 @@ def test_actor_critics_get_rewards_and_whole_trajectories() -> None:
 
 
 def test_pairs_are_a_groups_best_and_worst() -> None:
-    rollouts, streams, batch, _ = first_rows(source_of("dpo"))
+    rollouts, streams, batch, _ = first_rows(source_of("dpo", average="sums", kl_estimator="full"))
     reward = rollouts.reward[batch.trajectory[torch.searchsorted(batch.document, batch.pairs.long())].numpy()]
     assert len(reward) > 0 and (reward[:, 0] > reward[:, 1]).all() and (batch.pair_weight * len(reward) == 1).all()
     # before any update the policy is the reference
