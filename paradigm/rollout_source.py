@@ -181,7 +181,10 @@ class RolloutSource:
         return average
 
     def _auxiliary_phase(self) -> Iterator[Update]:
-        """PPG's: values are fitted to the targets of the whole phase, while the policy is held where it is now."""
+        """PPG's: values are fitted to the targets of the whole phase, while the policy is held where it is now.
+
+        Unlike the paper's, one network has both heads in the policy phase too, and the value loss there reaches all of it.
+        """
         config, old = self.config, copy.deepcopy(self.sampler.policy)
         for _ in range(config.auxiliary_epochs):
             for rollouts, target in self._replayed:

@@ -12,6 +12,7 @@ from paradigm.batch_loss import backward
 from paradigm.kernels.vtrace import vtrace
 from paradigm.kl import Divergence
 from paradigm.objective import Combined, KLPenalty, PPOClip
+from paradigm.preference import BradleyTerry
 from paradigm.sequence_objective import GSPO
 from tests.learner_cases import Bigram, documents
 
@@ -80,6 +81,20 @@ def test_actor_critic_trains_the_policy_and_its_value_head():
         return policy_loss + 0.5 * (batch.streams["value"] * (value - target) ** 2).sum()
 
     assert_same_gradients(Bigram(), [batch], ActorCritic(gamma=0.9), loss)
+
+
+def test_a_reward_model_is_judged_at_last_tokens():
+    buffer = documents(n=4, seed=3)
+    (batch,) = PackedBatch.pack(buffer, 1000, rows="none", pairs=[[1, 0], [2, 3]])
+
+    def loss(policy):
+        scores = [policy.heads["value"](policy(batch.tokens, batch.layout))[end - 1, 0] for end in buffer.offsets[1:]]
+        return -0.5 * ((scores[1] - scores[0]).sigmoid().log() + (scores[2] - scores[3]).sigmoid().log())
+
+    class OfTheValueHead(BradleyTerry):
+        head = "value"
+
+    assert_same_gradients(Bigram(), [batch], OfTheValueHead(), loss)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])

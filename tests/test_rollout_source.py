@@ -56,7 +56,8 @@ def test_averages_by_hand() -> None:
 
 @pytest.mark.parametrize("objective", ["scalerl", "dapo"])
 def test_groups_without_spread_are_dropped_before_the_average(objective) -> None:
-    source = source_of(objective, tasks_per_step=4, group_size=2)
+    # penalties that differ within every group must not make it look informative
+    source = source_of(objective, tasks_per_step=4, group_size=2, overlong_share=0.9 if objective == "dapo" else 0.0)
     rollouts, _ = source_of("ppo", tasks_per_step=4, group_size=2)._collect(0)
     kept, dropped = informative(rollouts)
     assert 0 < dropped < 8, "the case must have groups of both kinds"
@@ -174,8 +175,10 @@ def test_the_auxiliary_phase_fits_values_and_holds_the_policy() -> None:
     source, learner = source_of("ppg", policy, auxiliary_every=1, auxiliary_epochs=20, steps=1), Learner(policy, learning_rate=0.01)
     _, *auxiliary = source.updates(0)
     assert source.num_updates == 21 and len(auxiliary) == 20
+    assert all(update.parts[0].divergence == "forward" and update.parts[0].teacher is not policy for update in auxiliary)
     tokens = auxiliary[0].parts[0].batches[0]
     before = policy.log_probs(tokens)
     errors = [apply(learner, update)["value/error_squared"].item() for update in auxiliary]
     assert errors[-1] < 0.8 * errors[0]
     assert (policy.log_probs(tokens) - before).abs().mean() < 0.05
+    assert len(list(source.updates(1))) == 21, "a phase is over its own rollouts"
