@@ -6,23 +6,29 @@ Departures from GRPO (DeepSeekMath, arXiv:2402.03300, section 4.1.2): failed tra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paradigm.rewards import rewards_by_decision
+
 if TYPE_CHECKING:
     from paradigm.trajectory import TrajectoryBuffer
 
-__all__ = ["group_advantages"]
+__all__ = ["SolvedTasks", "batch_advantages", "group_advantages", "informative"]
 
-# n trajectories, g groups (distinct pairs of group id and seat)
+# n trajectories, g groups (distinct pairs of group id and seat), T tokens
 
 
 def group_advantages(
-    buffer: TrajectoryBuffer, normalize: Literal["std", "none"] = "std", leave_one_out: bool = False, eps: float = 1e-6
+    buffer: TrajectoryBuffer, normalize: Literal["std", "batch", "none"] = "std", leave_one_out: bool = False, eps: float = 1e-6
 ) -> NDArray[np.float32]:
     """Each trajectory's total reward against its group, A_i = (R_i - baseline_i) / (std + eps).
+
+    The constants make the algorithms: "std" GRPO, "none" Dr. GRPO, "none" with `leave_one_out` RLOO, "batch" ScaleRL (arXiv:2510.13786) and
+    REINFORCE++ with a baseline (arXiv:2501.03262).
 
     The baseline is the group's mean (GRPO), or with `leave_one_out` the mean of the *other* trajectories (RLOO, Ahmadian et al.,
     arXiv:2402.14740), which is unbiased. The standard deviation is that of the group with n - 1 in the denominator. A group is the set of
@@ -31,14 +37,15 @@ def group_advantages(
 
     Args:
         buffer: trajectories; reads `group`, `seat`, `failed`, `rewards` and `offsets`.
-        normalize: "std" divides by the group's standard deviation; "none" does not (Dr. GRPO, arXiv:2503.20783).
+        normalize: "std" divides by the group's standard deviation; "batch" by that of R_i - baseline_i over all trajectories that did not fail;
+            "none" does not (Dr. GRPO, arXiv:2503.20783).
         leave_one_out: the baseline leaves out the trajectory itself.
         eps: added to the standard deviation, in units of reward.
     Returns: float32 [n]. Raises: ValueError for an unknown `normalize`, a negative `eps`, or a reward that is not finite in a trajectory
     that did not fail.
     """
-    if normalize not in ("std", "none"):
-        raise ValueError(f"normalize must be 'std' or 'none', got {normalize!r}")
+    if normalize not in ("std", "batch", "none"):
+        raise ValueError(f"normalize must be 'std', 'batch' or 'none', got {normalize!r}")
     if not eps >= 0:
         raise ValueError(f"eps must be >= 0, got {eps}")
     num = len(buffer)
@@ -46,24 +53,13 @@ def group_advantages(
     kept = np.flatnonzero(~np.asarray(buffer.failed, dtype=bool))
     if kept.size == 0:
         return advantages
-    lengths = np.diff(np.asarray(buffer.offsets))
-    owner = np.repeat(np.arange(num), lengths)
-    rewards = np.bincount(owner, weights=np.asarray(buffer.rewards, dtype=np.float64), minlength=num)[kept]
-    if not np.isfinite(rewards).all():
-        bad = int(kept[np.flatnonzero(~np.isfinite(rewards))[0]])
-        raise ValueError(f"rewards must be finite, got a total that is not in trajectory {bad}, which did not fail")
-
-    keys = np.stack([np.asarray(buffer.group, dtype=np.int64)[kept], np.asarray(buffer.seat, dtype=np.int64)[kept]], axis=1)
-    _, group = np.unique(keys, axis=0, return_inverse=True)
-    group = group.reshape(-1)
+    rewards = _totals(buffer, kept)
+    group = _groups(buffer, kept)
     count = np.bincount(group).astype(np.float64)  # [g]
     mean = np.bincount(group, weights=rewards) / count
     deviation = rewards - mean[group]
 
-    order = np.argsort(group, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(count[:-1])]).astype(np.int64)
-    # compared exactly: the mean of equal rewards may differ from them in its last bit
-    spread = np.maximum.reduceat(rewards[order], starts) > np.minimum.reduceat(rewards[order], starts)
+    spread = _spread(rewards, group)
     others = np.maximum(count - 1, 1)
     if normalize == "std":
         scale = np.sqrt(np.bincount(group, weights=deviation**2) / others) + eps
@@ -71,6 +67,107 @@ def group_advantages(
         scale = np.ones_like(count)
     if leave_one_out:
         deviation = deviation * (count / others)[group]  # R_i - mean of others = n / (n - 1) (R_i - mean)
+    if normalize == "batch":
+        scale = scale * (deviation.std(ddof=1) if kept.size > 1 else 0.0) + eps
     with np.errstate(divide="ignore", invalid="ignore"):
         advantages[kept] = np.where(spread[group], deviation / scale[group], 0.0)
     return advantages
+
+
+def batch_advantages(buffer: TrajectoryBuffer, eps: float = 1e-6) -> NDArray[np.float32]:
+    """REINFORCE++ (Hu et al., arXiv:2501.03262): what is earned from each action token on, normalised over all action tokens of the batch.
+
+        A_t = (G_t - mean(G)) / (std(G) + eps),   G_t = sum of the trajectory's rewards from t on
+
+    With rewards from `rewards.penalized_rewards`, G_t is the paper's r - beta sum_{i >= t} KL_i.
+
+    Args: buffer: trajectories, failed ones taking no part. eps: added to the standard deviation (n - 1 in its denominator).
+    Returns: float32 [T], 0 off actions. Raises: ValueError as `group_advantages`.
+    """
+    if not eps >= 0:
+        raise ValueError(f"eps must be >= 0, got {eps}")
+    advantages = np.zeros(buffer.num_tokens, dtype=np.float32)
+    owner = np.repeat(np.arange(len(buffer)), buffer.lengths)
+    _totals(buffer, np.flatnonzero(~np.asarray(buffer.failed, dtype=bool)))
+    at = np.flatnonzero(buffer.action_mask & ~buffer.failed[owner])
+    if at.size < 2:
+        return advantages
+    earned = rewards_by_decision(buffer, at).astype(np.float64)
+    from_here = np.cumsum(earned[::-1])[::-1]
+    last = np.searchsorted(owner[at], owner[at], side="right")
+    returns = from_here - np.append(from_here, 0.0)[last]
+    if returns.max() > returns.min():
+        advantages[at] = (returns - returns.mean()) / (returns.std(ddof=1) + eps)
+    return advantages
+
+
+def informative(buffer: TrajectoryBuffer) -> tuple[NDArray[np.bool_], int]:
+    """Which trajectories lie in groups whose rewards differ: DAPO's dynamic sampling (arXiv:2503.14476, eq. 11), ScaleRL's zero-variance
+    filter. Dropped with `TrajectoryBuffer.select`, the others do not count in what a loss is averaged over.
+
+    Returns: bool [n], False for failed trajectories; and the number of groups without spread (those of one member among them).
+    """
+    found = np.zeros(len(buffer), dtype=bool)
+    kept = np.flatnonzero(~np.asarray(buffer.failed, dtype=bool))
+    if kept.size == 0:
+        return found, 0
+    group = _groups(buffer, kept)
+    spread = _spread(_totals(buffer, kept), group)
+    found[kept] = spread[group]
+    return found, int((~spread).sum())
+
+
+class SolvedTasks:
+    """Tasks that no longer teach: those that were once solved at `pass_rate` or better are never attempted again (ScaleRL's "no positive
+    resampling", arXiv:2510.13786, with 0.9).
+
+    Args: pass_rate: in (0, 1], share of a group's rollouts. correct: the reward that counts as solved.
+    """
+
+    def __init__(self, pass_rate: float = 0.9, correct: float = 1.0):
+        if not 0 < pass_rate <= 1:
+            raise ValueError(f"pass_rate must be in (0, 1], got {pass_rate}")
+        self.pass_rate, self.correct = pass_rate, correct
+        self._solved: dict[str, None] = {}  # by repr: a task may be anything, a dict too
+
+    def unsolved(self, tasks: Sequence[Any]) -> list[Any]:
+        """The tasks that are still worth attempting, in their order."""
+        return [task for task in tasks if repr(task) not in self._solved]
+
+    def update(self, rollouts: TrajectoryBuffer) -> int:
+        """Notes which tasks these rollouts solved; returns how many are newly so. Failed rollouts do not count."""
+        before, kept = len(self._solved), ~np.asarray(rollouts.failed, dtype=bool)
+        correct = rollouts.reward >= self.correct
+        for task in np.unique(rollouts.task[kept & (rollouts.task >= 0)]):
+            if correct[kept & (rollouts.task == task)].mean() >= self.pass_rate:
+                self._solved[repr(rollouts.tasks[task])] = None
+        return len(self._solved) - before
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"solved": list(self._solved)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._solved = dict.fromkeys(state["solved"])
+
+
+def _totals(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Total reward of the trajectories `kept`. Raises: ValueError if one is not finite."""
+    owner = np.repeat(np.arange(len(buffer)), np.diff(np.asarray(buffer.offsets)))
+    rewards = np.bincount(owner, weights=np.asarray(buffer.rewards, dtype=np.float64), minlength=len(buffer)).astype(np.float64)[kept]
+    if not np.isfinite(rewards).all():
+        bad = int(kept[np.flatnonzero(~np.isfinite(rewards))[0]])
+        raise ValueError(f"rewards must be finite, got a total that is not in trajectory {bad}, which did not fail")
+    return rewards
+
+
+def _groups(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number of the group of each trajectory in `kept`, from 0."""
+    keys = np.stack([np.asarray(buffer.group, dtype=np.int64)[kept], np.asarray(buffer.seat, dtype=np.int64)[kept]], axis=1)
+    return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _spread(rewards: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """bool [g], whether a group's rewards differ: compared exactly, since the mean of equal rewards may differ from them in its last bit."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    return np.maximum.reduceat(rewards[order], starts) > np.minimum.reduceat(rewards[order], starts)

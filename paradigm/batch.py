@@ -19,7 +19,7 @@ from paradigm.trajectory import Trajectory, TrajectoryBuffer
 
 # T input tokens, N prediction rows, B trajectories, n tokens of all trajectories, S support masks
 
-COEFFICIENT_STREAMS = ("ce", "advantage", "kl", "entropy", "value", "divergence")
+COEFFICIENT_STREAMS = ("ce", "advantage", "policy", "kl", "entropy", "value", "divergence")
 """Streams that weigh a row's loss, and are divided by the count of rows they apply to; the others are data of the row."""
 
 
@@ -29,7 +29,8 @@ class PackedBatch:
 
     tokens int32 [T]; layout, where trajectories begin; position int64 [N]; target int64 [N]; streams, float32 [N] each, by name;
     support int32 [N] (row of support_table, -1 for all) or None; support_table int32 [S, W], the bits of uint32, or None;
-    version int32 [N]; trajectory int64 [N], which trajectory of the packed set; temperature, at which log-probs are taken.
+    version int32 [N]; trajectory int64 [N], which trajectory of the packed set; temperature, at which log-probs are taken;
+    pairs int32 [P, 2], documents of this batch, the first preferred to the second, with pair_weight float32 [P]; or None.
     """
 
     tokens: Tensor
@@ -42,6 +43,8 @@ class PackedBatch:
     support: Tensor | None = None
     support_table: Tensor | None = None
     temperature: float = 1.0
+    pairs: Tensor | None = None
+    pair_weight: Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -55,29 +58,39 @@ class PackedBatch:
     def num_sequences(self) -> int:
         return self.layout.num_documents
 
+    @property
+    def document(self) -> Tensor:
+        """int64 [N], which document of this batch each row belongs to; it never decreases."""
+        return torch.bucketize(self.position, self.layout.cu_seqlens[1:], right=True)
+
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch with its tensors on `device`."""
-        moved = {name: getattr(self, name) for name in ("tokens", "position", "target", "version", "trajectory", "support", "support_table")}
+        names = ("tokens", "position", "target", "version", "trajectory", "support", "support_table", "pairs", "pair_weight")
+        moved = {name: getattr(self, name) for name in names}
         moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()}
         return replace(self, layout=self.layout.to(device), streams={k: t.to(device, non_blocking=True) for k, t in self.streams.items()}, **moved)  # type: ignore[arg-type]
 
     @classmethod
     def pack(
-        cls, trajectories: TrajectoryBuffer | Sequence[Trajectory], max_tokens: int, *, rows: Literal["action", "all"] = "action",
-        normalize: Literal["tokens", "trajectories", "none"] | float = "tokens", **streams: Any,
+        cls, trajectories: TrajectoryBuffer | Sequence[Trajectory], max_tokens: int, *, rows: Literal["action", "all", "none"] = "action",
+        normalize: Literal["tokens", "trajectories", "groups", "none"] | float = "tokens", pairs: Any = None, **streams: Any,
     ) -> list[PackedBatch]:
         """Packs whole trajectories into batches of at most `max_tokens` tokens, best fit first, in an order that depends only on them.
 
         Args:
             trajectories: what to train on, taken in the order of their index. Failed ones and those without a weighted row are left out.
             max_tokens: the most tokens a batch may hold; a longer trajectory is an error, never cut.
-            rows: "action" predicts the sampled tokens only, "all" every token but the first of each trajectory.
-            normalize: what coefficient streams (ce, advantage, kl, entropy, value, divergence) are divided by: "tokens", the number of rows of the
-                whole set; "trajectories", the number of trajectories times the rows of the row's own one, so each counts the same;
-                "none"; or a number, for callers who count over several sets or ranks.
+            rows: "action" predicts the sampled tokens only, "all" every token but the first of each trajectory, "none" nothing (heads only).
+            normalize: what coefficient streams (`COEFFICIENT_STREAMS`) are divided by: "tokens", the number of rows of the whole set;
+                "trajectories", the number of trajectories times the rows of the row's own one, so each counts the same; "groups", the same of
+                groups, the rollouts of one prompt; "none"; or a number, for callers who count over several sets or ranks.
+            pairs: None, or integers [P, 2], trajectories of which the first is preferred to the second. Those that pairs join lie in one batch,
+                all others are left out, and so is a pair with a failed member. Pairs weigh 1 / P each; with normalize="none" 1, with a number
+                1 / that.
             streams: name = one number, an array [B] (a value a trajectory) or an array [n] (a value a token of the buffer). Without any,
                 `ce=1`. `behaviour_logprob` is taken from the trajectories' own log-probs unless given.
-        Raises: ValueError if a trajectory is too long, a stream has another shape or temperatures differ.
+        Raises: ValueError if a trajectory (or what pairs join) is too long, a stream has another shape, a pair names no trajectory or has a
+            member without rows, or temperatures differ.
         """
         buffer = _as_buffer(trajectories)
         order = np.argsort(buffer.index, kind="stable")
@@ -85,20 +98,28 @@ class PackedBatch:
         lengths = buffer.lengths
         if kept.size and lengths[kept].max() > max_tokens:
             raise ValueError(f"max_tokens must hold the longest trajectory ({lengths[kept].max()} tokens), got {max_tokens}")
-        if not streams:
+        if rows not in ("action", "all", "none"):
+            raise ValueError(f"rows must be 'action', 'all' or 'none', got {rows!r}")
+        if not streams and pairs is None:
             streams = {"ce": 1.0}
-        mask = np.ones(buffer.num_tokens, np.bool_) if rows == "all" else buffer.action_mask.copy()
+        mask = buffer.action_mask.copy() if rows == "action" else np.full(buffer.num_tokens, rows == "all")
         mask[buffer.offsets[:-1][lengths > 0]] = False  # nothing precedes a first token that could predict it
         mask[np.repeat(buffer.failed, lengths)] = False
         weights = _token_streams(buffer, streams)
         active = np.zeros_like(mask)
         for name, stream in weights.items():
             active |= (stream != 0) if name in COEFFICIENT_STREAMS else False
-        counted, mask = mask, mask & (active if any(name in COEFFICIENT_STREAMS for name in weights) else True)
+        counted, mask = mask, mask & (active if pairs is None and any(name in COEFFICIENT_STREAMS for name in weights) else True)
         _normalize(weights, counted, buffer, normalize)
         weights.setdefault("behaviour_logprob", buffer.logprobs)
         temperature = _one_temperature(buffer, mask)
-        kept = kept[buffer._sum(mask)[kept] > 0]
+        if pairs is not None:
+            kept_pairs = _check_pairs(pairs, buffer, mask, rows)
+            weight = 1.0 if normalize == "none" else 1 / (normalize if isinstance(normalize, (int, float)) else max(len(kept_pairs), 1))
+            bins = _fit_joined(kept_pairs, order, lengths, max_tokens)
+            return [_paired(_batch(buffer, bin_, mask, weights, temperature), bin_, kept_pairs, weight) for bin_ in bins]
+        if rows != "none":
+            kept = kept[buffer._sum(mask)[kept] > 0]
         return [_batch(buffer, bin_, mask, weights, temperature) for bin_ in _best_fit(kept, lengths, max_tokens)]
 
 
@@ -128,10 +149,14 @@ def _normalize(weights: dict[str, np.ndarray], mask: np.ndarray, buffer: Traject
     elif normalize == "trajectories":
         counts = buffer._sum(mask)
         divisor = np.repeat(np.maximum(counts, 1) * max(int((counts > 0).sum()), 1), buffer.lengths)
+    elif normalize == "groups":
+        _, group = np.unique(buffer.group, return_inverse=True)
+        counts = np.bincount(group, weights=buffer._sum(mask))
+        divisor = np.repeat((np.maximum(counts, 1) * max(int((counts > 0).sum()), 1))[group], buffer.lengths)
     elif isinstance(normalize, (int, float)) and normalize > 0:
         divisor = float(normalize)
     else:
-        raise ValueError(f"normalize must be 'tokens', 'trajectories', 'none' or a positive number, got {normalize!r}")
+        raise ValueError(f"normalize must be 'tokens', 'trajectories', 'groups', 'none' or a positive number, got {normalize!r}")
     for name in weights.keys() & set(COEFFICIENT_STREAMS):
         weights[name] = (weights[name] / divisor).astype(np.float32)
 
@@ -166,6 +191,47 @@ def _best_fit(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np
     rank = np.empty(len(lengths), np.int64)
     rank[rows] = np.arange(len(rows))
     return [np.array(sorted(members, key=rank.__getitem__)) for members in bins]
+
+
+def _check_pairs(pairs: Any, buffer: TrajectoryBuffer, mask: np.ndarray, rows: str) -> np.ndarray:
+    """int64 [P, 2], without those that have a failed member."""
+    given = np.asarray(pairs)
+    if given.size == 0:
+        return np.zeros((0, 2), np.int64)
+    if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu":
+        raise ValueError(f"pairs must be integers [P, 2], got {given.dtype} {list(given.shape)}")
+    if given.min() < 0 or given.max() >= len(buffer) or (given[:, 0] == given[:, 1]).any():
+        raise ValueError(f"pairs must name two of the {len(buffer)} trajectories each, got {given[:4].tolist()}")
+    given = given[~buffer.failed[given].any(1)].astype(np.int64)
+    counts = buffer.lengths if rows == "none" else buffer._sum(mask)
+    if given.size and not counts[given].all():
+        raise ValueError(f"pairs must have prediction rows in both trajectories, got none in {int(given[counts[given] == 0][0])}")
+    return given
+
+
+def _fit_joined(pairs: np.ndarray, order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+    """Best fit of whole sets of trajectories that pairs join, each in the order of the buffer's index."""
+    leader = np.arange(len(lengths))
+    while True:  # every trajectory takes the least leader among its partners', until nothing changes
+        least = leader.copy()
+        np.minimum.at(least, pairs[:, 0], leader[pairs[:, 1]])
+        np.minimum.at(least, pairs[:, 1], leader[pairs[:, 0]])
+        if (least == leader).all():
+            break
+        leader = least
+    members = order[np.isin(order, pairs)]
+    joined = np.bincount(leader[members], weights=lengths[members], minlength=len(lengths)).astype(np.int64)
+    if members.size and joined.max() > max_tokens:
+        raise ValueError(f"max_tokens must hold the trajectories that pairs join ({joined.max()} tokens), got {max_tokens}")
+    bins = _best_fit(np.unique(leader[members]), joined, max_tokens)
+    return [members[np.isin(leader[members], leaders)] for leaders in bins]
+
+
+def _paired(batch: PackedBatch, members: np.ndarray, pairs: np.ndarray, weight: float) -> PackedBatch:
+    here = pairs[np.isin(pairs[:, 0], members)]
+    number = np.zeros(int(members.max()) + 1, np.int32)
+    number[members] = np.arange(len(members))
+    return replace(batch, pairs=torch.from_numpy(number[here]), pair_weight=torch.full((len(here),), weight))
 
 
 def _batch(buffer: TrajectoryBuffer, members: np.ndarray, mask: np.ndarray, weights: Mapping[str, np.ndarray], temperature: float) -> PackedBatch:

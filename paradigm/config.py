@@ -87,7 +87,10 @@ def decode(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         place = f"{where}{path.rstrip('`')}" if path else where
-        raise ConfigError(f"{place}: {message[:1].lower()}{message[1:]}, got {_value_at(values, path.rstrip('`'))!r}") from error
+        value = _value_at(values, path.rstrip("`"))
+        # a class that refuses its table has said which of its values, and why
+        got = "" if isinstance(value, Mapping) and ", got " in message else f", got {value!r}"
+        raise ConfigError(f"{place}: {message[:1].lower()}{message[1:]}{got}") from error
 
 
 def encode(config: Any) -> dict[str, Any]:

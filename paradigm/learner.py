@@ -13,24 +13,21 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from paradigm.batch import PackedBatch
+from paradigm.batch_loss import backward
 from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
-from paradigm.kernels.linear_logprob import linear_logprob
-from paradigm.kernels.policy_loss import policy_loss
-from paradigm.objective import Objective, SequenceObjective, check_streams, value_loss
+from paradigm.objective_rows import Objective, SequenceObjective
 from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
 from paradigm.policy import Policy
 from paradigm.weights import HEADS_FILE, read_safetensors, read_weights
 
 __all__ = ["Learner", "Schedule"]
-
-# T input tokens, N prediction rows, D model width
 
 _log = logging.getLogger(__name__)
 _COUNTERS = ("num_steps", "num_skipped", "num_skipped_in_a_row", "num_tokens", "num_rows", "flops")
@@ -133,52 +130,13 @@ class Learner:
             divergence: "forward" is KL(teacher || policy), "reverse" KL(policy || teacher).
         Returns: 0-dim float32 tensors on the policy's device, which nothing has waited for. Sums, and `_max`, to be joined over batches by
             `objective.reduce_metrics`: train/loss, train/tokens, train/rows, train/flops, and the objective's.
-        Raises: ValueError if a stream or the value head is missing.
+        Raises: ValueError if a stream, pairs or a head is missing.
         """
-        check_streams(objective, batch.streams)
-        weight = self.policy.head_weight
-        if batch.tokens.device != weight.device:
-            batch = batch.to(weight.device)
-        hidden = self.policy(batch.tokens, batch.layout).index_select(0, batch.position)
-        support = None if batch.support is None else (batch.support, batch.support_table)
-        options: dict[str, Any] = {"temperature": batch.temperature, "support": support}
-        if objective.pointwise:
-            pointwise = cast(Any, objective)
-            if teacher is not None:
-                with torch.no_grad():
-                    teacher_hidden = teacher(batch.tokens, batch.layout).index_select(0, batch.position)
-                options |= {"teacher": (teacher_hidden, teacher.head_weight), "divergence": divergence}
-            loss, logprob, entropy = policy_loss(hidden, weight, batch.target, batch.streams, objective=pointwise, **options)
-            with torch.no_grad():
-                metrics = pointwise.rows(logprob, entropy, batch.streams).metrics
-            roots, gradients = [loss], [torch.ones_like(loss)]
-        else:
-            if teacher is not None:
-                raise ValueError(f"teacher must be None with {type(objective).__name__}, which is not pointwise")
-            logprob, entropy = linear_logprob(hidden, weight, batch.target, **options)
-            with torch.no_grad():
-                terms = cast(SequenceObjective, objective).coefficients(logprob.detach(), entropy.detach(), batch.streams, batch)
-            loss, metrics = terms.loss.sum(), terms.metrics
-            roots, gradients = [logprob], [terms.dlogprob]
-            if terms.dentropy is not None:
-                roots, gradients = [logprob, entropy], [terms.dlogprob, terms.dentropy]
-        total = loss.detach()
-        if "value_target" in batch.streams:
-            head_loss, head_metrics = self._value_loss(hidden, batch.streams)
-            total, metrics = total + head_loss.detach(), {**metrics, **head_metrics}
-            roots, gradients = [*roots, head_loss], [*gradients, torch.ones_like(head_loss)]
-        reached = [i for i, root in enumerate(roots) if root.requires_grad]  # not all are where only a value head is trained
-        torch.autograd.backward([roots[i] for i in reached], [gradients[i] for i in reached])
+        total, metrics = backward(self.policy, batch, objective, teacher=teacher, divergence=divergence)
         self._sum_gradients()
         finite = torch.isfinite(total)
         self._loss_is_finite = finite if self._loss_is_finite is None else self._loss_is_finite & finite
         return {"train/loss": total, **self._count(batch, total.device), **metrics}
-
-    def _value_loss(self, hidden: Tensor, streams: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        heads = getattr(self.policy, "heads", None)
-        if heads is None or "value" not in heads:
-            raise ValueError(f"policy must have heads['value'] for the stream 'value_target', got {'no heads' if heads is None else list(heads)}")
-        return value_loss(heads["value"](hidden).reshape(-1).float(), streams)
 
     @torch.no_grad()
     def _sum_gradients(self) -> None:

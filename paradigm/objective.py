@@ -10,108 +10,31 @@ Metrics are 0-dim sums named `group/name`: those ending in `_max` combine by max
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from paradigm.kl import Estimator, KLEstimate, KLPenalty, kl_estimate
+from paradigm.objective_rows import (
+    Objective,
+    ObjectiveRows,
+    SequenceObjective,
+    add_rows,
+    check_streams,
+    masked,
+    reduce_metrics,
+    row_metrics,
+)
+
 __all__ = [
-    "GRPO", "Combined", "CrossEntropy", "EntropyBonus", "KLEstimate", "KLPenalty", "Objective", "ObjectiveRows", "PPOClip", "Reinforce",
-    "SequenceObjective", "check_streams", "kl_estimate", "reduce_metrics", "value_loss",
+    "CISPO", "GRPO", "Combined", "CrossEntropy", "EntropyBonus", "Estimator", "KLEstimate", "KLPenalty", "MaskedReinforce", "Objective",
+    "ObjectiveRows", "PPOClip", "Reinforce", "SequenceObjective", "check_streams", "kl_estimate", "reduce_metrics", "value_loss",
 ]
 
 # N prediction rows
-Estimator = Literal["k1", "k2", "k3"]
-
-
-class ObjectiveRows(NamedTuple):
-    """What an objective makes of N rows: `loss` [N], its derivatives `dlogprob` [N] and `dentropy` [N] (None: zero), 0-dim metrics."""
-
-    loss: Tensor
-    dlogprob: Tensor
-    dentropy: Tensor | None
-    metrics: dict[str, Tensor]
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """A pointwise objective: one pass through `kernels.policy_loss`."""
-
-    pointwise: ClassVar[bool]
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Names of the streams that `rows` reads."""
-
-    def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
-        """Loss and derivatives of each row; all tensors are float32 [N] and detached."""
-
-
-@runtime_checkable
-class SequenceObjective(Protocol):
-    """An objective whose coefficients join several rows (a sequence's ratio, a pair): log-probs first, then backward with the coefficients.
-
-    `pointwise` is False. `coefficients` sees detached log-probs and entropies [N], the streams and the batch (row i belongs to trajectory
-    `batch.trajectory[i]`), and returns the rows' losses (their sum is the loss) and the derivatives of that sum.
-    """
-
-    pointwise: ClassVar[bool]
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Names of the streams that `coefficients` reads."""
-
-    def coefficients(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor], batch: Any) -> ObjectiveRows:
-        """Loss of each row, and derivatives of their sum by each row's log-prob and entropy."""
-
-
-class KLEstimate(NamedTuple):
-    """A KL estimator's `value` [N] and its derivative by the policy's log-prob, `dlogprob` [N]."""
-
-    value: Tensor
-    dlogprob: Tensor
-
-
-def check_streams(objective: Objective | SequenceObjective, streams: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming what is missing, unless `streams` holds every stream that `objective` reads."""
-    missing = [name for name in objective.streams if name not in streams]
-    if missing:
-        raise ValueError(
-            f"{type(objective).__name__} needs the streams {list(objective.streams)}; the batch lacks {missing} and has {sorted(streams)}: "
-            f"pass them to PackedBatch.pack(trajectories, max_tokens, {missing[0]}=...)"
-        )
-
-
-def kl_estimate(
-    logprob: Tensor, reference_logprob: Tensor, *, estimator: Estimator = "k3", sampled_from: Literal["policy", "reference"] = "policy"
-) -> KLEstimate:
-    """Estimates of a KL divergence from log-probs of sampled tokens (Schulman, "Approximating KL Divergence", 2020).
-
-    With x = log(other / sampler) at a token drawn from the sampler: k1 = -x (unbiased, high variance), k2 = x^2 / 2 (biased, low variance),
-    k3 = exp(x) - 1 - x (unbiased, never negative).
-
-    Args:
-        logprob: float [N], log-prob of the sampled token under the policy.
-        reference_logprob: float [N], the same under the reference.
-        estimator: which of the three.
-        sampled_from: who drew the tokens. "policy" estimates KL(policy || reference), "reference" KL(reference || policy).
-    Returns: value [N] and d value / d logprob [N]; as a loss on the policy's own samples k1 has no useful gradient (it is constant).
-    Raises: ValueError if the estimator or the sampler is unknown.
-    """
-    if sampled_from not in ("policy", "reference"):
-        raise ValueError(f"sampled_from must be 'policy' or 'reference', got {sampled_from!r}")
-    sign = -1.0 if sampled_from == "policy" else 1.0  # dx / dlogprob
-    x = sign * (logprob - reference_logprob)
-    if estimator == "k1":
-        return KLEstimate(-x, torch.full_like(x, -sign))
-    if estimator == "k2":
-        return KLEstimate(0.5 * x * x, sign * x)
-    if estimator == "k3":
-        growth = torch.expm1(x)  # expm1(x) - x keeps the digits that exp(x) - 1 - x loses near x = 0
-        return KLEstimate(growth - x, sign * growth)
-    raise ValueError(f"estimator must be 'k1', 'k2' or 'k3', got {estimator!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +50,9 @@ class CrossEntropy:
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         weight = streams["ce"]
         active = weight != 0
-        nll = _masked(active, -logprob)
+        nll = masked(active, -logprob)
         loss = weight * nll
-        metrics = _metrics("ce", active, loss, nll_sum=nll, entropy_sum=_masked(active, entropy))
+        metrics = row_metrics("ce", active, loss, nll_sum=nll, entropy_sum=masked(active, entropy))
         return ObjectiveRows(loss, -weight, None, metrics)
 
 
@@ -146,35 +69,9 @@ class EntropyBonus:
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         coefficient = streams["entropy"]
         active = coefficient != 0
-        bonus = _masked(active, entropy)
+        bonus = masked(active, entropy)
         loss = -coefficient * bonus
-        return ObjectiveRows(loss, torch.zeros_like(loss), -coefficient, _metrics("entropy", active, loss, entropy_sum=bonus))
-
-
-@dataclass(frozen=True, kw_only=True)
-class KLPenalty:
-    """Penalty on the divergence from a reference policy: loss_i = kl_i * estimator(logprob_i, reference_logprob_i).
-
-    On the policy's own samples "k3" is GRPO's estimator (arXiv:2402.03300, eq. 4); see `kl_estimate`.
-    Streams: `kl`, the coefficient of each row (divided by the count), and `reference_logprob`.
-    """
-
-    estimator: Estimator = "k3"
-    sampled_from: Literal["policy", "reference"] = "policy"
-    pointwise: ClassVar[bool] = True
-    streams: ClassVar[tuple[str, ...]] = ("kl", "reference_logprob")
-
-    def __post_init__(self) -> None:
-        kl_estimate(torch.zeros(0), torch.zeros(0), estimator=self.estimator, sampled_from=self.sampled_from)
-
-    def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
-        coefficient = streams["kl"]
-        active = coefficient != 0
-        difference = _masked(active, logprob - streams["reference_logprob"])
-        estimate = kl_estimate(difference, torch.zeros_like(difference), estimator=self.estimator, sampled_from=self.sampled_from)
-        loss = coefficient * estimate.value
-        metrics = _metrics("kl", active, loss, **{f"{self.estimator}_sum": _masked(active, estimate.value)})
-        return ObjectiveRows(loss, coefficient * estimate.dlogprob, None, metrics)
+        return ObjectiveRows(loss, torch.zeros_like(loss), -coefficient, row_metrics("entropy", active, loss, entropy_sum=bonus))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +91,10 @@ class Reinforce:
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         advantage = streams["advantage"]
         active = advantage != 0
-        loss = -advantage * _masked(active, logprob)
-        metrics = _metrics("policy", active, loss, entropy_sum=_masked(active, entropy))
+        loss = -advantage * masked(active, logprob)
+        metrics = row_metrics("policy", active, loss, entropy_sum=masked(active, entropy))
         result = ObjectiveRows(loss, -advantage, None, metrics)
-        return _add(result, EntropyBonus().rows(logprob, entropy, streams)) if self.entropy else result
+        return add_rows(result, EntropyBonus().rows(logprob, entropy, streams)) if self.entropy else result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,7 +133,7 @@ class PPOClip:
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         advantage = streams["advantage"]
         active = advantage != 0
-        log_ratio = _masked(active, logprob - streams["behaviour_logprob"])  # masked first: 0 * exp(large) would be NaN
+        log_ratio = masked(active, logprob - streams["behaviour_logprob"])  # masked first: 0 * exp(large) would be NaN
         ratio = log_ratio.exp()
         unclipped = ratio * advantage
         clipped = ratio.clamp(1 - self.clip_low, 1 + self.clip_high) * advantage
@@ -247,13 +144,83 @@ class PPOClip:
             bounded = (advantage < 0) & (bound > surrogate)
             surrogate = torch.where(bounded, bound, surrogate)
             passes = passes & ~bounded
-        metrics = _metrics(
+        metrics = row_metrics(
             "policy", active, -surrogate,
-            ratio_sum=_masked(active, ratio), ratio_max=_masked(active, ratio), clipped_sum=(active & ~passes).to(ratio.dtype),
-            behaviour_kl_sum=torch.expm1(log_ratio) - log_ratio, entropy_sum=_masked(active, entropy),
+            ratio_sum=masked(active, ratio), ratio_max=masked(active, ratio), clipped_sum=(active & ~passes).to(ratio.dtype),
+            behaviour_kl_sum=torch.expm1(log_ratio) - log_ratio, entropy_sum=masked(active, entropy),
         )
         result = ObjectiveRows(-surrogate, torch.where(passes, -unclipped, 0.0), None, metrics)
-        return _add(result, EntropyBonus().rows(logprob, entropy, streams)) if self.entropy else result
+        return add_rows(result, EntropyBonus().rows(logprob, entropy, streams)) if self.entropy else result
+
+
+@dataclass(frozen=True, kw_only=True)
+class CISPO:
+    """Policy gradient with truncated importance weights (CISPO, MiniMax-M1, arXiv:2506.13585, eq. 4 and 5): unlike PPO's clipping, no row's
+    gradient is dropped.
+
+        loss_i = -w_i A_i logprob_i,    w_i = clip(r_i, min_ratio, max_ratio) held constant,    r_i = exp(logprob_i - behaviour_logprob_i)
+        d loss_i / d logprob_i = -w_i A_i
+
+    With min_ratio 0 only large ratios are cut, as in ScaleRL (Khatri et al., arXiv:2510.13786); that is REINFORCE with truncated
+    importance sampling too (Ionides, 2008).
+
+    Streams: `advantage` (divided by the count), `behaviour_logprob`; with `entropy=True` also `entropy`, see `EntropyBonus`.
+    Metrics: as PPO's, `clipped` being the share of truncated weights.
+    """
+
+    max_ratio: float = 5.0
+    min_ratio: float = 0.0
+    entropy: bool = False
+    pointwise: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_ratio <= 1:
+            raise ValueError(f"min_ratio must be in [0, 1], got {self.min_ratio}")
+        if not self.max_ratio >= 1:
+            raise ValueError(f"max_ratio must be >= 1, got {self.max_ratio}")
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return ("advantage", "behaviour_logprob", "entropy") if self.entropy else ("advantage", "behaviour_logprob")
+
+    def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
+        return self._weighted(logprob, entropy, streams, lambda ratio: ratio.clamp(self.min_ratio, self.max_ratio))
+
+    def _weighted(
+        self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor], weigh: Callable[[Tensor], Tensor]
+    ) -> ObjectiveRows:
+        advantage = streams["advantage"]
+        active = advantage != 0
+        log_ratio = masked(active, logprob - streams["behaviour_logprob"])  # masked first: 0 * exp(large) would be NaN
+        ratio = log_ratio.exp()
+        weight = weigh(ratio)
+        loss = -weight * advantage * masked(active, logprob)
+        metrics = row_metrics(
+            "policy", active, loss,
+            ratio_sum=masked(active, ratio), ratio_max=masked(active, ratio), clipped_sum=(active & (weight != ratio)).to(ratio.dtype),
+            behaviour_kl_sum=torch.expm1(log_ratio) - log_ratio, entropy_sum=masked(active, entropy),
+        )
+        result = ObjectiveRows(loss, -weight * advantage, None, metrics)
+        return add_rows(result, EntropyBonus().rows(logprob, entropy, streams)) if self.entropy else result
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedReinforce(CISPO):
+    """Policy gradient with masked importance weights (IcePop; Ling Team, arXiv:2510.18855): a row whose ratio lies outside
+    [min_ratio, max_ratio] teaches nothing, since sampler and learner disagree on it.
+
+        loss_i = -w_i A_i logprob_i,    w_i = r_i where min_ratio <= r_i <= max_ratio, else 0
+
+    The ratio is that of the current policy to what the sampler recorded, so one pass corrects staleness and mismatch together; to correct the
+    mismatch alone, below PPO's ratio, see `importance.importance_weights`.
+    """
+
+    min_ratio: float = 0.5
+
+    def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
+        return self._weighted(
+            logprob, entropy, streams, lambda ratio: torch.where((ratio >= self.min_ratio) & (ratio <= self.max_ratio), ratio, 0.0)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +251,7 @@ class GRPO:
         return self._surrogate().streams + KLPenalty.streams
 
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
-        return _add(self._surrogate().rows(logprob, entropy, streams), KLPenalty().rows(logprob, entropy, streams))
+        return add_rows(self._surrogate().rows(logprob, entropy, streams), KLPenalty().rows(logprob, entropy, streams))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,7 +280,7 @@ class Combined:
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         total = self.objectives[0].rows(logprob, entropy, streams)
         for objective in self.objectives[1:]:
-            total = _add(total, objective.rows(logprob, entropy, streams))
+            total = add_rows(total, objective.rows(logprob, entropy, streams))
         return total
 
 
@@ -329,54 +296,8 @@ def value_loss(value: Tensor, streams: Mapping[str, Tensor]) -> tuple[Tensor, di
         raise ValueError(f"streams must hold 'value', the coefficient of each row's value loss, beside 'value_target', got {sorted(streams)}")
     coefficient = streams["value"]
     active = coefficient != 0
-    error = _masked(active, value - streams["value_target"])
+    error = masked(active, value - streams["value_target"])
     rows = 0.5 * coefficient * error * error
     seen = value.detach()
-    metrics = _metrics("value", active, rows.detach(), error_squared_sum=error.detach() ** 2, value_sum=_masked(active, seen))
+    metrics = row_metrics("value", active, rows.detach(), error_squared_sum=error.detach() ** 2, value_sum=masked(active, seen))
     return rows.sum(), metrics
-
-
-def reduce_metrics(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """One step's metrics from those of its micro-batches (or ranks): `_max` by maximum, all others by addition, then every `group/x_sum`
-    becomes the mean `group/x` over the group's `group/rows`. Nothing is copied to the host.
-    """
-    total: dict[str, Tensor] = {}
-    for part in parts:
-        total = _merge(total, part)
-    means: dict[str, Tensor] = {}
-    for name, value in total.items():
-        if name.endswith("_sum"):
-            rows = total[name.rsplit("/", 1)[0] + "/rows"]
-            means[name.removesuffix("_sum")] = value / rows.clamp(min=1)
-        else:
-            means[name] = value
-    return means
-
-
-def _merge(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    merged = dict(left)
-    for name, value in right.items():
-        if name not in merged:
-            merged[name] = value
-        else:
-            merged[name] = torch.maximum(merged[name], value) if name.endswith("_max") else merged[name] + value
-    return merged
-
-
-def _add(left: ObjectiveRows, right: ObjectiveRows) -> ObjectiveRows:
-    if left.dentropy is None or right.dentropy is None:
-        dentropy = right.dentropy if left.dentropy is None else left.dentropy
-    else:
-        dentropy = left.dentropy + right.dentropy
-    return ObjectiveRows(left.loss + right.loss, left.dlogprob + right.dlogprob, dentropy, _merge(left.metrics, right.metrics))
-
-
-def _masked(active: Tensor, values: Tensor) -> Tensor:
-    return torch.where(active, values, 0.0)
-
-
-def _metrics(group: str, active: Tensor, loss: Tensor, **values: Tensor) -> dict[str, Tensor]:
-    metrics = {f"{group}/loss": loss.sum(), f"{group}/rows": active.sum().to(loss.dtype)}
-    for name, rows in values.items():
-        metrics[f"{group}/{name}"] = torch.cat([rows.new_zeros(1), rows]).amax() if name.endswith("_max") else rows.sum()
-    return metrics

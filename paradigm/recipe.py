@@ -11,7 +11,8 @@ from typing import Any
 from paradigm import config as configuration
 from paradigm.config import ConfigError
 from paradigm.policy import PolicyConfig
-from paradigm.stages import LABELS, STAGES, Stage
+from paradigm.stage import Stage
+from paradigm.stages import LABELS, STAGES, Pretrain
 from paradigm.world import WorldConfig
 
 
@@ -93,14 +94,22 @@ def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
         if kind not in STAGES:
             raise ConfigError(f"{where}.stages[{i}].kind must be one of {', '.join(STAGES)}, got {kind!r}")
         named = table.get("name", kind)
-        stage = configuration.decode(STAGES[kind], {"name": kind, "label": table.get("name", LABELS[kind])} | table, f"{where}.{named}")
+        try:
+            defaults = STAGES[kind].defaults(table)
+        except ValueError as error:
+            raise ConfigError(f"{where}.{named}: {error}") from error
+        given = {"name": kind, "label": table.get("name", LABELS[kind])} | defaults | table
+        stage = configuration.decode(STAGES[kind], given, f"{where}.{named}")
         earlier = [s.name for s in stages]
         if stage.name in earlier:
             raise ConfigError(f"{where}.stages[{i}].name must be unique, got {stage.name!r} twice")
-        for key in ("start", "match_tokens_of"):
+        for key in ("start", "match_tokens_of", "teacher", "pretrain_of"):
             other = getattr(stage, key, "")
             if other not in ("", "previous", "scratch", *earlier):
                 raise ConfigError(f"{where}.{stage.name}.{key} must name an earlier stage ({', '.join(earlier) or 'none yet'}), got {other!r}")
+        mixed = getattr(stage, "pretrain_of", "")
+        if mixed and not isinstance(stages[earlier.index(mixed)], Pretrain):
+            raise ConfigError(f"{where}.{stage.name}.pretrain_of must name a pretrain stage, got {mixed!r}")
         stages.append(stage)
     if not stages:
         raise ConfigError(f"{where}.stages must hold at least one stage, got none")

@@ -16,15 +16,16 @@ from typing import Any
 
 import torch
 
-from paradigm.batch import PackedBatch
 from paradigm.checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from paradigm.evaluation import CORRECT, evaluate, play_match, recover
 from paradigm.learner import Learner, Schedule
 from paradigm.metrics import MetricsLogger, Progress
-from paradigm.objective import Objective, reduce_metrics
+from paradigm.objective import reduce_metrics
 from paradigm.optimizer import Muon
 from paradigm.policy import Policy
 from paradigm.recipe import Recipe, recipe_values
+from paradigm.rl_stage import RL
+from paradigm.rollout_source import RolloutSource, step_seed
 from paradigm.run import RunWriter, read_json, write_json
 from paradigm.sampler import Sampler
 from paradigm.sources.corpus import Corpus, build_corpus
@@ -32,7 +33,8 @@ from paradigm.sources.demonstrations import Demonstrations
 from paradigm.sources.distilled import write_distilled
 from paradigm.sources.standard_library import standard_library_corpus
 from paradigm.sources.stream import CorpusStream, MixtureStream, SampleStream
-from paradigm.stages import RL, Distil, Imitate, Pretrain, RolloutSource, Source, Stage, StreamSource, step_seed, verified
+from paradigm.stage import Source, Stage, Update
+from paradigm.stages import Distil, Imitate, Pretrain, StreamSource, verified
 from paradigm.tokenizer import Tokenizer
 from paradigm.transcript import transcript
 from paradigm.world import World
@@ -86,7 +88,7 @@ class RecipeRun:
 
     def policy_before(self, stage: Stage) -> tuple[Policy, int]:
         """The policy that a stage starts from, with the heads that the stage trains, and the tokens it had been trained on."""
-        heads = ("value",) if isinstance(stage, RL) and stage.advantage == "gae" else None
+        heads = ("value",) if isinstance(stage, RL) and stage.trains_value else None
         names = [s.name for s in self.recipe.stages]
         if stage.start == "previous":
             earlier = [s for s in self.recipe.stages[: names.index(stage.name)] if not s.control]
@@ -111,8 +113,7 @@ class RecipeRun:
         """Trains one stage to its end, from its last checkpoint if it has one, then measures and saves its policy."""
         policy, tokens_before = self.policy_before(stage)
         source = self.source(stage, policy)
-        updates = source.num_steps * getattr(stage, "updates_per_step", 1)
-        schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=updates)
+        schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=source.num_updates)
         if stage.optimizer == "muon":
             optimizer = Muon(policy, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
             learner = Learner(policy, optimizer, schedule, stage.max_grad_norm)
@@ -136,9 +137,9 @@ class RecipeRun:
                 row: dict[str, Any] = {}
                 step_tokens = 0
                 step_started = time.monotonic()
-                for batches, info in source.batches(step):
-                    row |= info | update(learner, batches, source.objective)
-                    step_tokens += sum(batch.num_tokens for batch in batches)
+                for update in source.updates(step):
+                    row |= {**update.info, **apply(learner, update)}
+                    step_tokens += sum(batch.num_tokens for part in update.parts for batch in part.batches)
                 row["train/tokens"] = step_tokens
                 done["trained_tokens"] += step_tokens
                 done |= {"step": step + 1, "seconds": time.monotonic() - started}
@@ -175,7 +176,10 @@ class RecipeRun:
         """Where a stage's trajectories come from."""
         seed = self.recipe.seed
         if isinstance(stage, RL):
-            return RolloutSource(stage, self.sampler(policy), self.world, seed)
+            teacher = self.load_policy(stage.teacher) if stage.teacher else None
+            mixed = self.recipe.stage(stage.pretrain_of) if stage.pretrain_of else None
+            documents = self._documents(mixed) if isinstance(mixed, Pretrain) else None
+            return RolloutSource(stage, self.sampler(policy), self.world, seed, teacher=teacher, documents=documents)
         if isinstance(stage, Pretrain):
             return StreamSource(self._documents(stage), tokens=stage.tokens, step_tokens=stage.step_tokens, pack_tokens=stage.pack_tokens, rows="all")
         assert isinstance(stage, Imitate | Distil)
@@ -294,9 +298,13 @@ class RecipeRun:
         self._spend()
 
 
-def update(learner: Learner, batches: list[PackedBatch], objective: Objective) -> dict[str, Any]:
-    """One optimizer step over packed batches, or none where no row carries weight; what it returns stays on the device."""
-    if not batches:
+def apply(learner: Learner, update: Update) -> dict[str, Any]:
+    """One optimizer step over an update's batches, or none where no row carries weight; what it returns stays on the device."""
+    metrics = [
+        learner.forward_backward(batch, part.objective, teacher=part.teacher, divergence=part.divergence)
+        for part in update.parts
+        for batch in part.batches
+    ]
+    if not metrics:
         return {}
-    metrics = reduce_metrics([learner.forward_backward(batch, objective) for batch in batches])
-    return metrics | {"train/grad_norm": learner.step(), "train/learning_rate": learner.optimizer.param_groups[0]["lr"]}
+    return reduce_metrics(metrics) | {"train/grad_norm": learner.step(), "train/learning_rate": learner.optimizer.param_groups[0]["lr"]}

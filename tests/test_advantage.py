@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paradigm.advantage import group_advantages
+from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
 from paradigm.trajectory import TrajectoryBuffer
 
 
@@ -75,8 +75,53 @@ def test_many_groups_against_a_plain_loop():
 
 
 def test_bad_arguments_and_an_empty_buffer():
-    with pytest.raises(ValueError, match="normalize must be"):
+    with pytest.raises(ValueError, match="normalize must be 'std', 'batch' or 'none', got 'mean'"):
         group_advantages(buffer_of([1], [0]), normalize="mean")
     with pytest.raises(ValueError, match="eps must be >= 0, got -1"):
         group_advantages(buffer_of([1], [0]), eps=-1)
     assert group_advantages(buffer_of([], [])).shape == (0,)
+
+
+def test_batch_normalisation_by_hand():
+    # deviations -1 1 -3 3: variance 20 / 3; the third group has no spread but counts as a 0 each: over six, 20 / 5
+    got = group_advantages(buffer_of([0, 2, 0, 6], [0, 0, 1, 1]), "batch", eps=0.0)
+    np.testing.assert_allclose(got, np.array([-1, 1, -3, 3]) / np.sqrt(20 / 3), rtol=1e-6)
+    got = group_advantages(buffer_of([0, 2, 0, 6, 1, 1], [0, 0, 1, 1, 2, 2]), "batch", eps=0.0)
+    np.testing.assert_allclose(got, np.array([-1, 1, -3, 3, 0, 0]) / 2, rtol=1e-6)
+
+
+def test_reinforce_plus_plus_by_hand():
+    # rewards from each of the action tokens on: 3 2 | 1 1, mean 1.75, variance (1.5625 + 0.0625 + 2 * 0.5625) / 3
+    buffer = TrajectoryBuffer.from_arrays(
+        np.arange(9), [0, 3, 6, 9], action_mask=[0, 1, 1, 0, 1, 1, 0, 1, 0], rewards=[7, 1, 2, 0, 0, 1, 0, 50, 0], failed=[0, 0, 1]
+    )
+    std = np.sqrt(2.75 / 3)
+    np.testing.assert_allclose(batch_advantages(buffer, eps=0.0), np.array([0, 1.25, 0.25, 0, -0.75, -0.75, 0, 0, 0]) / std, rtol=1e-6)
+    assert not batch_advantages(buffer_of([1, 1], [0, 0])).any() and batch_advantages(buffer_of([], [])).shape == (0,)
+    with pytest.raises(ValueError, match=r"rewards must be finite.*trajectory 0"):
+        batch_advantages(buffer_of([np.nan, 1], [0, 0]))
+
+
+def test_groups_without_spread_are_counted():
+    buffer = buffer_of([0, 1, 2, 2, 5, 0, 7], [0, 0, 1, 1, 2, 3, 3], failed=np.array([False] * 6 + [True]))
+    kept, dropped = informative(buffer)
+    assert kept.tolist() == [True, True] + [False] * 5 and dropped == 3
+    assert informative(buffer_of([], []))[1] == 0
+
+
+def test_solved_tasks_are_not_attempted_again():
+    def rollouts(rewards, task, failed=False):
+        buffer = buffer_of(rewards, task, failed=failed)
+        buffer.task, buffer.tasks = np.asarray(task), [b"a", b"b", b"c"]
+        return buffer
+
+    solved = SolvedTasks(0.75)
+    assert solved.update(rollouts([1, 1, 1, 0, 1, 0], [0, 0, 0, 0, 1, 1])) == 1
+    assert solved.unsolved([b"c", b"a", b"b"]) == [b"c", b"b"]
+    # a failed rollout does not count against the task
+    assert solved.update(rollouts([1, 0], [2, 2], failed=np.array([False, True]))) == 1
+    again = SolvedTasks(0.75)
+    again.load_state_dict(solved.state_dict())
+    assert again.unsolved([b"a", b"b", b"c"]) == [b"b"]
+    with pytest.raises(ValueError, match=r"pass_rate must be in \(0, 1\], got 0"):
+        SolvedTasks(0)

@@ -95,3 +95,11 @@ def test_a_batch_moves_with_what_the_host_knows_of_its_layout() -> None:
     tensors = (moved.tokens, moved.target, moved.layout.cu_seqlens, moved.layout.positions, *moved.streams.values())
     assert all(t.is_meta for t in tensors) and not batch.layout.cu_seqlens.is_meta
     assert (moved.layout.lengths, moved.layout.parent, moved.layout.max_length) == ([5, 3, 9], [-1, 0, 0], 9)
+
+
+def test_groups_count_the_same_however_long_they_are():
+    # group 0 has 3 + 1 actions, group 1 has 2: rows of 1 / (2 * 4) and 1 / (2 * 2)
+    buffer = TrajectoryBuffer.from_arrays(np.arange(9), [0, 4, 6, 9], action_mask=[0, 1, 1, 1, 0, 1, 0, 1, 1], group=[0, 0, 1])
+    (batch,) = PackedBatch.pack(buffer, 100, normalize="groups", advantage=1.0)
+    assert batch.streams["advantage"].tolist() == [0.125] * 4 + [0.25] * 2
+    assert batch.document.tolist() == [0, 0, 0, 1, 2, 2]

@@ -4,22 +4,26 @@ import pytest
 import torch
 
 from paradigm.objective import (
+    CISPO,
     GRPO,
     Combined,
     CrossEntropy,
     EntropyBonus,
     KLPenalty,
+    MaskedReinforce,
     PPOClip,
     Reinforce,
     check_streams,
     kl_estimate,
     reduce_metrics,
 )
+from paradigm.sequence_objective import GSPO
 
 OBJECTIVES = [
     CrossEntropy(), EntropyBonus(), KLPenalty(), KLPenalty(estimator="k2"), KLPenalty(estimator="k3", sampled_from="reference"),
     Reinforce(), Reinforce(entropy=True), PPOClip(), PPOClip(clip_low=0.1, clip_high=0.4, dual_clip=1.5, entropy=True), GRPO(),
-    GRPO(clip_high=0.3, entropy=True), Combined(objectives=(PPOClip(), CrossEntropy(), EntropyBonus(), KLPenalty())),
+    GRPO(clip_high=0.3, entropy=True), CISPO(max_ratio=1.3), CISPO(max_ratio=1.2, min_ratio=0.8, entropy=True),
+    MaskedReinforce(max_ratio=1.5, min_ratio=0.7), Combined(objectives=(PPOClip(), CrossEntropy(), EntropyBonus(), KLPenalty())),
 ]  # fmt: skip
 
 
@@ -48,6 +52,11 @@ def loss_in_plain_torch(objective, logprob, entropy, streams):
         loss = -streams["ce"] * logprob
     if isinstance(objective, Reinforce):
         loss = -streams["advantage"] * logprob
+    if isinstance(objective, CISPO):
+        ratio = torch.exp(logprob - streams["behaviour_logprob"]).detach()
+        within = (ratio >= objective.min_ratio) & (ratio <= objective.max_ratio)
+        cut = torch.zeros(()) if isinstance(objective, MaskedReinforce) else torch.clamp(ratio, objective.min_ratio, objective.max_ratio)
+        loss = -torch.where(within, ratio, cut) * streams["advantage"] * logprob
     if isinstance(objective, PPOClip | GRPO):
         advantage, ratio = streams["advantage"], torch.exp(logprob - streams["behaviour_logprob"])
         surrogate = torch.min(ratio * advantage, torch.clamp(ratio, 1 - objective.clip_low, 1 + objective.clip_high) * advantage)
@@ -113,6 +122,19 @@ def test_grpo_by_hand():
     assert rows.metrics["kl/k3_sum"].item() == pytest.approx(1 - math.log(2), rel=1e-6)
 
 
+def test_cispo_and_the_mask_by_hand():
+    # ratios 2, 0.25, 1.5 with A = -1, 2, 3 and logprob -1: truncated at 1.5; masked outside [0.5, 1.5]
+    logprob = torch.full((3,), -1.0)
+    ratio = torch.tensor([2.0, 0.25, 1.5])
+    streams = {"advantage": torch.tensor([-1.0, 2.0, 3.0]), "behaviour_logprob": logprob - ratio.log()}
+    rows = CISPO(max_ratio=1.5).rows(logprob, torch.zeros(3), streams)
+    torch.testing.assert_close(rows.dlogprob, torch.tensor([1.5, -0.5, -4.5]))
+    torch.testing.assert_close(rows.loss, torch.tensor([-1.5, 0.5, 4.5]))
+    masked = MaskedReinforce(max_ratio=1.75).rows(logprob, torch.zeros(3), streams)
+    torch.testing.assert_close(masked.dlogprob, torch.tensor([0.0, 0.0, -4.5]))
+    assert masked.metrics["policy/clipped_sum"] == 2
+
+
 def test_before_any_update_every_ratio_is_one_and_ppo_is_reinforce():
     logprob, entropy, streams = random_rows(500)
     streams["behaviour_logprob"] = logprob.clone()
@@ -166,6 +188,9 @@ def test_missing_streams_are_named():
         (lambda: PPOClip(clip_low=1.5), r"clip_low must be in \[0, 1\], got 1.5"),
         (lambda: PPOClip(clip_high=-0.1), "clip_high must be >= 0, got -0.1"),
         (lambda: PPOClip(dual_clip=1.0), "dual_clip must be > 1 or None, got 1.0"),
+        (lambda: CISPO(max_ratio=0.5), "max_ratio must be >= 1, got 0.5"),
+        (lambda: MaskedReinforce(min_ratio=1.5), r"min_ratio must be in \[0, 1\], got 1.5"),
+        (lambda: Combined(objectives=(PPOClip(), GSPO())), "objectives must be pointwise, got GSPO"),
         (lambda: GRPO(clip_low=-1.0), r"clip_low must be in \[0, 1\], got -1"),
         (lambda: KLPenalty(estimator="k4"), "estimator must be 'k1', 'k2' or 'k3', got 'k4'"),
         (lambda: KLPenalty(sampled_from="teacher"), "sampled_from must be 'policy' or 'reference', got 'teacher'"),

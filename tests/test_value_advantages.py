@@ -8,8 +8,10 @@ from paradigm.environments import ConnectFour
 from paradigm.kernels.layout import Layout
 from paradigm.policy import Policy
 from paradigm.policy_config import PolicyConfig
+from paradigm.rewards import rewards_by_decision
+from paradigm.rl_stage import RL
+from paradigm.rollout_source import value_advantages
 from paradigm.sampler import Sampler
-from paradigm.stages import RL, rewards_by_decision, value_advantages
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.world import World, WorldConfig
 
@@ -65,7 +67,7 @@ def test_demonstrated_games_teach_both_demonstrators_moves_but_not_random_ones()
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"group_size": 1}, "group_size must be >= 2"), ({"lam": 1.5}, "lam must be in"), ({"objective": "grpo", "entropy": 0.1}, "entropy must be 0")],
+    [({"group_size": 1}, "group_size must be >= 2"), ({"lam": 1.5}, "lam must be in"), ({"objective": "dpo"}, "advantage must be 'none'")],
 )
 def test_bad_options(options, message) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,93 @@
+"""Importance correction of rollouts that another policy sampled: an older version of this one (staleness), or the same weights under other
+arithmetic (mismatch of a fast sampler).
+
+    w_i = pi(target_i) / mu(target_i) of a token, or its product over the sequence, pi the learner's own log-prob before the update, mu the sampler's
+    truncate   min(w, high)                       (TIS; Ionides, 2008; Yao et al., "Your efficient RL framework secretly brings you off-policy", 2025)
+    mask       w where low <= w <= high, else 0   (token: IcePop, Ling Team, arXiv:2510.18855; sequence: masked importance sampling)
+
+The weight multiplies the advantage and carries no gradient. Above it PPO's ratio is that of the current policy to pi, not to mu (decoupled PPO,
+Hilton et al., arXiv:2110.00641): `corrected` puts both into a batch. In exact mode at zero staleness every weight is 1, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from paradigm.batch import PackedBatch
+from paradigm.objective_rows import masked, row_metrics
+
+__all__ = ["ImportanceCorrection", "corrected", "importance_weights"]
+
+# N prediction rows, B documents
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportanceCorrection:
+    """How ratios become weights.
+
+    kind: "truncate" or "mask". level: "token", or "sequence", whose ratio is the product over the rows of a trajectory.
+    low, high: the bounds, 0 <= low <= 1 <= high; `low` is only for "mask".
+    """
+
+    kind: Literal["truncate", "mask"] = "truncate"
+    level: Literal["token", "sequence"] = "token"
+    low: float = 0.0
+    high: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("truncate", "mask"):
+            raise ValueError(f"kind must be 'truncate' or 'mask', got {self.kind!r}")
+        if self.level not in ("token", "sequence"):
+            raise ValueError(f"level must be 'token' or 'sequence', got {self.level!r}")
+        if not 0 <= self.low <= 1:
+            raise ValueError(f"low must be in [0, 1], got {self.low}")
+        if self.low > 0 and self.kind == "truncate":
+            raise ValueError(f"low must be 0 with kind 'truncate', which cuts large weights only, got {self.low}")
+        if not self.high >= 1:
+            raise ValueError(f"high must be >= 1, got {self.high}")
+
+
+def importance_weights(logprob: Tensor, behaviour_logprob: Tensor, document: Tensor, num_documents: int, correction: ImportanceCorrection) -> Tensor:
+    """The weight of each row.
+
+    Args:
+        logprob, behaviour_logprob: float [N], of the target under the learner's policy and under the sampler's.
+        document: int64 [N], which of `num_documents` sequences each row belongs to.
+    Returns: float [N], without gradient.
+    """
+    log_ratio = (logprob - behaviour_logprob).detach()
+    if correction.level == "sequence":
+        log_ratio = log_ratio.new_zeros(num_documents).index_add(0, document, log_ratio)[document]
+    weight = log_ratio.exp()
+    if correction.kind == "truncate":
+        return weight.clamp(max=correction.high)
+    return torch.where((weight >= correction.low) & (weight <= correction.high), weight, 0.0)
+
+
+def corrected(batch: PackedBatch, logprob: Tensor, correction: ImportanceCorrection) -> tuple[PackedBatch, dict[str, Tensor]]:
+    """A batch whose `advantage` carries importance weights, and whose `behaviour_logprob` is the learner's own.
+
+    Args:
+        batch: with the streams `advantage` and `behaviour_logprob` (the sampler's).
+        logprob: float32 [N], the learner's log-probs before any update (`Policy.log_probs`).
+    Returns: the batch; and metrics, sums over rows: importance/weight, its maximum, and the share of rows that were truncated or masked.
+    Raises: ValueError if the batch has no `advantage`.
+    """
+    if "advantage" not in batch.streams:
+        raise ValueError(f"batch must have the stream 'advantage' for an importance correction, got {sorted(batch.streams)}")
+    streams = dict(batch.streams)
+    advantage, behaviour = streams["advantage"], streams["behaviour_logprob"]
+    active = advantage != 0
+    own = torch.where(active, logprob, behaviour)  # rows without advantage take no part in a sequence's ratio
+    weight = importance_weights(own, behaviour, batch.document, batch.num_sequences, correction)
+    uncut = importance_weights(own, behaviour, batch.document, batch.num_sequences, replace(correction, kind="truncate", low=0.0, high=torch.inf))
+    streams |= {"advantage": advantage * weight, "behaviour_logprob": logprob}
+    metrics = row_metrics(
+        "importance", active, torch.zeros_like(weight),
+        weight_sum=masked(active, weight), weight_max=masked(active, uncut), cut_sum=(active & (weight != uncut)).to(weight.dtype),
+    )  # fmt: skip
+    return replace(batch, streams=streams), metrics
