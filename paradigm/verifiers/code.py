@@ -29,7 +29,7 @@ Reveal = Literal["nothing", "calls", "tests"]
 
 _HARNESS = Path(__file__).with_name("code_harness.py")
 _MAX_PROGRAM_BYTES = 100_000  # one argument of a program may have 131,072
-_MAX_COMPLAINT_BYTES = 8192  # what of a program's making is parsed outside the sandboxes
+_MAX_COMPLAINT_BYTES = 65536  # what of a program's making is parsed outside the sandboxes
 _NUMBER = re.compile(rb"[-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,4})?")
 _ENDS = {
     "timeout": "it ran past its time limit",
@@ -166,7 +166,7 @@ class CodeVerifier:
             results, unsupported = rest
             if unsupported is not None:
                 return CodeJudgement(Verdict(0.0, error=f"the tests failed: {unsupported}"))
-            if candidate.unread:
+            if talk.answered and candidate.unread:
                 return _failed("it wrote to its channel without being asked")
             return _scored(task, [CaseOutcome(*result) for result in results])
 
@@ -184,6 +184,11 @@ class _Talk:
         self._candidate = candidate
         self._end: str | None = None
         self.num_asked = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether every question was answered."""
+        return self._end is None
 
     def ask(self, message: list[Any]) -> bytes:
         """The answer as the candidate wrote it, without its nonce; `["odd", why]` if there is none that may be read on."""

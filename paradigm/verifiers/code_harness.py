@@ -11,6 +11,7 @@ programs print goes to stderr. Values cross as plain data, tagged, so that no ob
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -192,7 +193,8 @@ def _module(name: str, prompt: str) -> types.ModuleType:
     sys.modules[name] = module  # dataclasses look their module up
     code = _compile_prompt(prompt)
     if code is not None:
-        exec(code, module.__dict__)
+        with contextlib.suppress(Exception):  # prose may happen to be an expression
+            exec(code, module.__dict__)
     return module
 
 
@@ -258,9 +260,12 @@ def _describe(error: BaseException) -> list[Any]:
     line = frames[-1] if frames else getattr(error, "lineno", None)
     try:
         text = str(error)
-        values = encode(tuple(error.args))
     except Exception:  # its own __str__ may raise anything
-        text, values = "", encode(())
+        text = ""
+    try:
+        values = encode(tuple(error.args))
+    except WireError:
+        values = encode((text,))
     return ["raised", names, values, _clean(f"{names[0]}: {text}" + (f" (line {line})" if line else ""))]
 
 

@@ -86,7 +86,7 @@ class Sandbox:
 
     def __init__(self, limits: SandboxLimits | None = None, *, python: str | None = None):
         self.limits = limits or SandboxLimits()
-        self._tools = _find_tools(python or sys.executable)
+        self._tools = _find_tools(python or sys.executable, os.environ.get("PATH"))
         _prove(self._tools)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -130,12 +130,12 @@ def _rebuild(limits: SandboxLimits, python: str) -> Sandbox:
 
 
 @functools.lru_cache
-def _find_tools(python: str) -> _Tools:
+def _find_tools(python: str, path: str | None) -> _Tools:
     if sys.platform != "linux":
         raise SandboxUnavailable(f"the sandbox needs Linux's namespaces, this is {sys.platform}")
     if not hasattr(os, "pidfd_open"):
         raise SandboxUnavailable("the sandbox needs pidfd_open: Linux 5.3 or later, and a Python built on it")
-    bwrap, prlimit, setpriv = (shutil.which(name) for name in ("bwrap", "prlimit", "setpriv"))
+    bwrap, prlimit, setpriv = (shutil.which(name, path=path) for name in ("bwrap", "prlimit", "setpriv"))
     if bwrap is None:
         raise SandboxUnavailable("bubblewrap is missing (no `bwrap` on PATH). On Debian or Ubuntu: apt install bubblewrap")
     if prlimit is None or (os.geteuid() == 0 and setpriv is None):
