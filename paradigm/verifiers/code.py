@@ -145,6 +145,7 @@ class CodeVerifier:
             if candidate.read_line() != b'["up"]' or tests.read_line() != b'["up"]':
                 complaint = (candidate.kill().stderr + tests.kill().stderr).decode(errors="replace")[-500:]
                 return CodeJudgement(Verdict(0.0, error=f"the sandbox's interpreter did not start: {complaint}"))
+            tests.watch(candidate)
             talk = _Talk(candidate)
             answer = talk.ask(["load", task.prompt, program, entry_point])
             if answer != b'["loaded"]':

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 __all__ = ["CodeTask", "FunctionCase", "ProgramCase", "extract_program", "load_code_tasks"]
 
-_FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```[ \t]*$", re.DOTALL | re.MULTILINE)
 _KEYS = {"task_id", "prompt", "entry_point", "test", "tests", "canonical_solution", "scoring", "tolerance"}
 
 
@@ -117,9 +116,18 @@ def _case(case: dict[str, Any]) -> FunctionCase | ProgramCase:
 
 def extract_program(task: CodeTask, response: str) -> str:
     """The program in a response: its first fenced block, or all of it; after the prompt if it goes on where the prompt ends."""
-    fenced = _FENCE.search(response)
-    program = fenced[1] if fenced else response
+    program = _first_block(response)
     if task.entry_point is None:
         return program
     defined = re.compile(rf"^(?:async[ \t]+def|def|class)[ \t]+{task.entry_point}\b|^{task.entry_point}[ \t]*[:=]", re.MULTILINE)
     return program if defined.search(program) else task.prompt + program
+
+
+def _first_block(response: str) -> str:
+    # by lines: a regular expression would take quadratic time on many fences that nobody closes
+    lines = response.split("\n")
+    start = next((i for i, line in enumerate(lines) if line.lstrip().startswith("```")), None)
+    if start is None:
+        return response
+    end = next((i for i in range(start + 1, len(lines)) if lines[i].strip() == "```"), len(lines))
+    return "\n".join(lines[start + 1 : end]) + "\n"

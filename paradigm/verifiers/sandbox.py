@@ -228,14 +228,17 @@ def _start(tools: _Tools, limits: SandboxLimits, argv: Sequence[str]) -> Sandbox
         )  # fmt: skip
         theirs.close()
         process = SandboxProcess(outer, limits)
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(process.close)
+        try:
             init = _read_init(info_reader, process)
             process.adopt(init)
             if as_root:
                 _map_ids(init, process)
                 os.write(blocker, b"1")
-            on_failure.pop_all()
+        except (ProcessLookupError, BrokenPipeError) as error:  # it ended between two of these steps
+            raise SandboxUnavailable(f"bubblewrap cannot make a sandbox here: {process.failure()}. {_HINT}") from error
+        except BaseException:
+            process.close()
+            raise
         return process
 
 

@@ -94,6 +94,7 @@ class SandboxProcess:
         self._started = time.monotonic()
         self._next_watch = self._started + _WATCH_SECONDS
         self._cpu_seconds = 0.0
+        self._watched: list[SandboxProcess] = []
         self._result: SandboxResult | None = None
 
     def __enter__(self) -> SandboxProcess:
@@ -106,6 +107,10 @@ class SandboxProcess:
         """Says which process is the sandbox's first; its end is the end of all others."""
         self._init_fd = os.pidfd_open(init_pid)
         self._init_pid = init_pid
+
+    def watch(self, other: SandboxProcess) -> None:
+        """Holds another program to its limits, too, while this one is waited for."""
+        self._watched.append(other)
 
     def send(self, data: bytes) -> None:
         """Queues input, which goes out while output is read."""
@@ -164,7 +169,7 @@ class SandboxProcess:
 
     def _pump(self, done: Callable[[], bool]) -> None:
         """Moves bytes until done, the program's end, or a limit. Looks once even if it is done: limits hold for what is already written."""
-        while not self._exited:
+        while not self._exited and self._killed_for is None:
             finished = done()
             now = time.monotonic()
             left = self._limits.wall_seconds - (now - self._started)
@@ -177,6 +182,8 @@ class SandboxProcess:
                     return self._end("memory")
                 if self._cpu_seconds > self._limits.cpu_seconds:
                     return self._end("timeout")
+                for other in self._watched:
+                    other._pump(lambda: True)
             poll = select.poll()
             poll.register(self._outer_fd, select.POLLIN)
             for fd in self._streams:

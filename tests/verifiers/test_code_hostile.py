@@ -194,3 +194,26 @@ def test_values_of_one_hash_cost_the_tests_their_limit_and_no_more():
     verdict = verifier(task, flood)
     assert verdict.score == 0.0 and verdict.error is None and "time" in verdict.evidence
     assert time.monotonic() - started < LIMITS.wall_seconds + SLACK_SECONDS
+
+
+def test_the_program_is_held_to_its_limits_while_the_tests_work():
+    """Its children allocate after it answered; the tests take their time over the answer."""
+    program = """
+import os, time
+def f(n):
+    for _ in range(5):
+        if os.fork() == 0:
+            blocks = [b'x' * 10**6 for _ in range(100)]
+            time.sleep(60)
+    return n
+"""
+    slow = "import time\nassert f(1) == 1\ntime.sleep(1)\nassert f(2) == 2"
+    verdict = CodeVerifier(LIMITS)(CodeTask(prompt="", entry_point="f", tests=(slow,)), program)
+    assert verdict.score == 0.0 and "memory" in verdict.evidence
+
+
+def test_many_fences_are_read_in_no_time(verifier):
+    started = time.monotonic()
+    assert verifier(ASSERTIONS, "```a\n" * 19_000).score == 0.0
+    assert verifier(ASSERTIONS, " " * 90_000 + "```").score == 0.0
+    assert time.monotonic() - started < SLACK_SECONDS
