@@ -3,6 +3,7 @@
 from paradigm.verifiers.arithmetic import verify_arithmetic
 from paradigm.verifiers.code import CaseOutcome, CodeJudgement, CodeVerifier
 from paradigm.verifiers.code_tasks import CodeTask, FunctionCase, ProgramCase, load_code_tasks
+from paradigm.verifiers.mathematics import MathematicsTask, MathematicsVerifier
 from paradigm.verifiers.sandbox import Sandbox, SandboxLimits, SandboxResult, SandboxUnavailable
 from paradigm.verifiers.verdict import Verdict
 
@@ -12,6 +13,8 @@ __all__ = [
     "CodeTask",
     "CodeVerifier",
     "FunctionCase",
+    "MathematicsTask",
+    "MathematicsVerifier",
     "ProgramCase",
     "Sandbox",
     "SandboxLimits",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import json
 import os
 import shutil
@@ -72,6 +73,7 @@ class _Tools:
     setpriv: str | None  # needed by root only
     shell: str
     python: str
+    distributions: tuple[str, ...]
     mounts: tuple[str, ...]  # arguments of bwrap
 
 
@@ -81,16 +83,17 @@ class Sandbox:
     Args:
         limits: of every program.
         python: the interpreter that programs see; None: the one that runs this, without its packages.
-    Raises: SandboxUnavailable if bubblewrap is missing or this machine forbids what it needs.
+        distributions: installed packages that programs do see, in `/packages`, by the names that pip knows.
+    Raises: ImportError if a distribution is not installed; SandboxUnavailable if bubblewrap is missing or this machine forbids what it needs.
     """
 
-    def __init__(self, limits: SandboxLimits | None = None, *, python: str | None = None):
+    def __init__(self, limits: SandboxLimits | None = None, *, python: str | None = None, distributions: Sequence[str] = ()):
         self.limits = limits or SandboxLimits()
-        self._tools = _find_tools(python or sys.executable, os.environ.get("PATH"))
+        self._tools = _find_tools(python or sys.executable, os.environ.get("PATH"), tuple(distributions))
         _prove(self._tools)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.limits, self._tools.python)
+        return _rebuild, (self.limits, self._tools.python, self._tools.distributions)
 
     @property
     def python(self) -> str:
@@ -125,12 +128,12 @@ class Sandbox:
         return _start(self._tools, self.limits, argv)
 
 
-def _rebuild(limits: SandboxLimits, python: str) -> Sandbox:
-    return Sandbox(limits, python=python)
+def _rebuild(limits: SandboxLimits, python: str, distributions: tuple[str, ...]) -> Sandbox:
+    return Sandbox(limits, python=python, distributions=distributions)
 
 
 @functools.lru_cache
-def _find_tools(python: str, path: str | None) -> _Tools:
+def _find_tools(python: str, path: str | None, distributions: tuple[str, ...]) -> _Tools:
     if sys.platform != "linux":
         raise SandboxUnavailable(f"the sandbox needs Linux's namespaces, this is {sys.platform}")
     if not hasattr(os, "pidfd_open"):
@@ -145,7 +148,18 @@ def _find_tools(python: str, path: str | None) -> _Tools:
         raise SandboxUnavailable(f"python must be an interpreter, got {python!r}")
     shell = os.path.realpath("/bin/sh")
     programs = [os.path.realpath(path) for path in (prlimit, setpriv) if path] + [shell, interpreter]
-    return _Tools(bwrap, programs[0], setpriv and programs[1], shell, interpreter, tuple(_mounts(programs, Path(interpreter).parents[1])))
+    mounts = _mounts(programs, Path(interpreter).parents[1]) + _package_mounts(distributions)
+    return _Tools(bwrap, programs[0], setpriv and programs[1], shell, interpreter, distributions, tuple(mounts))
+
+
+def _package_mounts(distributions: Sequence[str]) -> list[str]:
+    folders: dict[str, str] = {}
+    for name in distributions:
+        distribution = importlib.metadata.distribution(name)
+        parts = {Path(file).parts[0] for file in distribution.files or ()}
+        folders |= {f"/packages/{part}": str(distribution.locate_file(part)) for part in parts if not part.startswith((".", "__"))}
+    mounts = ["--perms", "0755", "--dir", "/packages"] if folders else []
+    return mounts + [word for inside, outside in sorted(folders.items()) for word in ("--ro-bind", outside, inside)]
 
 
 def _mounts(programs: Sequence[str], prefix: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -120,10 +121,11 @@ class SandboxProcess:
         """The program reads an end of file after what was sent."""
         self._input_ends = True
 
-    def read_line(self) -> bytes | None:
-        """The next line of stdout without its newline; None if stdout ended, or the program was killed at a limit, before it was whole."""
+    def read_line(self, seconds: float = math.inf) -> bytes | None:
+        """The next line of stdout without its newline; None if it does not come whole: stdout ended, a limit or the time passed."""
         buffer = self._buffers[self._stdout_fd]
-        self._pump(lambda: b"\n" in buffer or self._stdout_fd not in self._streams)
+        deadline = time.monotonic() + seconds
+        self._pump(lambda: b"\n" in buffer or self._stdout_fd not in self._streams or time.monotonic() > deadline)
         end = buffer.find(b"\n")
         if end < 0 or self._killed_for is not None:
             return None
