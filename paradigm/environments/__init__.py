@@ -9,6 +9,7 @@ from paradigm.environments.arithmetic import (
     arithmetic_tasks,
     arithmetic_text,
 )
+from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
 from paradigm.environments.protocol import Environment, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
@@ -16,6 +17,7 @@ from paradigm.environments.single_turn import SingleTurn, from_verifier
 __all__ = [
     "Arithmetic",
     "ArithmeticLabel",
+    "Code",
     "ConnectFour",
     "Environment",
     "Observation",

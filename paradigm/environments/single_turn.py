@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import Verdict
 
 __all__ = ["SingleTurn", "from_verifier"]
@@ -19,23 +20,6 @@ logger = logging.getLogger(__name__)
 
 Prompt = str | Sequence[int]
 Verifier = Callable[[Any, str], "float | Verdict"]
-
-
-class TextCodec(Protocol):
-    """What a tokenizer must do here."""
-
-    def encode(self, text: str, /) -> Any: ...
-    def decode(self, tokens: Any, /) -> str: ...
-
-
-class _Bytes:
-    """Text as its UTF-8 bytes; ids past 255 have no text."""
-
-    def encode(self, text: str, /) -> list[int]:
-        return list(text.encode())
-
-    def decode(self, tokens: Any, /) -> str:
-        return bytes(token for token in tokens if 0 <= token < 256).decode(errors="replace")
 
 
 class SingleTurn:
@@ -61,7 +45,7 @@ class SingleTurn:
     ):
         self._prompts = prompts
         self._verifier = verifier
-        self._tokenizer: TextCodec = tokenizer or _Bytes()
+        self._tokenizer: TextCodec = tokenizer or ByteCodec()
         self._stop = tuple(stop)
         self._max_action_tokens = max_action_tokens
         self._thought_until = thought_until

@@ -1,6 +1,26 @@
 """Verifiers judge what a policy wrote: a score in [0, 1], the evidence, and never an exception."""
 
 from paradigm.verifiers.arithmetic import verify_arithmetic
+from paradigm.verifiers.code import CaseOutcome, CodeJudgement, CodeVerifier
+from paradigm.verifiers.code_tasks import CodeTask, FunctionCase, ProgramCase, load_code_tasks
+from paradigm.verifiers.mathematics import MathematicsTask, MathematicsVerifier
+from paradigm.verifiers.sandbox import Sandbox, SandboxLimits, SandboxResult, SandboxUnavailable
 from paradigm.verifiers.verdict import Verdict
 
-__all__ = ["Verdict", "verify_arithmetic"]
+__all__ = [
+    "CaseOutcome",
+    "CodeJudgement",
+    "CodeTask",
+    "CodeVerifier",
+    "FunctionCase",
+    "MathematicsTask",
+    "MathematicsVerifier",
+    "ProgramCase",
+    "Sandbox",
+    "SandboxLimits",
+    "SandboxResult",
+    "SandboxUnavailable",
+    "Verdict",
+    "load_code_tasks",
+    "verify_arithmetic",
+]
