@@ -250,8 +250,8 @@ bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
 
 // A step costs much the same for few sequences as for many, so it may wait for environments a fraction of what a step takes.
 void Scheduler::linger(const PolicyState& policy) {
-    const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size();
-    if (num_running_ == 0 || 2 * num_ready >= num_live_) return;
+    const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size(), num_refused = std::min(policy.num_refused, num_ready);
+    if (num_running_ == 0 || 2 * (num_ready - num_refused) >= num_live_ - num_refused) return;
     if (await(Clock::now() + duration(std::min(0.25 * policy.step_s, 0.02)), num_running_)) drain();
 }
 

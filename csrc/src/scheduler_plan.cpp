@@ -43,6 +43,7 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
     } else {
         fill_scarce(policy);
     }
+    policy.num_refused = policy.decoding.size() + policy.prefilling.size();
     policy.is_planned = true;
     policy.planned_at = Clock::now();
     ++policy.counters.steps;
