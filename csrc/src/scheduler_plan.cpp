@@ -185,7 +185,7 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
         policy.counters.prefixes_shared += seat.fed > 0 ? 1 : 0;
         policy.counters.tokens_shared += seat.fed;
     }
-    policy.counters.tokens_recomputed += std::max(0, std::min(end, seat.covered) - seat.fed);
+    if (seat.fed < seat.covered) policy.counters.tokens_recomputed += std::min(end, seat.covered) - seat.fed;
     if (end > seat.covered) {
         policy.counters.tokens_covered += end - seat.covered;
         policy.counters.keys_covered += int64_t{end - seat.covered} * (seat.covered + end + 1) / 2;
