@@ -38,12 +38,12 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
     linger(policy);
     admit();
 
+    policy.num_refused = 0;
     if (is_plenty(policy)) {
         fill(policy);
     } else {
         fill_scarce(policy);
     }
-    policy.num_refused = policy.decoding.size() + policy.prefilling.size();
     policy.is_planned = true;
     policy.planned_at = Clock::now();
     ++policy.counters.steps;
@@ -102,6 +102,7 @@ void Scheduler::fill_scarce(PolicyState& policy) {
             (num_left(*seat) == 1 ? policy.decoding : policy.prefilling).push_back(seat);
         }
     }
+    if (is_closed) policy.num_refused = policy.decoding.size() + policy.prefilling.size();
 }
 
 // Gets the sequence blocks for its next tokens, `most` at most. Returns false if it has to wait.

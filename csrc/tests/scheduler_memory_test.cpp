@@ -108,7 +108,7 @@ void the_oldest_is_in_every_step() {
         ++num_steps;
         uint64_t oldest = 0;
         while (over.count(oldest) > 0) ++oldest;
-        bool has_oldest = false;
+        bool has_oldest = seen.count(oldest) == 0;  // its environment may not have answered yet
         for (int32_t r = 0; r < plan.num_samples; ++r) {
             const auto at = static_cast<std::size_t>(r);
             seen.insert(plan.trajectory[at]);

@@ -133,7 +133,7 @@ class Scheduler {
         std::vector<Seat*> decoding;    // one token to feed
         std::vector<Seat*> prefilling;  // several tokens to feed; the oldest first
         std::vector<Row> rows;          // of the plan
-        std::size_t num_refused = 0;    // that the last plan had no blocks or no rows for
+        std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
         std::vector<Seat*> by_slot;     // live sequences
         std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
         std::vector<int32_t> block_tokens;  // of the block looked up or published last
