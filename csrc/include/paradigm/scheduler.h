@@ -131,7 +131,7 @@ class Scheduler {
         Plan plan;
         std::vector<int32_t> free_slots;
         std::vector<Seat*> decoding;    // one token to feed
-        std::vector<Seat*> prefilling;  // several tokens to feed; the oldest first
+        std::vector<Seat*> prefilling;  // several tokens to feed; those that have begun stand first
         std::vector<Row> rows;          // of the plan
         std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
         std::vector<Seat*> by_slot;     // live sequences
