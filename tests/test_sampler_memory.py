@@ -32,7 +32,8 @@ def one_turn(shared: bool) -> Callable[..., Step]:
     def answer(task: int, seed: int, actions: list[list[int]]) -> Step:
         if actions:
             return over()
-        return ask(prompt(task, 17 + 7 * task % 53, shared=shared), 3 + task % 37, stop=[60], legal=LEGAL if task % 3 == 0 else None)
+        # long actions, so that many sequences grow at once however slowly environments answer
+        return ask(prompt(task, 17 + 7 * task % 37, shared=shared), 24 + task % 17, legal=LEGAL if task % 4 == 0 else None)
 
     return answer
 
@@ -90,7 +91,7 @@ def test_no_log_prob_differs_over_10_000_trajectories_with_eviction() -> None:
         for shared in (True, False):
             for num_seats, turns, num_episodes in ((1, one_turn, 384 * share), (2, turns_of_two, 96 * share)):
                 worlds, buffers = Scripted(turns(shared), num_seats), []
-                for slots, cache_tokens in ((1, MAX_TOKENS), (7, 2 * MAX_TOKENS), (256, 5 * MAX_TOKENS)):
+                for slots, cache_tokens in ((1, MAX_TOKENS), (7, 2 * MAX_TOKENS), (256, 3 * MAX_TOKENS)):
                     buffer, stats = collect(
                         policy, worlds, num_episodes, 8 if shared else 1, slots, cache_tokens=cache_tokens, max_step_tokens=512 if slots == 1 else 61
                     )
