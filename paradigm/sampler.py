@@ -2,7 +2,9 @@
 
 The C++ core decides what is fed (continuous batching of decode rows and chunks of prompts over a paged cache), steps environments on
 its own threads, and stores the trajectories; this file runs the model and draws the tokens. In exact mode a rollout is a pure function
-of (weights, task, sampling parameters, key, environment): slots, threads and the order in which environments answer change nothing.
+of (weights, task, sampling parameters, key, environment): slots, threads, the cache's size and the order in which environments answer
+change nothing. Sequences that begin with the same prompt share its whole blocks of the cache, one of them computing them; when the cache
+is full, the youngest sequences lose their blocks and are fed again later.
 """
 
 from __future__ import annotations
@@ -48,10 +50,13 @@ class CollectionStats:
     Attributes:
         num_episodes, num_failed: episodes played, and those among them that failed.
         steps: forward passes.
-        tokens_prefilled, tokens_sampled: prompt and observation tokens fed in chunks; tokens drawn.
+        tokens_prefilled, tokens_sampled: prompt and observation tokens fed in chunks, and what is fed again after an eviction; tokens drawn.
+        prefixes_shared, tokens_shared: sequences that took over the beginning of their prompt from another; tokens not prefilled for that.
+        evictions, tokens_recomputed: sequences that lost their blocks of the cache to older ones; tokens fed again for that.
         model_s, core_s, wait_s, total_s: seconds in the policies with the drawing of tokens; in the core's planning; waiting for
             environments while no policy could run; in all.
-        flops: useful floating-point operations of the forward passes, 0 if the policy does not tell (`policy.flops`).
+        flops: useful floating-point operations, as if each trajectory were fed once and on its own; 0 if the policy does not tell
+            (`policy.flops`). Where prompts are shared, fewer are executed.
     """
 
     num_episodes: int
@@ -59,6 +64,10 @@ class CollectionStats:
     steps: int
     tokens_prefilled: int
     tokens_sampled: int
+    prefixes_shared: int
+    tokens_shared: int
+    evictions: int
+    tokens_recomputed: int
     model_s: float
     core_s: float
     wait_s: float
@@ -79,7 +88,9 @@ class Sampler:
             policy, if that has such a switch (`policy.exact`). None: as the policy has it, else on the CPU only.
         max_step_tokens: greatest number of tokens fed in one step; longer prompts are fed in chunks.
         block_size: tokens in a block of the cache, a multiple of 16.
-        cache_tokens: tokens that the cache holds; None: as many as `slots` sequences can need, up to 4 GiB. Sequences wait for room.
+        cache_tokens: tokens that the cache holds, which is of this size from the first collection on; at least a trajectory of the
+            greatest length. Sequences take blocks of it as they grow. None: as many tokens as `slots` sequences can come to need, up to
+            4 GiB, with which nothing is ever evicted if that is enough.
         vocab_size: V; needed only without a policy.
     Raises: ValueError naming the argument that is out of range.
 
@@ -223,27 +234,33 @@ class Sampler:
 
     def _stats(self, core: Any, engines: list[_Engine], num_episodes: int, total_s: float) -> CollectionStats:
         own = core.counters(0) if engines else {}
-        fed, sampled = own.get("tokens_fed", 0), own.get("tokens_sampled", 0)
+        covered, sampled = own.get("tokens_covered", 0), own.get("tokens_sampled", 0)
         flops = getattr(self.policy, "flops", None)
         return CollectionStats(
             num_episodes=num_episodes, num_failed=core.num_failed, steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
-            tokens_sampled=sampled, model_s=sum(e.model_s for e in engines),
+            tokens_sampled=sampled, prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
+            evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), model_s=sum(e.model_s for e in engines),
             core_s=max(0.0, sum(e.core_s for e in engines) - core.wait_s), wait_s=core.wait_s, total_s=total_s,
-            flops=0 if flops is None or fed == 0 else int(flops(fed, own["keys_read"] / fed, num_predictions=sampled)),
+            flops=0 if flops is None or covered == 0 else int(flops(covered, own["keys_covered"] / covered, num_predictions=sampled)),
         )
 
-    def _room(self, max_tokens: int, slots: int, seats: int) -> tuple[PagedCache | None, int]:
-        """The cache, kept from one collection to the next, and how many of its blocks `slots` sequences of max_tokens may use."""
+    def _room(self, max_tokens: int, slots: int) -> tuple[PagedCache | None, int]:
+        """The cache, kept from one collection to the next, and how many of its blocks a collection may use."""
         new_cache = getattr(self.policy, "new_cache", None)
         if new_cache is None:
             return None, 0
         blocks_each = math.ceil(max_tokens / self.block_size)
         if self._cache_tokens is not None:
             num_blocks = 1 + math.ceil(self._cache_tokens / self.block_size)
+            if num_blocks <= blocks_each:
+                raise ValueError(
+                    f"cache_tokens must hold a trajectory of max_tokens={max_tokens}, which takes {blocks_each * self.block_size} in blocks of "
+                    f"{self.block_size}, got {self._cache_tokens}: it can never fit"
+                )
         else:
             probe = new_cache(1, self.block_size)
             affordable = int(_DEFAULT_CACHE_GIB * 2**30) // (probe.keys.nbytes + probe.values.nbytes)
-            num_blocks = 1 + blocks_each * max(seats, min(slots, affordable // blocks_each))
+            num_blocks = 1 + blocks_each * max(1, min(slots, affordable // blocks_each))
         if self._cache is None or self._cache.num_blocks < num_blocks:
             self._cache = None  # before its successor is made
             self._cache = new_cache(num_blocks, self.block_size)
@@ -256,7 +273,7 @@ class _Engine:
     def __init__(self, sampler: Sampler, max_tokens: int, num_episodes: int, seats: int):
         slots = max(1, seats, min(sampler.slots, num_episodes * seats))
         self._policy = sampler.policy
-        self._cache, num_blocks = sampler._room(max_tokens, slots, seats)
+        self._cache, num_blocks = sampler._room(max_tokens, slots)
         self.limits = (slots, sampler.max_step_tokens, num_blocks, sampler.block_size)
         weight: Tensor = sampler.policy.head_weight.detach()
         self._device = weight.device

@@ -69,11 +69,14 @@ def test_prompts_longer_than_a_step_are_fed_in_chunks() -> None:
 def test_sequences_wait_for_room_in_a_small_cache() -> None:
     policy = make("float32")
     worlds = Scripted(lambda task, seed, actions: over() if actions else ask([task + 1], 20))
-    roomy = Sampler(policy, slots=16).collect(worlds, list(range(10)), group_size=1, max_tokens=32)
+    roomy = Sampler(policy, slots=16)
+    expected = roomy.collect(worlds, list(range(10)), group_size=1, max_tokens=32)
+    assert roomy.stats is not None and roomy.stats.evictions == roomy.stats.tokens_recomputed == 0
     tight = Sampler(policy, slots=16, cache_tokens=64)
-    assert_same(roomy, tight.collect(worlds, list(range(10)), group_size=1, max_tokens=32))
-    assert tight.stats is not None and tight.stats.steps >= 5 * 20  # two sequences at a time
-    with pytest.raises(ValueError, match="can never fit"):
+    assert_same(expected, tight.collect(worlds, list(range(10)), group_size=1, max_tokens=32))
+    assert tight.stats is not None and 20 < tight.stats.steps <= 10 * 20  # more than one sequence at a time, but not all of them
+    assert 0 < tight.stats.evictions <= tight.stats.tokens_recomputed and tight.stats.flops == roomy.stats.flops
+    with pytest.raises(ValueError, match=r"cache_tokens must hold a trajectory of max_tokens=65, which takes 80 .* got 64: it can never fit"):
         tight.collect(worlds, [0], max_tokens=65)
 
 
@@ -102,8 +105,9 @@ def test_one_slot_is_one_game_at_a_time() -> None:
     assert_same(alone, together)
     assert one.stats is not None and many.stats is not None
     assert one.stats.steps == one.stats.tokens_sampled == int(alone.action_mask.sum()) > 2 * many.stats.steps
-    with pytest.raises(ValueError, match="2 seats of an episode, but has room for only 1"):
-        Sampler(policy, slots=1, cache_tokens=128).collect(world, [""], max_tokens=120)
+    tight = Sampler(policy, slots=16, cache_tokens=128)  # room for one trajectory: games take it from each other, and a game's seats too
+    assert_same(alone, tight.collect(world, world.tasks(3, 5), group_size=2, key=(8, 2), max_tokens=120))
+    assert tight.stats is not None and tight.stats.evictions > 5
 
 
 def test_two_policies_play_against_each_other() -> None:

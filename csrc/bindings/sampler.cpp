@@ -217,7 +217,13 @@ py::dict counters(SchedulerHandle& self, int32_t policy) {
     values["tokens_fed"] = counters.tokens_fed;
     values["tokens_prefilled"] = counters.tokens_prefilled;
     values["tokens_sampled"] = counters.tokens_sampled;
-    values["keys_read"] = counters.keys_read;
+    values["tokens_covered"] = counters.tokens_covered;
+    values["keys_covered"] = counters.keys_covered;
+    values["prefixes_shared"] = counters.prefixes_shared;
+    values["tokens_shared"] = counters.tokens_shared;
+    values["evictions"] = counters.evictions;
+    values["tokens_recomputed"] = counters.tokens_recomputed;
+    values["free_blocks"] = self.scheduler->block_table(policy).num_free();
     return values;
 }
 
@@ -239,7 +245,8 @@ void bind_sampler(py::module_& m) {
         .def("support_table", &support_table, "uint32 [S, W]: the sets of legal tokens that plans refer to so far.")
         .def("take", &take, "Once done: (arrays of a TrajectoryBuffer, {row: message of a failed episode}).")
         .def("set_version", [](SchedulerHandle& self, int32_t policy, int32_t version) { self.scheduler->set_version(policy, version); },
-             py::arg("policy"), py::arg("version"), "Tags tokens committed from now on.")
+             py::arg("policy"), py::arg("version"),
+             "Tags tokens committed from now on; prompts computed under another version are not shared any more.")
         .def("close", [](SchedulerHandle& self) { return self.scheduler->close(kGrace); }, py::call_guard<py::gil_scoped_release>(),
              "Stops the threads; returns False if one was still inside an environment after half a second and was let go.")
         .def_property_readonly("is_done", [](const SchedulerHandle& self) { return self.scheduler->is_done(); })
@@ -247,7 +254,10 @@ void bind_sampler(py::module_& m) {
         .def_property_readonly("num_failed", [](const SchedulerHandle& self) { return self.scheduler->num_failed(); })
         .def_property_readonly("wait_s", [](const SchedulerHandle& self) { return self.scheduler->wait_s(); })
         .def("counters", &counters, py::arg("policy"),
-             "Of a policy so far: steps, tokens_fed, tokens_prefilled, tokens_sampled, keys_read (tokens attended to, summed over tokens fed).");
+             "Of a policy so far: steps, tokens_fed, tokens_prefilled, tokens_sampled, tokens_covered (each token counted once, however "
+             "often it was fed), keys_covered (tokens attended to, summed over these), prefixes_shared (sequences that took over the "
+             "beginning of their prompt), tokens_shared (not fed for that), evictions, tokens_recomputed (fed again after one). "
+             "And free_blocks, of its cache now.");
 }
 
 }  // namespace paradigm

@@ -44,6 +44,9 @@ Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_token
     rows.reserve(max_sequences);
     decoding.reserve(static_cast<std::size_t>(limits.slots));
     prefilling.reserve(static_cast<std::size_t>(limits.slots));
+    by_age.reserve(static_cast<std::size_t>(limits.slots));
+    by_slot.assign(static_cast<std::size_t>(limits.slots), nullptr);
+    block_tokens.resize(static_cast<std::size_t>(blocks.block_size()));
     for (int32_t slot = limits.slots - 1; slot >= 0; --slot) free_slots.push_back(slot);
 }
 
@@ -81,10 +84,10 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
     for (std::size_t p = 0; p < policies_.size(); ++p) {
         const PolicyState& policy = policies_[p];
         if (policy.num_seats == 0) continue;
-        const int32_t fitting = std::min(policy.limits.slots, policy.blocks.num_fitting());
-        require(fitting >= policy.num_seats, "policy " + std::to_string(p) + " plays " + std::to_string(policy.num_seats) +
-                                                 " seats of an episode, but has room for only " + std::to_string(fitting) + " sequences");
-        const auto fit = static_cast<std::size_t>(fitting / policy.num_seats);
+        require(policy.limits.slots >= policy.num_seats, "slots must be >= the " + std::to_string(policy.num_seats) +
+                                                             " seats that policy " + std::to_string(p) + " plays of an episode, got " +
+                                                             std::to_string(policy.limits.slots));
+        const auto fit = static_cast<std::size_t>(policy.limits.slots / policy.num_seats);
         max_live_ = any_policy ? std::min(max_live_, fit) : fit;
         any_policy = true;
     }
@@ -122,9 +125,19 @@ Scheduler::PolicyState& Scheduler::state(int32_t policy) {
     return policies_[static_cast<std::size_t>(policy)];
 }
 
-void Scheduler::set_version(int32_t policy, int32_t version) { state(policy).version = version; }
+void Scheduler::set_version(int32_t policy_number, int32_t version) {
+    PolicyState& policy = state(policy_number);
+    if (policy.version == version) return;
+    policy.version = version;
+    policy.blocks.forget_prefixes();
+    for (Seat* seat : policy.by_slot) {  // that have taken over a prefix and fed nothing behind it
+        if (seat == nullptr || seat->has_started) continue;
+        policy.blocks.release(seat->slot);
+        seat->fed = 0;
+    }
+}
 
-// Starts as many of the waiting episodes as all their policies have slots and cache blocks for.
+// Starts as many of the waiting episodes as all their policies have slots for.
 void Scheduler::admit() {
     while (next_episode_ < num_episodes_ && num_live_ < max_live_) {
         if (idle_.empty()) {
@@ -139,7 +152,7 @@ void Scheduler::admit() {
             PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
             seat.slot = policy.free_slots.back();
             policy.free_slots.pop_back();
-            policy.blocks.admit(seat.slot);
+            policy.by_slot[static_cast<std::size_t>(seat.slot)] = &seat;
         }
         ++num_live_;
         to_run_.push_back(&episode);
@@ -199,6 +212,7 @@ void Scheduler::finish(Episode& episode) {
         if (seat.policy < 0) continue;
         PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
         policy.blocks.release(seat.slot);
+        policy.by_slot[static_cast<std::size_t>(seat.slot)] = nullptr;
         policy.free_slots.push_back(seat.slot);
     }
     --num_live_;
@@ -236,8 +250,8 @@ bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
 
 // A step costs much the same for few sequences as for many, so it may wait for environments a fraction of what a step takes.
 void Scheduler::linger(const PolicyState& policy) {
-    const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size();
-    if (num_running_ == 0 || 2 * num_ready >= num_live_) return;
+    const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size(), num_refused = std::min(policy.num_refused, num_ready);
+    if (num_running_ == 0 || 2 * (num_ready - num_refused) >= num_live_ - num_refused) return;
     if (await(Clock::now() + duration(std::min(0.25 * policy.step_s, 0.02)), num_running_)) drain();
 }
 
@@ -249,65 +263,6 @@ void Scheduler::wait(std::chrono::milliseconds patience) {
         admit();
         if (is_done() || num_done_ != done_before) return;
     } while (await(deadline, std::max<std::size_t>(1, num_running_ / 2)));
-}
-
-const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds patience) {
-    PolicyState& policy = state(policy_number);
-    if (policy.is_planned) throw std::logic_error("plan: the policy's last plan has not been committed");
-    Plan& plan = policy.plan;
-    plan.num_tokens = plan.num_sequences = plan.num_samples = 0;
-    policy.rows.clear();
-
-    const auto is_ready = [](const PolicyState& p) { return !p.decoding.empty() || !p.prefilling.empty(); };
-    const Clock::time_point deadline = Clock::now() + patience;
-    while (true) {
-        drain();
-        admit();
-        if (is_done() || num_running_ == 0 || std::any_of(policies_.begin(), policies_.end(), is_ready) || !await(deadline, 1)) break;
-    }
-    if (!is_ready(policy)) return plan;
-    linger(policy);
-    admit();
-
-    const auto room = [&plan, &policy] { return policy.limits.max_step_tokens - plan.num_tokens; };
-    std::size_t num_decoding = 0, num_prefilling = 0;
-    for (; num_decoding < policy.decoding.size() && room() > 0; ++num_decoding) append(policy, *policy.decoding[num_decoding], 1);
-    policy.decoding.erase(policy.decoding.begin(), policy.decoding.begin() + static_cast<std::ptrdiff_t>(num_decoding));
-    for (; num_prefilling < policy.prefilling.size() && room() > 0; ++num_prefilling) {
-        Seat& seat = *policy.prefilling[num_prefilling];
-        append(policy, seat, std::min(seat.length() - seat.fed, room()));
-    }
-    policy.prefilling.erase(policy.prefilling.begin(), policy.prefilling.begin() + static_cast<std::ptrdiff_t>(num_prefilling));
-    policy.is_planned = true;
-    policy.planned_at = Clock::now();
-    ++policy.counters.steps;
-    policy.counters.tokens_fed += plan.num_tokens;
-    policy.counters.tokens_prefilled += plan.num_tokens - static_cast<int64_t>(num_decoding);
-    return plan;
-}
-
-void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
-    Plan& plan = policy.plan;
-    const auto b = static_cast<std::size_t>(plan.num_sequences++);
-    auto t = static_cast<std::size_t>(plan.num_tokens);
-    const int32_t end = seat.fed + num_tokens;
-    for (int32_t position = seat.fed; position < end; ++position, ++t) {
-        plan.tokens[t] = seat.stream[static_cast<std::size_t>(position)].token;
-        plan.positions[t] = position;
-    }
-    policy.counters.keys_read += int64_t{num_tokens} * (seat.fed + end + 1) / 2;
-    plan.num_tokens += num_tokens;
-    plan.cu_seqlens[b + 1] = plan.num_tokens;
-    plan.context_lengths[b] = end;
-    plan.slots[b] = seat.slot;
-    const bool samples = end == seat.length();
-    policy.rows.push_back({&seat, num_tokens, samples});
-    if (!samples) return;
-    const auto r = static_cast<std::size_t>(plan.num_samples++);
-    plan.sample_rows[r] = plan.num_tokens - 1;
-    plan.trajectory[r] = static_cast<uint64_t>(seat.trajectory);
-    plan.position[r] = static_cast<uint32_t>(end);
-    plan.support_row[r] = seat.support_row();
 }
 
 void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count) {
@@ -329,6 +284,7 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
         }
     }
     policy.is_planned = false;
+    policy.blocks.confirm();
     policy.step_s = Seconds(Clock::now() - policy.planned_at).count();
     SupportSets& supports = *world_->rules->supports;
     std::size_t r = 0;

@@ -14,7 +14,8 @@ constexpr int32_t kReservedTokens = 1 << 16;  // an action allowed to be longer 
 void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced) {
     stream.clear();
     trajectory = trajectory_index;
-    fed = 0;
+    fed = covered = prompt_length = 0;
+    has_started = false;
     max_tokens_ = max_tokens;
     action_start_ = action_limit_ = 0;
     generated_ = 0;
@@ -68,6 +69,7 @@ Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, 
     ++decision_;
     last_chosen_ = -1;
     action_start_ = length();
+    if (decision_ == 0) prompt_length = length();
     action_limit_ = static_cast<int32_t>(std::min<int64_t>(INT32_MAX, int64_t{action_start_} + observation.max_action_tokens));
     if (is_full()) return Progress::out_of_room;
     const auto needed = static_cast<std::size_t>(std::min({action_limit_, max_tokens_, action_start_ + kReservedTokens}));

@@ -1,56 +1,16 @@
-// The scheduler against a model whose draws hash everything it can see through the paged cache: a wrong position, block, slot or order
-// of feeding changes its tokens. Rollouts must not depend on slots, threads, chunks or the order in which environments answer.
-#include "paradigm/scheduler.h"
-
+// The scheduler against a hashing model: rollouts must not depend on slots, threads, chunks or the order in which environments answer.
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <functional>
 #include <limits>
-#include <set>
 #include <stdexcept>
 #include <thread>
 
 #include "check.h"
+#include "scheduler_cases.h"
 
 using namespace paradigm;
 
 namespace {
-
-using std::chrono::milliseconds;
-using Tokens = std::vector<int32_t>;
-
-constexpr int32_t kVocab = 40;
-
-uint64_t mix(uint64_t a, uint64_t b) { return derive_seed(a, 7, b, 0); }
-
-// An environment given by two functions.
-class Scripted final : public Environment {
-  public:
-    using Answer = std::function<Step(const std::string& task, uint64_t seed, const std::vector<Tokens>& actions)>;
-
-    Scripted(int num_seats, Answer answer) : num_seats_(num_seats), answer_(std::move(answer)) {}
-    int num_seats() const override { return num_seats_; }
-    Step reset(const std::string& task, uint64_t seed) override {
-        task_ = task;
-        seed_ = seed;
-        actions_.clear();
-        return answer_(task_, seed_, actions_);
-    }
-    Step step(const int32_t* action, std::size_t length) override {
-        actions_.emplace_back(action, action + length);
-        return answer_(task_, seed_, actions_);
-    }
-    std::unique_ptr<Environment> clone() const override { return std::make_unique<Scripted>(*this); }
-
-  private:
-    int num_seats_;
-    Answer answer_;
-    std::string task_;
-    uint64_t seed_ = 0;
-    std::vector<Tokens> actions_;
-};
 
 class HashPlayer final : public Player {
   public:
@@ -60,100 +20,11 @@ class HashPlayer final : public Player {
     }
 };
 
-std::shared_ptr<const LegalSet> legal(const std::vector<Tokens>& sequences) { return std::make_shared<const LegalSet>(sequences); }
-
-Observation ask(int seat, Tokens tokens, int most, Tokens stop = {}) {
-    Observation observation;
-    observation.seat = seat;
-    observation.tokens = std::move(tokens);
-    observation.max_action_tokens = most;
-    observation.stop = std::move(stop);
-    return observation;
-}
-
-std::unique_ptr<EpisodeRules> rules_of(int num_seats, Scripted::Answer answer, std::vector<std::string> tasks, int32_t max_tokens) {
-    auto rules = std::make_unique<EpisodeRules>();
-    rules->factory = [num_seats, answer] { return std::make_unique<Scripted>(num_seats, answer); };
-    rules->tasks = std::move(tasks);
-    rules->roles.assign(static_cast<std::size_t>(num_seats), SeatRole{0, nullptr});
-    rules->key = 99;
-    rules->vocab_size = kVocab;
-    rules->max_tokens = max_tokens;
-    return rules;
-}
-
-// Runs a collection with the hashing model, whose only memory is its paged cache.
-TrajectoryBuffer collect(Scheduler& scheduler) {
-    std::vector<Tokens> caches;
-    for (int32_t p = 0; p < scheduler.num_policies(); ++p) {
-        const PolicyLimits& limits = scheduler.limits(p);
-        caches.emplace_back(static_cast<std::size_t>(limits.num_blocks * limits.block_size), -1);
-    }
-    while (!scheduler.is_done()) {
-        if (scheduler.num_policies() == 0) scheduler.wait(milliseconds(50));
-        for (int32_t p = 0; p < scheduler.num_policies(); ++p) {
-            const PolicyLimits& limits = scheduler.limits(p);
-            Tokens& cache = caches[static_cast<std::size_t>(p)];
-            const Plan& plan = scheduler.plan(p, milliseconds(50));
-            if (plan.num_tokens == 0) continue;
-            CHECK(plan.num_tokens <= limits.max_step_tokens && plan.num_sequences <= limits.slots);
-            BlockTable& blocks = scheduler.block_table(p);
-            std::set<int32_t> used;
-            Tokens ids;
-            std::vector<float> logprobs, kept;
-            for (int32_t b = 0, r = 0; b < plan.num_sequences; ++b) {
-                const auto at = static_cast<std::size_t>(b);
-                const int32_t* row = blocks.rows() + plan.slots[at] * blocks.max_blocks();
-                for (int32_t i = 0; i < blocks.max_blocks(); ++i) CHECK(row[i] > 0 && row[i] < limits.num_blocks && used.insert(row[i]).second);
-                const auto place = [row, &limits](int32_t position) {
-                    return static_cast<std::size_t>(row[position / limits.block_size] * limits.block_size + position % limits.block_size);
-                };
-                for (int32_t t = plan.cu_seqlens[at]; t < plan.cu_seqlens[at + 1]; ++t) {
-                    cache[place(plan.positions[static_cast<std::size_t>(t)])] = plan.tokens[static_cast<std::size_t>(t)];
-                }
-                const auto row_at = static_cast<std::size_t>(r);
-                if (r == plan.num_samples || plan.sample_rows[row_at] != plan.cu_seqlens[at + 1] - 1) continue;
-                ++r;
-                CHECK(plan.position[row_at] == static_cast<uint32_t>(plan.context_lengths[at]));
-                uint64_t hash = mix(plan.key[row_at], plan.trajectory[row_at] + (static_cast<uint64_t>(p) << 40));
-                for (int32_t i = 0; i < plan.context_lengths[at]; ++i) hash = mix(hash, static_cast<uint64_t>(cache[place(i)]));
-                auto token = static_cast<int32_t>(hash % kVocab);
-                if (plan.support_row[row_at] >= 0) {
-                    const SupportSets::View table = scheduler.supports().view();
-                    const uint32_t* words = table.words + plan.support_row[row_at] * scheduler.supports().words_per_row();
-                    while ((words[token / 32] >> (token % 32) & 1) == 0) token = (token + 1) % kVocab;
-                }
-                ids.push_back(token);
-                logprobs.push_back(-static_cast<float>(hash % 1000) / 1000);
-                kept.push_back(-0.5F);
-            }
-            CHECK(static_cast<int32_t>(ids.size()) == plan.num_samples);
-            scheduler.commit(p, ids.data(), logprobs.data(), kept.data(), ids.size());
-        }
-    }
-    return scheduler.take();
-}
-
 TrajectoryBuffer collect(std::unique_ptr<EpisodeRules> rules, int32_t slots, int threads, int32_t max_step_tokens, bool record_all = false) {
     const int32_t block_size = 4;
     const int32_t num_blocks = 1 + slots * ((rules->max_tokens + block_size - 1) / block_size);
     Scheduler scheduler(std::move(rules), {{slots, max_step_tokens, num_blocks, block_size}}, SamplingParameters{}, threads, record_all);
     return collect(scheduler);
-}
-
-void check_equal(const TrajectoryBuffer& a, const TrajectoryBuffer& b) {
-    CHECK(a.tokens == b.tokens && a.decision == b.decision && a.version == b.version && a.action_mask == b.action_mask);
-    CHECK(a.segment == b.segment && a.rewards == b.rewards && a.logprobs == b.logprobs && a.kept_logmass == b.kept_logmass);
-    CHECK(a.offsets == b.offsets && a.index == b.index && a.task == b.task && a.seat == b.seat && a.stop_reason == b.stop_reason);
-    CHECK(a.terminated == b.terminated && a.truncated == b.truncated && a.failed == b.failed);
-    // rows of the support table are numbered in the order in which they were met; what they allow must agree
-    for (std::size_t t = 0; t < a.support.size(); ++t) {
-        CHECK((a.support[t] < 0) == (b.support[t] < 0));
-        for (int32_t w = 0; a.support[t] >= 0 && w < a.words_per_support; ++w) {
-            CHECK(a.support_table[static_cast<std::size_t>(a.support[t] * a.words_per_support + w)] ==
-                  b.support_table[static_cast<std::size_t>(b.support[t] * b.words_per_support + w)]);
-        }
-    }
 }
 
 // Two seats; prompts, limits, stops, legal sets and lengths all follow from a hash of what happened. Sleeps shuffle the arrival.

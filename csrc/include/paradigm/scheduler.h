@@ -2,8 +2,16 @@
 //
 // One driving thread calls plan(), runs the policy on the planned tokens, draws a token for each sampling row, and hands them back by
 // commit(); environments and players run on a thread pool meanwhile. A seat's tokens are fed only when that seat is asked to act.
-// Results do not depend on slots, threads or the order in which environments answer: an episode's course is a function of its index,
-// its task, the key and the tokens that it is given.
+// Results do not depend on slots, threads, the cache's size or the order in which environments answer: an episode's course is a function of
+// its index, its task, the key and the tokens that it is given.
+//
+// Memory. A sequence takes blocks of its policy's cache as its tokens need them. Sequences that begin with the same prompt share its whole
+// blocks: one computes them, and others that want them in the same step wait for the next one. The rest of the prompt, at most a block, each
+// computes itself, which needs no copying of cache contents and costs less than a block's tokens. When blocks run out, sequences are
+// planned oldest first, by the index of their episode; one that finds no free block takes those of the youngest, which is fed again later
+// from its first token that no other sequence's blocks hold. The oldest that is ready may take from all others, so it is in every such
+// plan; and a trajectory of the greatest length fits an otherwise empty cache. Blocks are given out, taken back and published as prefixes
+// by plan() and commit() alone, never while a plan that could write them is out.
 #pragma once
 
 #include <chrono>
@@ -52,7 +60,10 @@ struct Plan {
 
 struct PolicyCounters {
     int64_t steps = 0, tokens_fed = 0, tokens_prefilled = 0, tokens_sampled = 0;
-    int64_t keys_read = 0;  // summed over the tokens fed: how many tokens each attends to, itself included
+    int64_t tokens_covered = 0;  // each counted once, whether it was fed, fed again or taken over: a function of the trajectories alone
+    int64_t keys_covered = 0;    // summed over these: how many tokens each attends to, itself included
+    int64_t prefixes_shared = 0, tokens_shared = 0;  // sequences that took over the beginning of their prompt; tokens not fed for that
+    int64_t evictions = 0, tokens_recomputed = 0;    // sequences that lost their blocks; tokens fed again for that
 };
 
 class Scheduler {
@@ -83,6 +94,7 @@ class Scheduler {
     // Stops the threads; one that is still inside an environment after `grace` is let go. Returns whether all could be joined.
     bool close(std::chrono::milliseconds grace);
 
+    // Tags the tokens committed from now on. Prompts computed under another version are not shared any more.
     void set_version(int32_t policy, int32_t version);
     Plan& plan_buffers(int32_t policy) { return state(policy).plan; }
     BlockTable& block_table(int32_t policy) { return state(policy).blocks; }
@@ -119,8 +131,12 @@ class Scheduler {
         Plan plan;
         std::vector<int32_t> free_slots;
         std::vector<Seat*> decoding;    // one token to feed
-        std::vector<Seat*> prefilling;  // several tokens to feed; the oldest first
+        std::vector<Seat*> prefilling;  // several tokens to feed; those that have begun stand first
         std::vector<Row> rows;          // of the plan
+        std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
+        std::vector<Seat*> by_slot;     // live sequences
+        std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
+        std::vector<int32_t> block_tokens;  // of the block looked up or published last
         int32_t num_seats = 0;          // of an episode
         int32_t version = 0;
         PolicyCounters counters;
@@ -139,7 +155,14 @@ class Scheduler {
     void linger(const PolicyState& policy);
     void finish(Episode& episode);
     void make_ready(Seat& seat);
-    void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
+    static void fill(PolicyState& policy);
+    static void fill_scarce(PolicyState& policy);
+    static bool is_plenty(const PolicyState& policy);
+    static bool claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed);
+    static bool take_over_prefix(PolicyState& policy, Seat& seat);
+    static void publish_prefix(PolicyState& policy, Seat& seat, int32_t end);
+    static bool evict_for(PolicyState& policy, const Seat& seat);
+    static void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
     void resume(Episode& episode, Progress progress);
 
     std::shared_ptr<World> world_;

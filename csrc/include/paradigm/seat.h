@@ -83,7 +83,11 @@ class Seat {
     int32_t slot = -1;          // of its policy, while the episode runs
     int64_t trajectory = 0;     // the trajectory's index, which names its sampling noise
     int32_t policy = -1;        // who plays it; -1: a player
+    int32_t prompt_length = 0;  // tokens before the first action, once it has begun
     class Episode* episode = nullptr;
+    bool has_started = false;   // some of the tokens fed were its own, not taken over from another sequence
+    int32_t covered = 0;        // greatest `fed` so far, that of the step being planned included: an eviction does not lower it
+    uint64_t prefix = 0;        // number, in the prefix index, of its first fed / block_size blocks of prompt, while that is being fed
 
   private:
     static constexpr int kInlineStops = 4;

@@ -1,0 +1,214 @@
+// What a step feeds, and who gets the cache's blocks for it.
+#include <algorithm>
+#include <cstddef>
+#include <stdexcept>
+#include <vector>
+
+#include "paradigm/scheduler.h"
+
+namespace paradigm {
+
+namespace {
+
+int32_t num_left(const Seat& seat) { return seat.length() - seat.fed; }
+
+void copy_tokens(const Seat& seat, int32_t first, std::vector<int32_t>& tokens) {
+    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = seat.stream[static_cast<std::size_t>(first) + i].token;
+}
+
+bool is_older(const Seat* a, const Seat* b) { return a->trajectory < b->trajectory; }
+
+}  // namespace
+
+const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds patience) {
+    PolicyState& policy = state(policy_number);
+    if (policy.is_planned) throw std::logic_error("plan: the policy's last plan has not been committed");
+    Plan& plan = policy.plan;
+    plan.num_tokens = plan.num_sequences = plan.num_samples = 0;
+    policy.rows.clear();
+
+    const auto is_ready = [](const PolicyState& p) { return !p.decoding.empty() || !p.prefilling.empty(); };
+    const Clock::time_point deadline = Clock::now() + patience;
+    while (true) {
+        drain();
+        admit();
+        if (is_done() || num_running_ == 0 || std::any_of(policies_.begin(), policies_.end(), is_ready) || !await(deadline, 1)) break;
+    }
+    if (!is_ready(policy)) return plan;
+    linger(policy);
+    admit();
+
+    policy.num_refused = 0;
+    if (is_plenty(policy)) {
+        fill(policy);
+    } else {
+        fill_scarce(policy);
+    }
+    policy.is_planned = true;
+    policy.planned_at = Clock::now();
+    ++policy.counters.steps;
+    policy.counters.tokens_fed += plan.num_tokens;
+    return plan;
+}
+
+// Whether there are blocks for all that are ready, with all that they are to be fed, and to spare.
+bool Scheduler::is_plenty(const PolicyState& policy) {
+    const BlockTable& blocks = policy.blocks;
+    if (!blocks.can_run_out()) return true;
+    int64_t needed = static_cast<int64_t>(policy.decoding.size()) + blocks.num_holding();
+    for (const Seat* seat : policy.prefilling) needed += blocks.num_blocks_for(seat->length()) - blocks.num_held(seat->slot);
+    return needed <= blocks.num_free();
+}
+
+// In the order in which they became ready: first who decodes, then who is prefilled.
+void Scheduler::fill(PolicyState& policy) {
+    const auto room = [&policy] { return policy.limits.max_step_tokens - policy.plan.num_tokens; };
+    std::size_t num_decoding = 0;
+    for (; num_decoding < policy.decoding.size() && room() > 0; ++num_decoding) append(policy, *policy.decoding[num_decoding], 1);
+    policy.decoding.erase(policy.decoding.begin(), policy.decoding.begin() + static_cast<std::ptrdiff_t>(num_decoding));
+    std::size_t num_waiting = 0;
+    for (Seat* seat : policy.prefilling) {
+        if (room() > 0 && take_over_prefix(policy, *seat)) {
+            const int32_t num_tokens = std::min(num_left(*seat), room());
+            policy.counters.tokens_prefilled += num_tokens;
+            append(policy, *seat, num_tokens);
+        } else {
+            policy.prefilling[num_waiting++] = seat;
+        }
+    }
+    policy.prefilling.resize(num_waiting);
+}
+
+// The oldest first, each taking blocks from younger ones where it must. A row is left for each that decodes.
+void Scheduler::fill_scarce(PolicyState& policy) {
+    Plan& plan = policy.plan;
+    policy.by_age.assign(policy.decoding.begin(), policy.decoding.end());
+    policy.by_age.insert(policy.by_age.end(), policy.prefilling.begin(), policy.prefilling.end());
+    std::sort(policy.by_age.begin(), policy.by_age.end(), is_older);
+    auto num_decoding = static_cast<int32_t>(policy.decoding.size());
+    policy.decoding.clear();
+    policy.prefilling.clear();
+    bool is_closed = false;  // to sequences that have not started
+    for (Seat* seat : policy.by_age) {
+        const int32_t room = policy.limits.max_step_tokens - plan.num_tokens;
+        const bool decodes = num_left(*seat) == 1;
+        if (decodes) num_decoding = std::max(0, num_decoding - 1);
+        const int32_t most = plan.num_sequences == 0 ? std::max(1, room - num_decoding) : decodes ? std::min(1, room) : room - num_decoding;
+        if (most > 0 && claim(policy, *seat, most, is_closed)) {
+            const int32_t num_tokens = std::min(num_left(*seat), most);
+            policy.counters.tokens_prefilled += decodes ? 0 : num_tokens;
+            append(policy, *seat, num_tokens);
+        } else {
+            (num_left(*seat) == 1 ? policy.decoding : policy.prefilling).push_back(seat);
+        }
+    }
+    if (is_closed) policy.num_refused = policy.decoding.size() + policy.prefilling.size();
+}
+
+// Gets the sequence blocks for its next tokens, `most` at most. Returns false if it has to wait.
+bool Scheduler::claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed) {
+    BlockTable& blocks = policy.blocks;
+    const bool is_first = policy.plan.num_sequences == 0;
+    if (!seat.has_started && !is_first && is_closed) return false;
+    if (!take_over_prefix(policy, seat)) return false;
+    if (!seat.has_started && !is_first) {
+        // One that starts only to be evicted a few steps later costs its prefill: it leaves half of those at work a block to grow by.
+        // Who comes after it waits too, so that a long prompt is not passed over for ever.
+        const int32_t needed = blocks.num_blocks_for(seat.length()) - blocks.num_held(seat.slot);
+        if (needed + std::min<int64_t>(blocks.num_holding() / 2, blocks.most_growth()) > blocks.num_free()) {
+            is_closed = true;
+            return false;
+        }
+    }
+    const int32_t end = seat.fed + std::min(num_left(seat), most);
+    while (!blocks.extend(seat.slot, end)) {
+        is_closed = true;
+        if (!evict_for(policy, seat)) return false;
+    }
+    return true;
+}
+
+// Evicts the youngest sequence, if it is younger than this one, or if this one is the first of its plan.
+bool Scheduler::evict_for(PolicyState& policy, const Seat& seat) {
+    Seat* youngest = nullptr;
+    for (Seat* other : policy.by_slot) {
+        if (other == nullptr || other == &seat || policy.blocks.num_held(other->slot) == 0) continue;
+        if (youngest == nullptr || is_older(youngest, other)) youngest = other;
+    }
+    if (youngest == nullptr) return false;
+    // the other seats of its own episode wait for it, so they may go too
+    if (policy.plan.num_sequences > 0 && is_older(youngest, &seat) && youngest->episode != seat.episode) return false;
+    policy.blocks.release(youngest->slot);
+    policy.counters.evictions += youngest->has_started ? 1 : 0;
+    youngest->fed = 0;
+    youngest->has_started = false;
+    return true;
+}
+
+// Lets the sequence hold the blocks of its prompt that others have computed. Returns false if the next one is being computed in this step.
+bool Scheduler::take_over_prefix(PolicyState& policy, Seat& seat) {
+    BlockTable& blocks = policy.blocks;
+    if (!blocks.has_cache()) return true;
+    if (seat.fed == 0) seat.prefix = blocks.prefixes().root();
+    const int32_t size = blocks.block_size();
+    const int32_t limit = std::min(seat.prompt_length, seat.length() - 1);  // its last token it feeds itself: something has to be predicted from
+    while (seat.fed + size <= limit && seat.fed % size == 0 && blocks.num_held(seat.slot) * size == seat.fed) {
+        copy_tokens(seat, seat.fed, policy.block_tokens);
+        const PrefixIndex::Match match = blocks.prefixes().find(seat.prefix, policy.block_tokens.data());
+        if (match.block == 0) return true;
+        if (match.is_pending) return false;
+        blocks.share(seat.slot, match.block);
+        seat.fed += size;
+        seat.prefix = match.prefix;
+        if (seat.has_started) policy.counters.tokens_shared += size;
+    }
+    return true;
+}
+
+// Publishes the blocks of its prompt that the tokens [fed, end) fill.
+void Scheduler::publish_prefix(PolicyState& policy, Seat& seat, int32_t end) {
+    const int32_t size = policy.blocks.block_size();
+    if (seat.fed == 0) seat.prefix = policy.blocks.prefixes().root();
+    for (int32_t number = seat.fed / size; (number + 1) * size <= std::min(end, seat.prompt_length); ++number) {
+        copy_tokens(seat, number * size, policy.block_tokens);
+        seat.prefix = policy.blocks.publish(seat.slot, number, seat.prefix, policy.block_tokens.data());
+    }
+}
+
+void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
+    Plan& plan = policy.plan;
+    const auto b = static_cast<std::size_t>(plan.num_sequences++);
+    auto t = static_cast<std::size_t>(plan.num_tokens);
+    const int32_t end = seat.fed + num_tokens;
+    if (!policy.blocks.extend(seat.slot, end)) throw std::logic_error("plan: a sequence has no block for its tokens");
+    if (!seat.has_started) {
+        seat.has_started = true;
+        policy.counters.prefixes_shared += seat.fed > 0 ? 1 : 0;
+        policy.counters.tokens_shared += seat.fed;
+    }
+    if (seat.fed < seat.covered) policy.counters.tokens_recomputed += std::min(end, seat.covered) - seat.fed;
+    if (end > seat.covered) {
+        policy.counters.tokens_covered += end - seat.covered;
+        policy.counters.keys_covered += int64_t{end - seat.covered} * (seat.covered + end + 1) / 2;
+        seat.covered = end;
+    }
+    if (seat.fed < seat.prompt_length && policy.blocks.has_cache()) publish_prefix(policy, seat, end);
+    for (int32_t position = seat.fed; position < end; ++position, ++t) {
+        plan.tokens[t] = seat.stream[static_cast<std::size_t>(position)].token;
+        plan.positions[t] = position;
+    }
+    plan.num_tokens += num_tokens;
+    plan.cu_seqlens[b + 1] = plan.num_tokens;
+    plan.context_lengths[b] = end;
+    plan.slots[b] = seat.slot;
+    const bool samples = end == seat.length();
+    policy.rows.push_back({&seat, num_tokens, samples});
+    if (!samples) return;
+    const auto r = static_cast<std::size_t>(plan.num_samples++);
+    plan.sample_rows[r] = plan.num_tokens - 1;
+    plan.trajectory[r] = static_cast<uint64_t>(seat.trajectory);
+    plan.position[r] = static_cast<uint32_t>(end);
+    plan.support_row[r] = seat.support_row();
+}
+
+}  // namespace paradigm

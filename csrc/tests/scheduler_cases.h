@@ -1,0 +1,185 @@
+// Worlds given by a function, and a model whose draws hash everything that it can see through the paged cache: a wrong position, block, slot or
+// order of feeding changes its tokens.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "check.h"
+#include "paradigm/scheduler.h"
+
+namespace paradigm {
+
+using std::chrono::milliseconds;
+using Tokens = std::vector<int32_t>;
+
+constexpr int32_t kVocab = 40;
+
+inline uint64_t mix(uint64_t a, uint64_t b) { return derive_seed(a, 7, b, 0); }
+
+// An environment given by two functions.
+class Scripted final : public Environment {
+  public:
+    using Answer = std::function<Step(const std::string& task, uint64_t seed, const std::vector<Tokens>& actions)>;
+
+    Scripted(int num_seats, Answer answer) : num_seats_(num_seats), answer_(std::move(answer)) {}
+    int num_seats() const override { return num_seats_; }
+    Step reset(const std::string& task, uint64_t seed) override {
+        task_ = task;
+        seed_ = seed;
+        actions_.clear();
+        return answer_(task_, seed_, actions_);
+    }
+    Step step(const int32_t* action, std::size_t length) override {
+        actions_.emplace_back(action, action + length);
+        return answer_(task_, seed_, actions_);
+    }
+    std::unique_ptr<Environment> clone() const override { return std::make_unique<Scripted>(*this); }
+
+  private:
+    int num_seats_;
+    Answer answer_;
+    std::string task_;
+    uint64_t seed_ = 0;
+    std::vector<Tokens> actions_;
+};
+
+inline std::shared_ptr<const LegalSet> legal(const std::vector<Tokens>& sequences) { return std::make_shared<const LegalSet>(sequences); }
+
+inline Observation ask(int seat, Tokens tokens, int most, Tokens stop = {}) {
+    Observation observation;
+    observation.seat = seat;
+    observation.tokens = std::move(tokens);
+    observation.max_action_tokens = most;
+    observation.stop = std::move(stop);
+    return observation;
+}
+
+inline std::unique_ptr<EpisodeRules> rules_of(int num_seats, Scripted::Answer answer, std::vector<std::string> tasks, int32_t max_tokens) {
+    auto rules = std::make_unique<EpisodeRules>();
+    rules->factory = [num_seats, answer] { return std::make_unique<Scripted>(num_seats, answer); };
+    rules->tasks = std::move(tasks);
+    rules->roles.assign(static_cast<std::size_t>(num_seats), SeatRole{0, nullptr});
+    rules->key = 99;
+    rules->vocab_size = kVocab;
+    rules->max_tokens = max_tokens;
+    return rules;
+}
+
+// One policy's model; all that it remembers is in its cache.
+class HashingModel {
+  public:
+    HashingModel(Scheduler& scheduler, int32_t policy)
+        : scheduler_(scheduler), policy_(policy), limits_(scheduler.limits(policy)), blocks_(scheduler.block_table(policy)),
+          cache_(static_cast<std::size_t>(limits_.num_blocks * limits_.block_size), -1) {}
+
+    // Runs and commits a plan, after checking that it keeps the rules of the cache.
+    void run(const Plan& plan) {
+        CHECK(plan.num_tokens > 0 && plan.num_tokens <= limits_.max_step_tokens && plan.num_sequences <= limits_.slots);
+        check_blocks();
+        for (int32_t b = 0; b < plan.num_sequences; ++b) write(plan, static_cast<std::size_t>(b));
+        Tokens ids;
+        std::vector<float> logprobs, kept;
+        for (int32_t b = 0, r = 0; b < plan.num_sequences; ++b) {
+            const auto at = static_cast<std::size_t>(b), row_at = static_cast<std::size_t>(r);
+            if (r == plan.num_samples || plan.sample_rows[row_at] != plan.cu_seqlens[at + 1] - 1) continue;
+            ++r;
+            CHECK(plan.position[row_at] == static_cast<uint32_t>(plan.context_lengths[at]));
+            uint64_t hash = mix(plan.key[row_at], plan.trajectory[row_at] + (static_cast<uint64_t>(policy_) << 40));
+            for (int32_t i = 0; i < plan.context_lengths[at]; ++i) hash = mix(hash, static_cast<uint64_t>(cache_[place(plan.slots[at], i)]));
+            auto token = static_cast<int32_t>(hash % kVocab);
+            if (plan.support_row[row_at] >= 0) {
+                const SupportSets::View table = scheduler_.supports().view();
+                const uint32_t* words = table.words + plan.support_row[row_at] * scheduler_.supports().words_per_row();
+                while ((words[token / 32] >> (token % 32) & 1) == 0) token = (token + 1) % kVocab;
+            }
+            ids.push_back(token);
+            logprobs.push_back(-static_cast<float>(hash % 1000) / 1000);
+            kept.push_back(-0.5F);
+        }
+        CHECK(static_cast<int32_t>(ids.size()) == plan.num_samples);
+        scheduler_.commit(policy_, ids.data(), logprobs.data(), kept.data(), ids.size());
+    }
+
+    // Every block is either free or held by as many sequences as it has references.
+    void check_blocks() const {
+        std::vector<int32_t> holders(static_cast<std::size_t>(limits_.num_blocks), 0);
+        for (int32_t slot = 0; slot < limits_.slots; ++slot) {
+            for (int32_t i = 0; i < blocks_.max_blocks(); ++i) {
+                const int32_t block = row(slot)[i];
+                CHECK(block >= 0 && block < limits_.num_blocks && (block > 0) == (i < blocks_.num_held(slot)));
+                if (block > 0) ++holders[static_cast<std::size_t>(block)];
+            }
+        }
+        int32_t num_used = 0;
+        for (int32_t block = 1; block < limits_.num_blocks; ++block) {
+            CHECK(holders[static_cast<std::size_t>(block)] == blocks_.references(block));
+            num_used += holders[static_cast<std::size_t>(block)] > 0 ? 1 : 0;
+        }
+        CHECK(num_used + blocks_.num_free() == limits_.num_blocks - 1);
+    }
+
+  private:
+    const int32_t* row(int32_t slot) const { return blocks_.rows() + slot * blocks_.max_blocks(); }
+    std::size_t place(int32_t slot, int32_t position) const {
+        CHECK(position < blocks_.num_held(slot) * limits_.block_size);
+        return static_cast<std::size_t>(row(slot)[position / limits_.block_size] * limits_.block_size + position % limits_.block_size);
+    }
+    void write(const Plan& plan, std::size_t b) {
+        CHECK(plan.positions[static_cast<std::size_t>(plan.cu_seqlens[b + 1] - 1)] == plan.context_lengths[b] - 1);
+        for (int32_t t = plan.cu_seqlens[b]; t < plan.cu_seqlens[b + 1]; ++t) {
+            const int32_t position = plan.positions[static_cast<std::size_t>(t)];
+            CHECK(blocks_.references(row(plan.slots[b])[position / limits_.block_size]) == 1);  // nobody else reads or writes it
+            cache_[place(plan.slots[b], position)] = plan.tokens[static_cast<std::size_t>(t)];
+        }
+    }
+
+    Scheduler& scheduler_;
+    int32_t policy_;
+    PolicyLimits limits_;
+    BlockTable& blocks_;
+    Tokens cache_;
+};
+
+// Runs a collection with hashing models; `after` is called after each step.
+inline TrajectoryBuffer collect(Scheduler& scheduler, const std::function<void(int32_t policy, const Plan&)>& after = nullptr) {
+    std::vector<HashingModel> models;
+    for (int32_t p = 0; p < scheduler.num_policies(); ++p) models.emplace_back(scheduler, p);
+    while (!scheduler.is_done()) {
+        if (scheduler.num_policies() == 0) scheduler.wait(milliseconds(50));
+        for (int32_t p = 0; p < scheduler.num_policies(); ++p) {
+            const Plan& plan = scheduler.plan(p, milliseconds(50));
+            if (plan.num_tokens == 0) continue;
+            models[static_cast<std::size_t>(p)].run(plan);
+            if (after) after(p, plan);
+        }
+    }
+    for (int32_t p = 0; p < scheduler.num_policies(); ++p) {
+        models[static_cast<std::size_t>(p)].check_blocks();
+        CHECK(scheduler.block_table(p).num_free() == scheduler.limits(p).num_blocks - 1);  // nothing leaked
+    }
+    return scheduler.take();
+}
+
+inline void check_equal(const TrajectoryBuffer& a, const TrajectoryBuffer& b) {
+    CHECK(a.tokens == b.tokens && a.decision == b.decision && a.version == b.version && a.action_mask == b.action_mask);
+    CHECK(a.segment == b.segment && a.rewards == b.rewards && a.logprobs == b.logprobs && a.kept_logmass == b.kept_logmass);
+    CHECK(a.offsets == b.offsets && a.index == b.index && a.task == b.task && a.seat == b.seat && a.stop_reason == b.stop_reason);
+    CHECK(a.terminated == b.terminated && a.truncated == b.truncated && a.failed == b.failed);
+    // rows of the support table are numbered in the order in which they were met; what they allow must agree
+    for (std::size_t t = 0; t < a.support.size(); ++t) {
+        CHECK((a.support[t] < 0) == (b.support[t] < 0));
+        for (int32_t w = 0; a.support[t] >= 0 && w < a.words_per_support; ++w) {
+            CHECK(a.support_table[static_cast<std::size_t>(a.support[t] * a.words_per_support + w)] ==
+                  b.support_table[static_cast<std::size_t>(b.support[t] * b.words_per_support + w)]);
+        }
+    }
+}
+
+}  // namespace paradigm

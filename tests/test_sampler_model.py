@@ -1,0 +1,162 @@
+"""Block manager and scheduler under random operations, against a model of the cache and an oracle that plays each episode on its own."""
+
+import zlib
+from typing import Any
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from paradigm import _core
+from paradigm.environments.protocol import Observation, Step
+from tests.sampler_cases import Scripted, ask, over
+
+VOCAB = 40
+LEGAL = (3, 5, 9)  # tokens; each is an action by itself
+
+
+def draw(trajectory: int, context: bytes, allowed: tuple[int, ...] | None) -> int:
+    """The model: a hash of all that it can see (int32 tokens) and of whose noise it is."""
+    drawn = zlib.crc32(context, trajectory)
+    return drawn % VOCAB if allowed is None else allowed[drawn % len(allowed)]
+
+
+class World:
+    """Groups of one task see the same prompt; all else follows from a hash of what was said. Seats speak by turns."""
+
+    def __init__(self, num_seats: int, num_turns: int, head: int, tail: int, most: int, listen: int):
+        self.num_seats, self.num_turns, self.head, self.tail, self.most, self.listen = num_seats, num_turns, head, tail, most, listen
+
+    def answer(self, task: int, seed: int, actions: list[list[int]]) -> Step:
+        if len(actions) == self.num_turns:
+            return over([0.0] * self.num_seats)
+        seat = len(actions) % self.num_seats
+        hashed = zlib.crc32(repr((task, actions)).encode())
+        if len(actions) < self.num_seats:
+            heard = [1 + (i + seat) % 2 for i in range(self.head)] + [task % VOCAB] * (self.tail + task % 3)
+        else:
+            heard = [hashed % VOCAB] * (1 + hashed % self.listen)
+        legal = [(token,) for token in LEGAL] if hashed % 4 == 0 else None
+        return ask(heard, 1 + hashed % self.most, [0.0] * self.num_seats, seat=seat, stop=[7], legal=legal)
+
+    def play(self, task: int, episode: int) -> list[list[int]]:
+        """An episode as it has to come out: the streams of its seats."""
+        streams: list[list[int]] = [[] for _ in range(self.num_seats)]
+        actions: list[list[int]] = []
+        while not (step := self.answer(task, 0, actions)).terminated:
+            (asked,) = step.observations
+            stream, action = streams[asked.seat], []
+            stream.extend(asked.tokens)
+            while len(action) < asked.max_action_tokens and (not action or (action[-1] != 7 and asked.legal is None)):
+                context = np.array(stream, np.int32).tobytes()
+                action.append(draw(episode * self.num_seats + asked.seat, context, None if asked.legal is None else LEGAL))
+                stream.append(action[-1])
+            actions.append(action)
+        return streams
+
+
+class Machine(RuleBasedStateMachine):
+    num_operations = num_evictions = num_shared = 0
+
+    @initialize(
+        num_seats=st.integers(1, 2), num_turns=st.integers(1, 5), head=st.integers(0, 12), tail=st.integers(1, 6), most=st.integers(1, 12),
+        listen=st.integers(1, 6), num_tasks=st.integers(1, 6), group_size=st.integers(1, 5), slots=st.integers(2, 8), spare=st.integers(0, 12),
+        block_size=st.sampled_from([1, 2, 3, 4]), max_step_tokens=st.integers(1, 24), threads=st.integers(1, 2),
+    )  # fmt: skip
+    def start(
+        self, num_seats: int, num_turns: int, head: int, tail: int, most: int, listen: int, num_tasks: int, group_size: int, slots: int, spare: int,
+        block_size: int, max_step_tokens: int, threads: int,
+    ) -> None:  # fmt: skip
+        world = World(num_seats, num_turns, head, tail, most, listen)
+        self.expected = [stream for e in range(num_tasks * group_size) for stream in world.play(e // group_size, e)]
+        max_tokens = max(len(stream) for stream in self.expected)
+        self.num_blocks, self.block_size, self.max_step_tokens = 1 + -(-max_tokens // block_size) + spare, block_size, max_step_tokens
+        self.core = _core.Scheduler(
+            environment=Scripted(world.answer, num_seats), tasks=list(range(num_tasks)), seats=[0] * num_seats,
+            policies=[(slots, max_step_tokens, self.num_blocks, block_size)], group_size=group_size, key=1, vocab_size=VOCAB,
+            max_tokens=max_tokens, sampling=(1.0, 0, 1.0, 0.0), forced={}, threads=threads, record_all=True, observation_type=Observation,
+        )  # fmt: skip
+        self.views: dict[str, Any] = self.core.buffers(0)
+        self.cache = np.full((self.num_blocks, block_size), -1, np.int32)
+        self.version = self.num_steps = 0
+        self.is_one_turn = num_turns == 1
+        self.lengths = [len(stream) for stream in self.expected]
+
+    @rule(count=st.integers(1, 60))
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            if not self.core.is_done:
+                self._step()
+
+    @rule()
+    def update_weights(self) -> None:
+        self.version += 1
+        Machine.num_operations += 1
+        self.core.set_version(0, self.version)
+
+    @invariant()
+    def every_block_is_free_or_held(self) -> None:
+        if hasattr(self, "core"):
+            held = np.unique(self.views["block_table"])
+            assert (held[held > 0] < self.num_blocks).all()
+            assert np.count_nonzero(held) + self.core.counters(0)["free_blocks"] == self.num_blocks - 1
+
+    def teardown(self) -> None:
+        if not hasattr(self, "core"):
+            return
+        while not self.core.is_done:
+            self._step()
+        counters = self.core.counters(0)
+        assert counters["free_blocks"] == self.num_blocks - 1  # nothing leaked
+        arrays, failures = self.core.take()
+        assert not failures and [part.tolist() for part in np.split(arrays["tokens"], arrays["offsets"][1:-1])] == self.expected
+        assert counters["tokens_fed"] + counters["tokens_shared"] - counters["tokens_recomputed"] >= counters["tokens_covered"]
+        assert self.core.close()
+        Machine.num_evictions += counters["evictions"]
+        Machine.num_shared += counters["prefixes_shared"]
+
+    def _step(self) -> None:
+        num_tokens, num_sequences, num_rows = self.core.plan(0)
+        Machine.num_operations += 1
+        if num_tokens == 0:
+            return
+        self.num_steps += 1
+        # in each step the oldest sequence that can be fed is fed: one loses what that gave it only to one that is older and was not ready
+        assert self.num_steps <= sum(self.lengths) * (2 if self.is_one_turn else 4)
+        assert num_tokens <= self.max_step_tokens
+        views, table = self.views, self.views["block_table"]
+        slots, contexts, cuts = views["slots"][:num_sequences], views["context_lengths"][:num_sequences], views["cu_seqlens"][: num_sequences + 1]
+        assert len(set(slots.tolist())) == num_sequences
+        holders = np.bincount(table.ravel(), minlength=self.num_blocks)
+        owners = np.repeat(slots, np.diff(cuts))
+        positions = views["positions"][:num_tokens]
+        written = table[owners, positions // self.block_size]
+        assert (written > 0).all() and (holders[written] == 1).all()  # nobody else reads or writes what is written
+        self.cache[written, positions % self.block_size] = views["tokens"][:num_tokens]
+        ids = np.empty(num_rows, np.int32)
+        support = self.core.support_table()
+        row_of = {int(token): r for r, token in enumerate(views["sample_rows"][:num_rows])}
+        for b in range(num_sequences):
+            r = row_of.get(int(cuts[b + 1]) - 1)
+            if r is None:
+                continue
+            blocks = table[slots[b], : -(-int(contexts[b]) // self.block_size)]
+            seen = self.cache[blocks].ravel()[: contexts[b]]
+            trajectory = int(views["trajectory"][r])
+            assert seen.tolist() == self.expected[trajectory][: len(seen)]
+            allowed = views["support_row"][r]
+            if allowed >= 0:
+                assert [token for token in range(VOCAB) if support[allowed, token // 32] >> (token % 32) & 1] == list(LEGAL)
+            ids[r] = draw(trajectory, seen.tobytes(), LEGAL if allowed >= 0 else None)
+        self.core.commit(0, ids, np.full(num_rows, -1.0, np.float32), np.zeros(num_rows, np.float32))
+        Machine.num_operations += 1
+
+
+def test_100_000_operations() -> None:
+    settings = hypothesis.settings(
+        max_examples=900, stateful_step_count=10, deadline=None, database=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    run_state_machine_as_test(Machine, settings=settings)
+    assert Machine.num_evictions > 1000 and Machine.num_shared > 1000
+    assert Machine.num_operations >= 100_000
