@@ -1,4 +1,4 @@
-"""Where there is no GPU, Triton kernels run in Triton's interpreter, which must be asked for before the kernels are defined."""
+"""Triton's interpreter (see tests/conftest.py), taught bfloat16."""
 
 import contextlib
 import os
@@ -8,10 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 
 def _teach_the_interpreter_bfloat16() -> None:
     """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7), multiplies those, and rounds float32 to it towards zero or to NaN."""
