@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+
 def _teach_the_interpreter_bfloat16() -> None:
     """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7), multiplies those, and rounds float32 to it towards zero or to NaN."""
     import triton.language as tl
