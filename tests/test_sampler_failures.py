@@ -200,7 +200,8 @@ def _interrupt_a_long_collection() -> None:
 
 def test_ctrl_c_does_not_wait_for_a_stuck_environment() -> None:
     script = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.sampler_cases import Scripted, ask, one_thread, random_table  # noqa: F401  # one_thread is a fixture
 from paradigm.sampler import Sampler
 def answer(task, seed, actions):
