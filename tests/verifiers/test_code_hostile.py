@@ -134,6 +134,9 @@ def judged(request, world, verifier):
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         yield {name: pool.submit(judge, *HOSTILE[name]) for name in selected}
     assert len(os.listdir("/proc/self/fd")) == num_descriptors
+    deadline = time.monotonic() + 10  # what was killed last may still be on its way out
+    while _sandboxed_processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not _sandboxed_processes()
 
 
