@@ -17,7 +17,7 @@ from paradigm.rewards import rewards_by_decision
 if TYPE_CHECKING:
     from paradigm.trajectory import TrajectoryBuffer
 
-__all__ = ["SolvedTasks", "batch_advantages", "group_advantages", "informative"]
+__all__ = ["SolvedTasks", "batch_advantages", "group_advantages", "group_numbers", "informative"]
 
 # n trajectories, g groups (distinct pairs of group id and seat), T tokens
 
@@ -54,7 +54,7 @@ def group_advantages(
     if kept.size == 0:
         return advantages
     rewards = _totals(buffer, kept)
-    group = _groups(buffer, kept)
+    group = group_numbers(buffer, kept)
     count = np.bincount(group).astype(np.float64)  # [g]
     mean = np.bincount(group, weights=rewards) / count
     deviation = rewards - mean[group]
@@ -111,7 +111,7 @@ def informative(buffer: TrajectoryBuffer) -> tuple[NDArray[np.bool_], int]:
     kept = np.flatnonzero(~np.asarray(buffer.failed, dtype=bool))
     if kept.size == 0:
         return found, 0
-    group = _groups(buffer, kept)
+    group = group_numbers(buffer, kept)
     spread = _spread(_totals(buffer, kept), group)
     found[kept] = spread[group]
     return found, int((~spread).sum())
@@ -160,8 +160,8 @@ def _totals(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.flo
     return rewards
 
 
-def _groups(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number of the group of each trajectory in `kept`, from 0."""
+def group_numbers(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [len(kept)], from 0, which group (of one `group` and `seat`, in ascending order) each of the trajectories `kept` belongs to."""
     keys = np.stack([np.asarray(buffer.group, dtype=np.int64)[kept], np.asarray(buffer.seat, dtype=np.int64)[kept]], axis=1)
     return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
 

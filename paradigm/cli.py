@@ -131,7 +131,6 @@ def _new_folder(name: str) -> Path:
 
 def _run(options: argparse.Namespace) -> None:
     from paradigm.recipe import decode_recipe, load_recipe
-    from paradigm.recipe_run import run_recipe
 
     if options.resume is not None:
         info = _run_info(options.resume)
@@ -141,12 +140,16 @@ def _run(options: argparse.Namespace) -> None:
     else:
         recipe = load_recipe(options.recipe, options.overrides)
         folder, source = options.out or _new_folder(recipe.name), options.recipe
-    gc.freeze()  # the imported modules: looked through again and again they take 3% of a small run
     console = Console()
     console.print(f"[bold]{recipe.name}[/bold] in {folder}: {', '.join(stage.name for stage in recipe.stages)}")
-    run_recipe(
-        recipe, folder, source_name=source, setup_seconds=options.setup_seconds, tensorboard=options.tensorboard, on_stage=_show_answer(console)
-    )
+    _train(console, recipe, folder, source_name=source, setup_seconds=options.setup_seconds, tensorboard=options.tensorboard)
+
+
+def _train(console: Console, recipe: Any, folder: Path, **options: Any) -> None:
+    from paradigm.recipe_run import run_recipe
+
+    gc.freeze()  # the imported modules: looked through again and again they take 3% of a small run
+    run_recipe(recipe, folder, on_stage=_show_answer(console), **options)
     _close(console, folder)
 
 
@@ -178,7 +181,6 @@ def _stage(options: argparse.Namespace) -> None:
     import dataclasses
 
     from paradigm.recipe import load_recipe
-    from paradigm.recipe_run import run_recipe
 
     recipe = load_recipe(options.recipe, options.overrides)
     stage = next((s for s in recipe.stages if s.kind == options.kind), None)
@@ -188,9 +190,7 @@ def _stage(options: argparse.Namespace) -> None:
     evaluation = dataclasses.replace(recipe.evaluation, recovery=())
     recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, initial=str(options.start or ""))
     folder = options.out or _new_folder(f"{recipe.name}-{options.kind}")
-    console = Console()
-    run_recipe(recipe, folder, source_name=options.recipe, on_stage=_show_answer(console))
-    _close(console, folder)
+    _train(Console(), recipe, folder, source_name=options.recipe)
 
 
 def _run_info(folder: Path) -> dict[str, Any]:

@@ -59,13 +59,20 @@ def importance_weights(logprob: Tensor, behaviour_logprob: Tensor, document: Ten
         document: int64 [N], which of `num_documents` sequences each row belongs to.
     Returns: float [N], without gradient.
     """
+    return _bounded(_ratios(logprob, behaviour_logprob, document, num_documents, correction), correction)
+
+
+def _ratios(logprob: Tensor, behaviour_logprob: Tensor, document: Tensor, num_documents: int, correction: ImportanceCorrection) -> Tensor:
     log_ratio = (logprob - behaviour_logprob).detach()
     if correction.level == "sequence":
         log_ratio = log_ratio.new_zeros(num_documents).index_add(0, document, log_ratio)[document]
-    weight = log_ratio.exp()
+    return log_ratio.exp()
+
+
+def _bounded(ratio: Tensor, correction: ImportanceCorrection) -> Tensor:
     if correction.kind == "truncate":
-        return weight.clamp(max=correction.high)
-    return torch.where((weight >= correction.low) & (weight <= correction.high), weight, 0.0)
+        return ratio.clamp(max=correction.high)
+    return torch.where((ratio >= correction.low) & (ratio <= correction.high), ratio, 0.0)
 
 
 def corrected(batch: PackedBatch, logprob: Tensor, correction: ImportanceCorrection) -> tuple[PackedBatch, dict[str, Tensor]]:
@@ -83,11 +90,11 @@ def corrected(batch: PackedBatch, logprob: Tensor, correction: ImportanceCorrect
     advantage, behaviour = streams["advantage"], streams["behaviour_logprob"]
     active = advantage != 0
     own = torch.where(active, logprob, behaviour)  # rows without advantage take no part in a sequence's ratio
-    weight = importance_weights(own, behaviour, batch.document, batch.num_sequences, correction)
-    uncut = importance_weights(own, behaviour, batch.document, batch.num_sequences, replace(correction, kind="truncate", low=0.0, high=torch.inf))
+    ratio = _ratios(own, behaviour, batch.document, batch.num_sequences, correction)
+    weight = _bounded(ratio, correction)
     streams |= {"advantage": advantage * weight, "behaviour_logprob": logprob}
     metrics = row_metrics(
         "importance", active, torch.zeros_like(weight),
-        weight_sum=masked(active, weight), weight_max=masked(active, uncut), cut_sum=(active & (weight != uncut)).to(weight.dtype),
+        weight_sum=masked(active, weight), weight_max=masked(active, ratio), cut_sum=(active & (weight != ratio)).to(weight.dtype),
     )  # fmt: skip
     return replace(batch, streams=streams), metrics

@@ -97,6 +97,10 @@ class Reinforce:
         return add_rows(result, EntropyBonus().rows(logprob, entropy, streams)) if self.entropy else result
 
 
+def _ratio_streams(entropy: bool) -> tuple[str, ...]:
+    return ("advantage", "behaviour_logprob", "entropy") if entropy else ("advantage", "behaviour_logprob")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PPOClip:
     """PPO's clipped surrogate (Schulman et al., arXiv:1707.06347, eq. 7), summed over rows:
@@ -128,7 +132,7 @@ class PPOClip:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        return ("advantage", "behaviour_logprob", "entropy") if self.entropy else ("advantage", "behaviour_logprob")
+        return _ratio_streams(self.entropy)
 
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         advantage = streams["advantage"]
@@ -181,7 +185,7 @@ class CISPO:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        return ("advantage", "behaviour_logprob", "entropy") if self.entropy else ("advantage", "behaviour_logprob")
+        return _ratio_streams(self.entropy)
 
     def rows(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor]) -> ObjectiveRows:
         return self._weighted(logprob, entropy, streams, lambda ratio: ratio.clamp(self.min_ratio, self.max_ratio))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from paradigm.advantage import group_numbers
 from paradigm.objective_rows import ObjectiveRows
 
 if TYPE_CHECKING:
@@ -129,9 +130,10 @@ def best_and_worst(buffer: TrajectoryBuffer) -> NDArray[np.int32]:
     """
     kept = np.flatnonzero(~np.asarray(buffer.failed, dtype=bool))
     reward = buffer.reward
+    group = group_numbers(buffer, kept)
     pairs = []
-    for key in sorted({(int(buffer.group[row]), int(buffer.seat[row])) for row in kept}):
-        members = kept[(buffer.group[kept] == key[0]) & (buffer.seat[kept] == key[1])]
+    for number in range(group.max(initial=-1) + 1):
+        members = kept[group == number]
         best, worst = members[np.argmax(reward[members])], members[np.argmin(reward[members])]
         if reward[best] > reward[worst]:
             pairs.append((best, worst))

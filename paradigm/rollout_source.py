@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -213,12 +213,18 @@ class RolloutSource:
 
 
 @torch.no_grad()
+def by_token(rollouts: TrajectoryBuffer, pack_tokens: int, of: Callable[[PackedBatch], torch.Tensor]) -> np.ndarray:
+    """float32 [n], for each action token what `of` says of its row; 0 elsewhere. `of` gets batches on the host and returns [N]."""
+    values = np.zeros(rollouts.num_tokens, np.float32)
+    for batch in PackedBatch.pack(rollouts, pack_tokens, normalize="none"):
+        starts = torch.from_numpy(rollouts.offsets)[batch.trajectory] - batch.layout.cu_seqlens[batch.document]
+        values[(starts + batch.position + 1).numpy()] = of(batch).cpu().numpy()  # a token's row is the position before it
+    return values
+
+
 def action_log_probs(policy: Any, rollouts: TrajectoryBuffer, pack_tokens: int) -> np.ndarray:
     """float32 [n], the log-prob of each action token under `policy`; 0 elsewhere."""
-    logprobs = np.zeros(rollouts.num_tokens, np.float32)
-    for batch in PackedBatch.pack(rollouts, pack_tokens, value=1.0, row=np.arange(rollouts.num_tokens), normalize="none"):
-        logprobs[batch.streams["row"].long().numpy()] = log_probs(policy, batch).numpy()
-    return logprobs
+    return by_token(rollouts, pack_tokens, lambda batch: log_probs(policy, batch))
 
 
 def log_probs(policy: Any, batch: PackedBatch) -> torch.Tensor:
@@ -233,11 +239,13 @@ def value_advantages(policy: Any, rollouts: TrajectoryBuffer, config: RL) -> dic
     A decision is worth what `policy.heads["value"]` says before it; the one after it is the same seat's next. Actions are taken for one
     token long: a longer one is as many decisions. Advantages are scaled to a standard deviation of 1 over the whole set.
     """
-    values = np.zeros(rollouts.num_tokens, np.float32)
-    for batch in PackedBatch.pack(rollouts, config.pack_tokens, value=1.0, row=np.arange(rollouts.num_tokens), normalize="none"):
+
+    def head(batch: PackedBatch) -> torch.Tensor:
         there = batch.to(policy.head_weight.device)
         hidden = policy(there.tokens, there.layout).index_select(0, there.position)
-        values[batch.streams["row"].long().numpy()] = policy.heads["value"](hidden).reshape(-1).float().cpu().numpy()
+        return policy.heads["value"](hidden).reshape(-1).float()
+
+    values = by_token(rollouts, config.pack_tokens, head)
     owner = np.repeat(np.arange(len(rollouts)), rollouts.lengths)
     at = np.flatnonzero(rollouts.action_mask & ~rollouts.failed[owner])
     cuts = np.searchsorted(owner[at], np.arange(len(rollouts) + 1))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from paradigm.objective import EntropyBonus
+from paradigm.objective import EntropyBonus, PPOClip
 from paradigm.objective_rows import ObjectiveRows, add_rows, masked, row_metrics
 
 __all__ = ["GSPO"]
@@ -37,14 +37,14 @@ class GSPO:
     pointwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip_low <= 1:
-            raise ValueError(f"clip_low must be in [0, 1], got {self.clip_low}")
-        if not self.clip_high >= 0:
-            raise ValueError(f"clip_high must be >= 0, got {self.clip_high}")
+        self._of_tokens()  # which refuses bounds out of range
+
+    def _of_tokens(self) -> PPOClip:
+        return PPOClip(clip_low=self.clip_low, clip_high=self.clip_high, entropy=self.entropy)
 
     @property
     def streams(self) -> tuple[str, ...]:
-        return ("advantage", "behaviour_logprob", "entropy") if self.entropy else ("advantage", "behaviour_logprob")
+        return self._of_tokens().streams
 
     def coefficients(self, logprob: Tensor, entropy: Tensor, streams: Mapping[str, Tensor], batch: Any) -> ObjectiveRows:
         document = batch.document

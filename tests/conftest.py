@@ -1,8 +1,10 @@
-"""Where there is no GPU, Triton kernels run in Triton's interpreter: to be asked for before anything imports Triton, as TRL does."""
+"""What must hold before any test module is imported."""
 
 import os
+import signal
 
 import torch
 
 if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # asked for before anything imports Triton, as TRL does
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored, and so would their children

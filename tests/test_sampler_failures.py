@@ -179,14 +179,6 @@ def test_threads_and_objects_go_with_the_collection() -> None:
 
 
 def test_ctrl_c_stops_a_long_collection() -> None:
-    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-    try:
-        _interrupt_a_long_collection()
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-
-
-def _interrupt_a_long_collection() -> None:
     endless = Scripted(lambda task, seed, actions: ask([1], 1000))
     signal_s = 0.4
     timer = threading.Timer(signal_s, os.kill, (os.getpid(), signal.SIGINT))
@@ -200,8 +192,7 @@ def _interrupt_a_long_collection() -> None:
 
 def test_ctrl_c_does_not_wait_for_a_stuck_environment() -> None:
     script = """
-import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import sys, time
 from tests.sampler_cases import Scripted, ask, one_thread, random_table  # noqa: F401  # one_thread is a fixture
 from paradigm.sampler import Sampler
 def answer(task, seed, actions):

@@ -113,10 +113,9 @@ PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, in
         const int64_t count = std::min(panel_outputs, num_outputs - i * panel_outputs);
         if (this->unit == Bfloat16Unit::tiles) {
             pack_tiles(reinterpret_cast<const uint16_t*>(from), num_inputs, count, reinterpret_cast<uint32_t*>(to));
-        } else if (pairs && num_inputs % 2 != 0) {
-            pack(whole_pairs(from, count, num_inputs).get(), (num_inputs + 1) / 2, count, reinterpret_cast<float*>(to));
         } else {
-            pack(from, inputs_as_read(num_inputs, this->unit), count, reinterpret_cast<float*>(to));
+            const auto paired = pairs && num_inputs % 2 != 0 ? whole_pairs(from, count, num_inputs) : nullptr;
+            pack(paired ? static_cast<const void*>(paired.get()) : from, inputs_as_read(num_inputs, this->unit), count, reinterpret_cast<float*>(to));
         }
     }
     if (!bias) return;
