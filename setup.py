@@ -18,6 +18,19 @@ if not (ROOT / "paradigm" / "kernels").is_dir():
         "Run `git config core.symlinks true && git checkout -- paradigm/kernels`, then build again."
     )
 
+
+class Build(build_ext):
+    def build_extensions(self) -> None:
+        """Compiles the bindings, which are glue and half of the work, with little optimisation."""
+        compile_one = self.compiler._compile
+
+        def compile_file(obj, source, ext, cc_args, extra_args, pp_opts):
+            compile_one(obj, source, ext, cc_args, [*extra_args, *(["-O1"] if "bindings" in Path(source).parts else [])], pp_opts)
+
+        self.compiler._compile = compile_file
+        super().build_extensions()
+
+
 openmp = [] if sys.platform == "darwin" else ["-fopenmp"]
 ParallelCompile("PARADIGM_BUILD_JOBS", default=os.cpu_count() or 1).install()
 setup(
@@ -32,5 +45,5 @@ setup(
             extra_link_args=openmp,
         )
     ],
-    cmdclass={"build_ext": build_ext},
+    cmdclass={"build_ext": Build},
 )

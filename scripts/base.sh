@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment $VENV and installs torch and the pinned packages. Says clearly what a machine lacks.
+# Makes the virtual environment $VENV with what the extension is built with. Says clearly what a machine lacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fail() { printf '\nparadigm: %s\n' "$*" >&2; exit 1; }
@@ -12,19 +12,5 @@ command -v "${CXX:-g++}" >/dev/null || fail "no C++ compiler found. On Debian or
 "$PYTHON" -c 'import sysconfig, os, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' \
   || fail "Python's C headers are missing. On Debian or Ubuntu: apt install python3-dev"
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV" || fail "could not make a virtual environment. On Debian or Ubuntu: apt install python3-venv"
-
-constraints=constraints/$PINS.txt
-requirement=${TORCH:-$(grep '^torch==' "$constraints")}
-pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check)
-if ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
-  echo "Installing $requirement into $VENV ..."
-  if [ "$PINS" = gpu ] || [ "$(uname -s)" = Darwin ]; then
-    "${pip[@]}" "$requirement"
-  else
-    # the CPU build: from torch's own index, or from whatever this machine's pip is set up with
-    "${pip[@]}" --retries 1 --index-url "$TORCH_INDEX" "$requirement" 2>/dev/null || "${pip[@]}" "$requirement" \
-      || fail "could not install $requirement. Name an index (make TORCH_INDEX=...) or a requirement (make TORCH=...)."
-  fi
-fi
-"${pip[@]}" -c "$constraints" -r constraints/build.txt
-echo $(($(date +%s) - started)) >"$VENV/.setup_seconds"
+"$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "constraints/$PINS.txt" -r constraints/build.txt
+echo $(($(date +%s) - started)) >"$VENV/.base"
