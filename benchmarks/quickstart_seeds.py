@@ -13,6 +13,7 @@ from collections import defaultdict
 from datetime import datetime, timezone
 from pathlib import Path
 
+from benchmarks.machine import describe_machine
 from paradigm.recipe import load_recipe
 from paradigm.recipe_run import run_recipe
 from paradigm.report import write_report
@@ -40,7 +41,8 @@ def main() -> None:
                 success[row["policy"], row["temperature"]].append(row)
     first = read_json(folders[0] / "run.json")
     record = {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "recipe": RECIPE.name, "seeds": options.seeds,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "commit": describe_machine()["commit"], "recipe": RECIPE.name,
+        "seeds": options.seeds,
         "hardware": first["hardware"], "versions": first["versions"],
         "runs": [{key: read_json(folder / "run.json")[key] for key in ("seed", "run_seconds", "stages")} for folder in folders],
         "success": [_summary(policy, temperature, rows) for (policy, temperature), rows in success.items()],
