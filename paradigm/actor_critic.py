@@ -57,7 +57,8 @@ class ActorCritic:
     """Policy gradient and value loss from rollouts of another policy; see the module for the equations. The ratios are those of the current policy.
 
     IMPALA is the default; UPGO alone is advantages=("upgo",); AlphaStar is advantages=("vtrace", "upgo"), value_target="td_lambda", lam=0.8
-    (its two policy gradients are added). Where an episode ends nothing is bootstrapped: what comes after its last decision is worth 0.
+    (its two policy gradients are added). Nothing is bootstrapped where an episode ends: what comes after its last decision is worth 0, or, of an
+    episode that was cut short, what the caller adds to the last `reward`.
 
     advantages: which policy gradients. value_target: "vtrace", or "td_lambda", which ignores the ratios. gamma, lam: discount, and trace decay of
     V-trace and of TD(lambda). rho_clip, c_clip, pg_rho_clip: V-trace's, the last of UPGO too.

@@ -80,6 +80,8 @@ class RL(Stage):
     baseline; "batch" takes what each token earned from there on, normalised over all tokens; "gae" learns a value head and credits each
     decision with how far the value rose after it, its targets those of TD(lam), lam = 1 being REINFORCE with a learned baseline; "none" for
     objectives that make their own. gamma, lam: discount and trace decay of "gae" and of the actor-critics. value_coefficient: of the value loss.
+    bootstrap_truncated: a rollout that was cut short, at max_tokens or by its environment, goes on being worth the value at its end;
+    else it earns no more, as where the limit is part of the task (Pardo et al., arXiv:1712.00378).
     normalize: what a group's advantages are divided by, "std" of the group, "batch" of all, or "none".
     average: of the loss, over all "tokens"; over "trajectories" or "groups", each counting the same; "sums", over trajectories of the sum of their
     tokens; "constant", that over max_tokens.
@@ -105,6 +107,7 @@ class RL(Stage):
     gamma: float = 1.0
     lam: float = 0.95
     value_coefficient: float = 0.5
+    bootstrap_truncated: bool = False
     entropy: float = 0.0
     normalize: Literal["std", "batch", "none"] = "none"
     average: Literal["tokens", "trajectories", "groups", "sums", "constant"] = "tokens"
@@ -188,6 +191,8 @@ class RL(Stage):
             raise ValueError(f"normalize must be 'none' with advantage {advantage!r}, which has no group, got {self.normalize!r}")
         if self.drop_uninformative and not compares:
             raise ValueError(f"drop_uninformative must be false with advantage {advantage!r}, which learns from equal rewards too, got true")
+        if self.bootstrap_truncated and advantage != "gae" and objective not in ACTOR_CRITIC:
+            raise ValueError(f"bootstrap_truncated must be false with advantage {advantage!r}, which has no value head, got true")
         if self.auxiliary_every and advantage != "gae":
             raise ValueError(f"auxiliary_every must be 0 with advantage {advantage!r}, which leaves no value targets, got {self.auxiliary_every}")
         if self.correction is not None:

@@ -165,6 +165,11 @@ class RolloutSource:
             at = np.flatnonzero(rollouts.action_mask)
             earned = np.zeros(rollouts.num_tokens, np.float32)
             earned[at] = rewards_by_decision(rollouts, at)
+            if config.bootstrap_truncated:  # the objective takes nothing to follow an episode, so that goes to its last decision
+                owner = np.repeat(np.arange(len(rollouts)), rollouts.lengths)[at]
+                is_last = np.diff(owner, append=-1) != 0
+                values = truncation_values(self.sampler.policy, rollouts, config.pack_tokens)
+                earned[at[is_last]] += config.gamma * values[owner[is_last]]
             return {"policy": 1.0, "value": config.value_coefficient, "reward": earned}
         if config.objective == "dpo":
             return {}
@@ -240,23 +245,38 @@ def value_advantages(policy: Any, rollouts: TrajectoryBuffer, config: RL) -> dic
     token long: a longer one is as many decisions. Advantages are scaled to a standard deviation of 1 over the whole set.
     """
 
-    def head(batch: PackedBatch) -> torch.Tensor:
-        there = batch.to(policy.head_weight.device)
-        hidden = policy(there.tokens, there.layout).index_select(0, there.position)
-        return policy.heads["value"](hidden).reshape(-1).float()
-
-    values = by_token(rollouts, config.pack_tokens, head)
+    values = by_token(rollouts, config.pack_tokens, lambda batch: _values(policy, batch, batch.position))
     owner = np.repeat(np.arange(len(rollouts)), rollouts.lengths)
     at = np.flatnonzero(rollouts.action_mask & ~rollouts.failed[owner])
     cuts = np.searchsorted(owner[at], np.arange(len(rollouts) + 1))
     advantage, target = np.zeros_like(values), np.zeros_like(values)
+    end = truncation_values(policy, rollouts, config.pack_tokens) if config.bootstrap_truncated else np.zeros(len(rollouts), np.float32)
     estimates = gae(
-        torch.from_numpy(rewards_by_decision(rollouts, at)), torch.from_numpy(values[at]), torch.zeros(len(rollouts)),
+        torch.from_numpy(rewards_by_decision(rollouts, at)), torch.from_numpy(values[at]), torch.from_numpy(end),
         torch.from_numpy(cuts.astype(np.int32)), gamma=config.gamma, lam=config.lam,
     ).numpy()  # fmt: skip
     target[at] = estimates + values[at]
     advantage[at] = estimates / (estimates.std() + 1e-6)
     return {"advantage": advantage, "value": config.value_coefficient, "value_target": target}
+
+
+@torch.no_grad()
+def truncation_values(policy: Any, rollouts: TrajectoryBuffer, pack_tokens: int) -> np.ndarray:
+    """float32 [B], what the value head expects after the last token of each trajectory that was cut short; 0 for the others and for failed ones."""
+    values = np.zeros(len(rollouts), np.float32)
+    cut = np.flatnonzero(rollouts.truncated & ~rollouts.failed)
+    for batch in PackedBatch.pack(rollouts.select(cut), pack_tokens, rows="all", normalize="none"):
+        documents, first_rows = np.unique(batch.document.numpy(), return_index=True)
+        ends = batch.layout.cu_seqlens[1:][torch.from_numpy(documents)].long() - 1
+        values[cut[batch.trajectory.numpy()[first_rows]]] = _values(policy, batch, ends).cpu().numpy()
+    return values
+
+
+def _values(policy: Any, batch: PackedBatch, position: torch.Tensor) -> torch.Tensor:
+    """float32 [len(position)], the value head at these tokens of a batch that lies on the host."""
+    there = batch.to(policy.head_weight.device)
+    hidden = policy(there.tokens, there.layout).index_select(0, position.to(there.tokens.device))
+    return policy.heads["value"](hidden).reshape(-1).float()
 
 
 def step_seed(seed: int, step: int) -> int:

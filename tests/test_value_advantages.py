@@ -10,7 +10,7 @@ from paradigm.policy import Policy
 from paradigm.policy_config import PolicyConfig
 from paradigm.rewards import rewards_by_decision
 from paradigm.rl_stage import RL
-from paradigm.rollout_source import value_advantages
+from paradigm.rollout_source import RolloutSource, value_advantages
 from paradigm.sampler import Sampler
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.world import World, WorldConfig
@@ -25,13 +25,18 @@ def test_rewards_go_to_the_decision_before_them() -> None:
     assert rewards_by_decision(whole, np.array([1])).tolist() == [-1]
 
 
-def test_gae_by_hand_for_both_seats() -> None:
+@pytest.mark.parametrize(("max_tokens", "bootstrap"), [(64, True), (10, False), (10, True)])
+def test_gae_by_hand_for_both_seats(max_tokens: int, bootstrap: bool) -> None:
     policy = Policy(PolicyConfig(vocab_size=272, hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32, heads=("value",)), seed=0)
     torch.nn.init.normal_(policy.heads["value"].weight, generator=torch.Generator().manual_seed(1))
     world = ConnectFour()
-    rollouts = Sampler(policy, slots=8).collect(world, world.tasks(0, 3), group_size=1, max_tokens=64, key=(0, 0))
-    config = RL(name="rl", advantage="gae", group_size=1, lam=0.8, pack_tokens=128)
+    sampler = Sampler(policy, slots=8)
+    rollouts = sampler.collect(world, world.tasks(0, 3), group_size=1, max_tokens=max_tokens, key=(0, 0))
+    assert rollouts.truncated.all() == (max_tokens == 10) and rollouts.terminated.all() == (max_tokens == 64)
+    config = RL(name="rl", advantage="gae", group_size=1, gamma=0.9, lam=0.8, pack_tokens=128, bootstrap_truncated=bootstrap)
     streams = value_advantages(policy, rollouts, config)
+    alphastar = RL.of("alphastar", name="rl", gamma=0.9, pack_tokens=128, bootstrap_truncated=bootstrap)
+    streams_of_actor_critic = RolloutSource(alphastar, sampler, World(WorldConfig(kind="connect_four"), seed=0), seed=0)._streams(rollouts)
     raw = []
     for row, game in enumerate(rollouts):
         start = rollouts.offsets[row]
@@ -39,11 +44,13 @@ def test_gae_by_hand_for_both_seats() -> None:
             hidden = policy(torch.from_numpy(game.tokens), Layout(torch.tensor([0, len(game)], dtype=torch.int32)))
             values = policy.heads["value"](hidden).reshape(-1).numpy()
         at = np.flatnonzero(game.action_mask)
-        ahead, running = 0.0, 0.0
+        ahead, running = values[-1] if game.truncated and bootstrap else 0.0, 0.0
+        actor_critic = streams_of_actor_critic["reward"][start + at]
+        assert actor_critic[-1] == pytest.approx(game.reward + 0.9 * ahead, abs=1e-5) and not actor_critic[:-1].any()
         for i in reversed(range(len(at))):
             value = values[at[i] - 1]
             earned = game.reward if i == len(at) - 1 else 0.0
-            running = earned + ahead - value + 0.8 * running
+            running = earned + 0.9 * ahead - value + 0.9 * 0.8 * running
             ahead = value
             raw.append(running)
             assert streams["value_target"][start + at[i]] == pytest.approx(running + value, abs=1e-4)
@@ -67,7 +74,9 @@ def test_demonstrated_games_teach_both_demonstrators_moves_but_not_random_ones()
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"group_size": 1}, "group_size must be >= 2"), ({"lam": 1.5}, "lam must be in"), ({"objective": "dpo"}, "advantage must be 'none'")],
+    [({"group_size": 1}, "group_size must be >= 2"), ({"lam": 1.5}, "lam must be in"),
+     ({"bootstrap_truncated": True}, "bootstrap_truncated must be false with advantage 'group'"),
+     ({"objective": "dpo"}, "advantage must be 'none'")],
 )
 def test_bad_options(options, message) -> None:
     with pytest.raises(ValueError, match=message):
