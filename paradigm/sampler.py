@@ -182,7 +182,7 @@ class Sampler:
             _log.warning("%d of %d episodes failed; one of them: %s", core.num_failed, num_episodes, next(iter(failures.values()), "not recorded"))
         self.stats = self._stats(core, driver.engines, num_episodes, time.perf_counter() - started)
         extras = {row: {"failure": message} for row, message in failures.items()}
-        return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=_name_of(environment), extras=extras)
+        return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
 
     def update_weights(
         self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None = None, on_update: OnUpdate = "recompute"
@@ -201,19 +201,29 @@ class Sampler:
         Returns: the version. Raises: ValueError, with nothing changed, if a tensor is missing, unexpected or of another shape, or another
             argument is out of range.
         """
-        version = self.version + 1 if version is None else version
-        if version <= self.version:
+        return self._weights_update(weights, version, on_update)()
+
+    def _weights_update(
+        self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None, on_update: OnUpdate
+    ) -> Callable[[], int]:
+        """What does it, once everything that `update_weights` refuses has been looked for."""
+        number = self.version + 1 if version is None else version
+        if number <= self.version:
             raise ValueError(f"version must be greater than {self.version}, got {version}")
         if on_update not in ("recompute", "keep"):
             raise ValueError(f"on_update must be 'recompute' or 'keep', got {on_update!r}")
         apply = weights_update(self.policy, weights)
-        if self._at_work is None:
-            apply()
-        else:
-            driver, number = self._at_work
-            driver.change_weights(number, apply, version, keep=on_update == "keep")
-        self.version = version
-        return version
+
+        def update() -> int:
+            if self._at_work is None:
+                apply()
+            else:
+                driver, policy = self._at_work
+                driver.change_weights(policy, apply, number, keep=on_update == "keep")
+            self.version = number
+            return number
+
+        return update
 
     def _driver(
         self, environment: Any, tasks: Sequence[Any], num_episodes: int, *, group_size: int, sampling: tuple[float, int, float, float],
@@ -237,7 +247,7 @@ class Sampler:
             max_tokens=max_tokens, sampling=sampling,
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
             threads=threads if threads is not None else min(8, os.cpu_count() or 1),
-            record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=_as_list(stop),
+            record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop),
         )
         return RolloutDriver(core, engines, players, max_tokens)
 
@@ -313,11 +323,13 @@ class Sampler:
         return self._cache, num_blocks
 
 
-def _as_list(stop: Stop) -> list[Any]:
+def as_list(stop: Stop) -> list[Any]:
+    """A stop as the core takes it."""
     return [stop] if isinstance(stop, (str, bytes)) else list(stop)
 
 
-def _name_of(environment: Any) -> str:
+def name_of(environment: Any) -> str:
+    """By which trajectories say where they come from."""
     return str(getattr(environment, "name", type(environment).__name__))
 
 
