@@ -84,7 +84,7 @@ class Engine:
         self._cache, num_blocks = sampler._room(max_tokens, slots)
         self.limits = (slots, sampler.max_step_tokens, num_blocks, sampler.block_size)
         self._device = sampler.policy.head_weight.device
-        self._exact = getattr(sampler.policy, "exact", self._device.type == "cpu") if sampler.exact is None else sampler.exact
+        self._exact = sampler.is_exact
         self._takes_rows = hasattr(sampler.policy, "decoding")
         self._swapped: dict[int, tuple[Tensor, Tensor]] = {}  # by slot, on the host
         self._may_swap = False

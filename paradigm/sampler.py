@@ -184,6 +184,13 @@ class Sampler:
         extras = {row: {"failure": message} for row, message in failures.items()}
         return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it samples in exact mode: as it was told, else as the policy has it, else on the CPU."""
+        if self.exact is not None:
+            return self.exact
+        return bool(getattr(self.policy, "exact", self.policy.head_weight.device.type == "cpu"))
+
     def update_weights(
         self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None = None, on_update: OnUpdate = "recompute"
     ) -> int:
