@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from paradigm.batch import PackedBatch
+from paradigm.kl import kl_estimate
 from paradigm.objective_rows import masked, row_metrics
 
-__all__ = ["ImportanceCorrection", "corrected", "importance_weights"]
+__all__ = ["ImportanceCorrection", "corrected", "importance_weights", "mismatch"]
 
 # N prediction rows, B documents
 
@@ -73,6 +74,26 @@ def _bounded(ratio: Tensor, correction: ImportanceCorrection) -> Tensor:
     if correction.kind == "truncate":
         return ratio.clamp(max=correction.high)
     return torch.where((ratio >= correction.low) & (ratio <= correction.high), ratio, 0.0)
+
+
+def mismatch(batch: PackedBatch, logprob: Tensor) -> dict[str, Tensor]:
+    """How far the learner's log-probs are from those that the sampler recorded.
+
+    Args:
+        batch: with the stream `behaviour_logprob` (the sampler's).
+        logprob: float32 [N], the learner's log-probs before any update (`Policy.log_probs`).
+    Returns: metrics, sums over all rows: mismatch/distance, of |logprob - behaviour_logprob|, its maximum, and mismatch/k3, the K3 estimate of
+        KL(sampler || learner). All are 0 where the sampler is exact and nothing is stale.
+    """
+    behaviour = batch.streams["behaviour_logprob"]
+    distance = (logprob - behaviour).abs()
+    # float64: the square of a difference of rounding is below what float32 keeps of expm1(x) - x
+    k3 = kl_estimate(logprob.double(), behaviour.double(), sampled_from="reference").value
+    return {
+        "mismatch/rows": distance.new_tensor(float(batch.num_rows)), "mismatch/distance_sum": distance.sum(),
+        "mismatch/distance_max": torch.cat([distance.new_zeros(1), distance]).amax(),
+        "mismatch/k3_sum": k3.sum().to(distance.dtype),
+    }  # fmt: skip
 
 
 def corrected(batch: PackedBatch, logprob: Tensor, correction: ImportanceCorrection) -> tuple[PackedBatch, dict[str, Tensor]]:

@@ -1,6 +1,9 @@
 """Where an RL stage's batches come from: the policy's own rollouts, new ones each step.
 
     tasks -> rollouts -> rewards less penalties -> groups that teach -> streams -> packed batches -> importance correction
+
+Where the sampler is not exact, each step also measures how far its log-probs are from the learner's (`importance.mismatch`), at the price of a
+forward pass over what is trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from torch import nn
 from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
 from paradigm.batch import PackedBatch
 from paradigm.evaluation import CORRECT
-from paradigm.importance import corrected
+from paradigm.importance import corrected, mismatch
 from paradigm.kernels.gae import gae
 from paradigm.kl import Divergence
 from paradigm.objective import CrossEntropy, reduce_metrics
@@ -149,9 +152,13 @@ class RolloutSource:
             pack_tokens = max(pack_tokens, int(teaching.lengths[pairs].sum(1).max(initial=0)))
         divisor: Any = "tokens" if pairs is not None else self._divisor(teaching)  # pairs count the same, whatever is averaged over
         batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, **streams)
-        if config.correction is not None:
-            changed = [corrected(batch, log_probs(policy, batch), config.correction) for batch in batches]
-            batches, info = [batch for batch, _ in changed], info | reduce_metrics([metrics for _, metrics in changed])
+        if batches and (config.correction is not None or not self.sampler.is_exact):
+            own = [log_probs(policy, batch) for batch in batches]
+            if not self.sampler.is_exact:
+                info |= reduce_metrics([mismatch(batch, logprob) for batch, logprob in zip(batches, own)])
+            if config.correction is not None:
+                changed = [corrected(batch, logprob, config.correction) for batch, logprob in zip(batches, own)]
+                batches, info = [batch for batch, _ in changed], info | reduce_metrics([metrics for _, metrics in changed])
         if config.auxiliary_every:
             self._replayed.append((teaching, streams["value_target"]))
         teacher = self.teacher

@@ -4,7 +4,8 @@ The C++ core decides what is fed (continuous batching of decode rows and chunks 
 its own threads, and stores the trajectories; this file runs the model and draws the tokens. In exact mode a rollout is a pure function
 of (weights, task, sampling parameters, key, environment): slots, threads, the cache's size and the order in which environments answer
 change nothing. Sequences that begin with the same prompt share its whole blocks of the cache, one of them computing them; when the cache
-is full, the youngest sequences lose their blocks and are fed again later.
+is full, the youngest sequences lose their blocks and are fed again later. Weights may change between two steps (`update_weights`): each
+token carries the version that it was drawn from. See `paradigm.async_sampler` for requests that come and go.
 """
 
 from __future__ import annotations
@@ -16,27 +17,25 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
-from paradigm.kernels.layout import Layout, PagedCache
-from paradigm.kernels.linear import packed_linear
-from paradigm.kernels.linear_logprob import wide
-from paradigm.kernels.sample_token import sample_token
+from paradigm.kernels.layout import PagedCache
+from paradigm.rollout_driver import Engine, RolloutDriver, weights_update
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["CollectionStats", "Player", "Sampler"]
 
 _log = logging.getLogger(__name__)
 
-# R sampling rows of a step, D model width, V vocabulary
+# V vocabulary
 
 Player = Callable[[Observation, int], Sequence[int]]
+Stop = str | bytes | Sequence[int | str | bytes]
+OnUpdate = Literal["recompute", "keep"]
 
 _UNLIMITED = 1 << 30  # tokens; a stream that no policy has to cache
 _DEFAULT_MAX_TOKENS = 4096  # for a policy that does not say what it was made for
@@ -52,7 +51,8 @@ class CollectionStats:
         steps: forward passes.
         tokens_prefilled, tokens_sampled: prompt and observation tokens fed in chunks, and what is fed again after an eviction; tokens drawn.
         prefixes_shared, tokens_shared: sequences that took over the beginning of their prompt from another; tokens not prefilled for that.
-        evictions, tokens_recomputed: sequences that lost their blocks of the cache to older ones; tokens fed again for that.
+        evictions, tokens_recomputed: sequences that lost their blocks of the cache to older ones; tokens fed again, for that or for new weights.
+        swaps: of these evictions, those of sequences that kept what earlier weights had made, which was copied out instead.
         model_s, core_s, wait_s, total_s: seconds in the policies with the drawing of tokens; in the core's planning; waiting for
             environments while no policy could run; in all.
         flops: useful floating-point operations, as if each trajectory were fed once and on its own; 0 if the policy does not tell
@@ -68,6 +68,7 @@ class CollectionStats:
     tokens_shared: int
     evictions: int
     tokens_recomputed: int
+    swaps: int
     model_s: float
     core_s: float
     wait_s: float
@@ -92,6 +93,7 @@ class Sampler:
             greatest length. Sequences take blocks of it as they grow. None: as many tokens as `slots` sequences can come to need, up to
             4 GiB, with which nothing is ever evicted if that is enough.
         vocab_size: V; needed only without a policy.
+        tokenizer: says by `token_bytes()` what tokens say (see Tokenizer); needed only for stop strings.
     Raises: ValueError naming the argument that is out of range.
 
     `version` tags the tokens drawn from now on; `stats` tells about the last collection.
@@ -99,7 +101,7 @@ class Sampler:
 
     def __init__(
         self, policy: Any, slots: int = 256, exact: bool | None = None, *, max_step_tokens: int = 2048, block_size: int = 16,
-        cache_tokens: int | None = None, vocab_size: int | None = None,
+        cache_tokens: int | None = None, vocab_size: int | None = None, tokenizer: Any = None,
     ):  # fmt: skip
         for name, value in (("slots", slots), ("max_step_tokens", max_step_tokens)):
             if value < 1:
@@ -119,12 +121,15 @@ class Sampler:
         self.stats: CollectionStats | None = None
         self._cache_tokens = cache_tokens
         self._cache: PagedCache | None = None
+        self._token_bytes = None if tokenizer is None else _core.TokenBytes(tokenizer.token_bytes())
+        self._at_work: tuple[RolloutDriver, int] | None = None  # and the number of this sampler's policy there
 
     def collect(
         self, environment: Environment | Any, tasks: Sequence[Any], group_size: int = 8, temperature: float = 1.0, *, top_k: int = 0,
         top_p: float = 1.0, min_p: float = 0.0, key: tuple[int, ...] = (0, 0), opponents: Mapping[int, Sampler | Player | Any] | None = None,
         forced: Mapping[int, Sequence[tuple[int, Sequence[int]]]] | None = None, max_tokens: int | None = None,
-        record_players: bool = False, progress: Callable[[int, int], None] | None = None, threads: int | None = None,
+        record_players: bool = False, progress: Callable[[int, int], None] | None = None, threads: int | None = None, stop: Stop = (),
+        between_steps: Callable[[], None] | None = None,
     ) -> TrajectoryBuffer:  # fmt: skip
         """Plays `group_size` episodes of each task, and returns the trajectories sorted by index.
 
@@ -147,12 +152,92 @@ class Sampler:
             record_players: also return the trajectories of the seats that opponents play.
             progress: called with (episodes done, episodes) as they end.
             threads: threads that step environments; None: one for each core, 8 at most.
+            stop: token ids and texts (str, bytes; they need the sampler's tokenizer), any of which ends a trajectory: with the first such token, or
+                the one that completes a text, however tokens cut it. The environment gets the action, and its rewards count; what it says does
+                not follow. stop_reason is then "stop", unless the episode was over anyway. Opponents' actions do not stop.
+            between_steps: called before each step, in this thread; it may call `update_weights`.
         Returns: the trajectories; `extras` of one of a failed episode holds {"failure": message}. A seat that acted gets its rewards on
             the last token of the decision that they follow; one that never did, on the last token it saw.
-        Raises: ValueError naming the argument that is out of range. Whatever environments and players raise or return wrongly fails
-            only their own episode.
+        Raises: ValueError naming the argument that is out of range; RuntimeError if one of the samplers is at work already. Whatever
+            environments and players raise or return wrongly fails only their own episode.
         """
         started = time.perf_counter()
+        num_episodes = len(tasks) * group_size
+        driver = self._driver(
+            environment, tasks, num_episodes, group_size=group_size, sampling=(temperature, top_k, top_p, min_p), key=key, opponents=opponents,
+            forced=forced, max_tokens=max_tokens, record_players=record_players, threads=threads, stop=stop,
+        )  # fmt: skip
+        core = driver.core
+        with driver:
+            reported = -1
+            while not core.is_done:
+                if between_steps is not None:
+                    between_steps()
+                driver.step()
+                if progress is not None and core.num_done != reported:
+                    reported = core.num_done
+                    progress(reported, num_episodes)
+            arrays, failures = core.take()
+        if core.num_failed:
+            _log.warning("%d of %d episodes failed; one of them: %s", core.num_failed, num_episodes, next(iter(failures.values()), "not recorded"))
+        self.stats = self._stats(core, driver.engines, num_episodes, time.perf_counter() - started)
+        extras = {row: {"failure": message} for row, message in failures.items()}
+        return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it samples in exact mode: as it was told, else as the policy has it, else on the CPU."""
+        if self.exact is not None:
+            return self.exact
+        return bool(getattr(self.policy, "exact", self.policy.head_weight.device.type == "cpu"))
+
+    def update_weights(
+        self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None = None, on_update: OnUpdate = "recompute"
+    ) -> int:
+        """Changes the policy's weights in place. A collection that is at work goes on under them: its tokens so far stay as they were drawn.
+
+        Call it while no step is running: between collections, or in `between_steps`. See `AsyncSampler.update_weights` for one that waits.
+
+        Args:
+            weights: a module or a mapping with all of the policy's tensors by name, which are copied, whatever their dtype; or a function that
+                changes the policy's own tensors, such as `learner.step`. The policy itself: they have been changed already.
+            version: tags the tokens drawn from now on; greater than before. None: by one.
+            on_update: what becomes of the keys and values of unfinished trajectories. "recompute": all are computed again, so that in exact
+                mode what is drawn from now on has, bit for bit, the log-probs that the new weights give it. "keep": they stay, which costs
+                nothing; tokens are then drawn from new weights behind a context that older ones read.
+        Returns: the version. Raises: ValueError, with nothing changed, if a tensor is missing, unexpected or of another shape, or another
+            argument is out of range.
+        """
+        return self._weights_update(weights, version, on_update)()
+
+    def _weights_update(
+        self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None, on_update: OnUpdate
+    ) -> Callable[[], int]:
+        """What does it, once everything that `update_weights` refuses has been looked for."""
+        number = self.version + 1 if version is None else version
+        if number <= self.version:
+            raise ValueError(f"version must be greater than {self.version}, got {version}")
+        if on_update not in ("recompute", "keep"):
+            raise ValueError(f"on_update must be 'recompute' or 'keep', got {on_update!r}")
+        apply = weights_update(self.policy, weights)
+
+        def update() -> int:
+            if self._at_work is None:
+                apply()
+            else:
+                driver, policy = self._at_work
+                driver.change_weights(policy, apply, number, keep=on_update == "keep")
+            self.version = number
+            return number
+
+        return update
+
+    def _driver(
+        self, environment: Any, tasks: Sequence[Any], num_episodes: int, *, group_size: int, sampling: tuple[float, int, float, float],
+        key: tuple[int, ...], opponents: Mapping[int, Any] | None, forced: Mapping[int, Any] | None, max_tokens: int | None, record_players: bool,
+        threads: int | None, stop: Stop,
+    ) -> RolloutDriver:  # fmt: skip
+        """What plays the tasks, or without any, at most `num_episodes` at a time that are submitted one by one; see `collect`."""
         native = getattr(environment, "native", environment)
         num_seats = int(getattr(native, "num_seats", 1))
         if isinstance(environment, type) or not (_is_native(native) or (hasattr(environment, "reset") and hasattr(environment, "step"))):
@@ -160,41 +245,18 @@ class Sampler:
         players, seats = self._seat(num_seats, dict(opponents or {}))
         if max_tokens is None:
             max_tokens = min((_default_max_tokens(player.policy) for player in players), default=_UNLIMITED)
-        num_episodes = len(tasks) * group_size
-        engines = [_Engine(player, max_tokens, num_episodes, seats.count(number)) for number, player in enumerate(players)]
+        engines = [Engine(player, max_tokens, num_episodes, seats.count(number)) for number, player in enumerate(players)]
         if not 2 <= len(key) <= 3:
             raise ValueError(f"key must be (seed, step) or (seed, step, attempt), got {key!r}")
         core = _core.Scheduler(
             environment=native if _is_native(native) else environment, tasks=list(tasks), seats=seats, policies=[e.limits for e in engines],
             group_size=group_size, key=_core.noise_key(*(int(part) & (1 << 64) - 1 for part in key)), vocab_size=self.vocab_size,
-            max_tokens=max_tokens, sampling=(temperature, top_k, top_p, min_p),
+            max_tokens=max_tokens, sampling=sampling,
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
             threads=threads if threads is not None else min(8, os.cpu_count() or 1),
-            record_all=record_players, observation_type=Observation,
+            record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop),
         )
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            stack.enter_context(_closing(core))
-            for player in players:
-                stack.enter_context(player._prepared())
-            for number, (engine, player) in enumerate(zip(engines, players)):
-                engine.attach(core, number, player.version)
-            reported = -1
-            while not core.is_done:
-                for engine in engines:
-                    engine.step()
-                if not engines:
-                    core.wait()
-                if progress is not None and core.num_done != reported:
-                    reported = core.num_done
-                    progress(reported, num_episodes)
-            arrays, failures = core.take()
-        if core.num_failed:
-            _log.warning("%d of %d episodes failed; one of them: %s", core.num_failed, num_episodes, next(iter(failures.values()), "not recorded"))
-        self.stats = self._stats(core, engines, num_episodes, time.perf_counter() - started)
-        name = getattr(environment, "name", type(environment).__name__)
-        extras = {row: {"failure": message} for row, message in failures.items()}
-        return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=str(name), extras=extras)
+        return RolloutDriver(core, engines, players, max_tokens)
 
     def _seat(self, num_seats: int, opponents: dict[int, Any]) -> tuple[list[Sampler], list[Any]]:
         """The samplers at work, this one first, and who plays each seat: the number of one of them, or a player."""
@@ -232,14 +294,15 @@ class Sampler:
             if switched:
                 self.policy.exact = before
 
-    def _stats(self, core: Any, engines: list[_Engine], num_episodes: int, total_s: float) -> CollectionStats:
+    def _stats(self, core: Any, engines: list[Engine], num_episodes: int, total_s: float) -> CollectionStats:
         own = core.counters(0) if engines else {}
         covered, sampled = own.get("tokens_covered", 0), own.get("tokens_sampled", 0)
         flops = getattr(self.policy, "flops", None)
         return CollectionStats(
             num_episodes=num_episodes, num_failed=core.num_failed, steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
             tokens_sampled=sampled, prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
-            evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), model_s=sum(e.model_s for e in engines),
+            evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), swaps=own.get("swaps", 0),
+            model_s=sum(e.model_s for e in engines),
             core_s=max(0.0, sum(e.core_s for e in engines) - core.wait_s), wait_s=core.wait_s, total_s=total_s,
             flops=0 if flops is None or covered == 0 else int(flops(covered, own["keys_covered"] / covered, num_predictions=sampled)),
         )
@@ -267,108 +330,14 @@ class Sampler:
         return self._cache, num_blocks
 
 
-class _Engine:
-    """One policy's side of a collection: feeds it what the core plans, draws tokens, hands them back."""
-
-    def __init__(self, sampler: Sampler, max_tokens: int, num_episodes: int, seats: int):
-        slots = max(1, seats, min(sampler.slots, num_episodes * seats))
-        self._policy = sampler.policy
-        self._cache, num_blocks = sampler._room(max_tokens, slots)
-        self.limits = (slots, sampler.max_step_tokens, num_blocks, sampler.block_size)
-        weight: Tensor = sampler.policy.head_weight.detach()
-        self._device = weight.device
-        self._exact = getattr(sampler.policy, "exact", self._device.type == "cpu") if sampler.exact is None else sampler.exact
-        if self._exact:
-            self._logits = packed_linear(weight, widen=True)
-        else:
-            head = wide(weight)
-            self._logits = lambda hidden: torch.nn.functional.linear(hidden.to(head.dtype), head)
-        self._takes_rows = hasattr(sampler.policy, "decoding")
-        self.model_s = self.core_s = 0.0
-
-    def attach(self, core: Any, number: int, version: int) -> None:
-        """Takes the views of the core's buffers, which stay valid as long as the core."""
-        self._core, self._number = core, number
-        core.set_version(number, version)
-        arrays = core.buffers(number)
-        fed = ("tokens", "positions", "cu_seqlens", "context_lengths", "slots", "sample_rows", "block_table")
-        self._views = {name: torch.from_numpy(arrays[name]) for name in fed}
-        drawn_by = ("temperature", "top_k", "top_p", "min_p", "key", "trajectory", "position", "support_row")
-        self._addresses = [arrays[name].ctypes.data for name in drawn_by]
-        signed = {"key": np.int64, "trajectory": np.int64, "position": np.int32}  # as `sample_token` takes the bits of unsigned numbers
-        self._settings = {name: torch.from_numpy(arrays[name].view(signed.get(name, arrays[name].dtype))) for name in drawn_by}
-        self._support_table = torch.empty(0, self._core.support_table().shape[1], dtype=torch.int32, device=self._device)
-        num_rows = len(arrays["sample_rows"])
-        self._drawn = (torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows), torch.empty(num_rows))
-        self._drawn_arrays = [values.numpy() for values in self._drawn]
-
-    def step(self) -> None:
-        """Plans, runs and commits one step, if there is one for this policy now."""
-        start = time.perf_counter()
-        num_tokens, num_sequences, num_rows = self._core.plan(self._number)
-        planned = time.perf_counter()
-        self.core_s += planned - start
-        if num_tokens == 0:
-            return
-        hidden = self._forward(num_tokens, num_sequences, num_rows)
-        if num_rows > 0:
-            self._draw(hidden, num_rows)
-        ran = time.perf_counter()
-        self._core.commit(self._number, *(values[:num_rows] for values in self._drawn_arrays))
-        self.model_s += ran - planned
-        self.core_s += time.perf_counter() - ran
-
-    def _forward(self, num_tokens: int, num_sequences: int, num_rows: int) -> Tensor:
-        """Hidden states of the rows that tokens are drawn from."""
-        views, device = self._views, self._device
-        layout = Layout.paged(
-            views["cu_seqlens"][: num_sequences + 1].to(device), views["positions"][:num_tokens].to(device),
-            views["context_lengths"][:num_sequences].to(device), views["slots"][:num_sequences].to(device),
-            views["block_table"].to(device), self._cache,  # type: ignore[arg-type]  # a policy without a cache does not look
-        )
-        tokens, rows = views["tokens"][:num_tokens].to(device), views["sample_rows"][:num_rows].to(device)
-        if num_rows == num_tokens:
-            return self._policy(tokens, layout)
-        if self._takes_rows:
-            return self._policy(tokens, layout, rows=rows)
-        return self._policy(tokens, layout).index_select(0, rows)
-
-    def _draw(self, hidden: Tensor, num_rows: int) -> None:
-        scores = self._logits(hidden)
-        if scores.is_cpu:
-            self._draw_on_host(scores.float().contiguous(), num_rows)
-        else:
-            self._draw_on_device(scores.float(), num_rows)
-
-    def _draw_on_host(self, scores: Tensor, num_rows: int) -> None:
-        table = self._core.support_table()
-        ids, logprobs, kept_logmass = (values.data_ptr() for values in self._drawn)
-        _core.sample_token_raw(
-            scores.data_ptr(), num_rows, scores.shape[1], scores.stride(0), *self._addresses, table.ctypes.data, *table.shape,
-            ids, logprobs, kept_logmass, torch.get_num_threads(),
-        )
-
-    def _draw_on_device(self, scores: Tensor, num_rows: int) -> None:
-        """Logits and sets of legal tokens stay where the policy is; three numbers a row come back."""
-        settings = {name: values[:num_rows].to(self._device) for name, values in self._settings.items()}
-        rows, table = settings.pop("support_row"), self._core.support_table()
-        if len(table) > len(self._support_table):  # sets are only ever added
-            added = torch.from_numpy(table[len(self._support_table) :].view(np.int32))
-            self._support_table = torch.cat([self._support_table, added.to(self._device)])
-        drawn = sample_token(scores, support=(rows, self._support_table) if len(table) else None, **settings)
-        for values, result in zip(self._drawn, drawn):
-            values[:num_rows].copy_(result)
-        if int(self._drawn[0][:num_rows].min()) < 0:
-            raise ValueError("logits must be below +inf and not NaN for legal tokens, one of them above -inf, got a row where they are not")
+def as_list(stop: Stop) -> list[Any]:
+    """A stop as the core takes it."""
+    return [stop] if isinstance(stop, (str, bytes)) else list(stop)
 
 
-@contextlib.contextmanager
-def _closing(core: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if not core.close():
-            _log.warning("an environment or a player is still at work; its thread ends when that call returns")
+def name_of(environment: Any) -> str:
+    """By which trajectories say where they come from."""
+    return str(getattr(environment, "name", type(environment).__name__))
 
 
 def _is_native(environment: Any) -> bool:

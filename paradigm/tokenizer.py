@@ -20,6 +20,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
 from paradigm.chat_template import ChatTemplate, ChatTemplateError
+from paradigm.token_bytes import byte_letters, token_bytes
 
 __all__ = ["SPECIAL_TOKENS", "Tokenizer"]
 
@@ -144,7 +145,7 @@ class Tokenizer:
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
             special_tokens=[AddedToken(text, special=True, normalized=False) for text in special_tokens],
-            initial_alphabet=sorted(_byte_letters()),
+            initial_alphabet=sorted(byte_letters()),
             show_progress=False,
         )
         pipeline.train_from_iterator(texts, trainer)
@@ -212,6 +213,10 @@ class Tokenizer:
             if end < numbers.size:
                 pieces.append(texts.get(int(numbers[end]), "\ufffd"))
         return "".join(pieces)
+
+    def token_bytes(self) -> list[bytes]:
+        """What each id says, bytes [vocab_size]: b"" for special tokens and reserved ids. Raises: as `token_bytes.token_bytes`."""
+        return token_bytes(self._json, self.vocab_size)
 
     def encode_chat(
         self,
@@ -340,16 +345,9 @@ def _restore(pipeline: str, named: Mapping[str, str], template: str | None) -> T
     return Tokenizer._of(tokenizers.Tokenizer.from_str(pipeline), named, template)
 
 
-def _byte_letters() -> dict[str, int]:
-    """{letter: byte} of GPT-2's printable alphabet for bytes (Radford et al. 2019, bytes_to_unicode)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
 def _byte_pipeline() -> tokenizers.Tokenizer:
     """Bytes as a BPE without merges, so that tokenizer.json opens elsewhere."""
-    pipeline = tokenizers.Tokenizer(models.BPE(vocab=_byte_letters(), merges=[]))
+    pipeline = tokenizers.Tokenizer(models.BPE(vocab=byte_letters(), merges=[]))
     pipeline.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     pipeline.decoder = decoders.ByteLevel()
     pipeline.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])

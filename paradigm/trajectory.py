@@ -30,7 +30,7 @@ class Segment(IntEnum):
     OBSERVATION = 4
 
 
-STOP_REASONS = ("terminated", "truncated", "length", "failed", "none")
+STOP_REASONS = ("terminated", "truncated", "length", "failed", "none", "stop")
 
 TOKEN_FIELDS: dict[str, type] = {
     "tokens": np.int32, "action_mask": np.bool_, "segment": np.uint8, "modality": np.uint8, "decision": np.int32, "version": np.int32,

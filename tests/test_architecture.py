@@ -17,9 +17,9 @@ LAYERS = [
     {"cli"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "world",
      "evaluation", "transcript", "report", "match_report", "claims", "figures", "drawing"},
-    {"learner", "batch_loss", "sampler", "sources", "environments", "verifiers", "interop"},
+    {"learner", "batch_loss", "sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
-     "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",
+     "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "token_bytes", "chat_template",
      "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend"},
     {"kernels", "_core"},
 ]

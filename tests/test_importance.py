@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paradigm.batch import PackedBatch
-from paradigm.importance import ImportanceCorrection, corrected, importance_weights
+from paradigm.importance import ImportanceCorrection, corrected, importance_weights, mismatch
 from paradigm.trajectory import TrajectoryBuffer
 
 RATIO = torch.tensor([2.0, 0.25, 1.5, 4.0])
@@ -41,6 +41,15 @@ def test_a_corrected_batch_weighs_advantages_and_takes_ratios_to_the_learner():
     assert metrics["importance/weight_max"].item() == pytest.approx(3.0)
     by_sequence, _ = corrected(batch, own, ImportanceCorrection(level="sequence", kind="mask", low=0.4, high=2.0))
     torch.testing.assert_close(by_sequence.streams["advantage"], torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]))
+
+
+def test_mismatch_by_hand():
+    batch = packed([-1.0] * 8, [1.0] * 8)
+    metrics = mismatch(batch, torch.tensor([-1.0, -0.5, -1.0, -1.25, -1.0, -1.0]))
+    by_hand = math.exp(0.5) - 1 - 0.5 + math.exp(-0.25) - 1 + 0.25
+    expected = {"mismatch/rows": 6, "mismatch/distance_sum": 0.75, "mismatch/distance_max": 0.5, "mismatch/k3_sum": by_hand}
+    assert {name: value.item() for name, value in metrics.items()} == pytest.approx(expected, rel=1e-5)
+    assert not any(value for name, value in mismatch(batch, torch.full((6,), -1.0)).items() if name != "mismatch/rows")
 
 
 def test_without_mismatch_every_weight_is_one_bit_for_bit():

@@ -1,5 +1,6 @@
 """RL stages by the name of their objective: the papers' constants, what a recipe may change, what is refused, and that each one trains."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -15,9 +16,10 @@ from paradigm.objective import CISPO, Combined, MaskedReinforce, PPOClip, Reinfo
 from paradigm.policy import Policy
 from paradigm.preference import DPO
 from paradigm.recipe import Recipe, decode_recipe, load_recipe, recipe_values
-from paradigm.recipe_run import run_recipe
+from paradigm.recipe_run import RecipeRun, run_recipe
 from paradigm.rl_stage import PAPERS, RL
 from paradigm.rollout_source import RolloutSource
+from paradigm.sampler import Sampler
 from paradigm.sequence_objective import GSPO
 
 POLICY = {"vocab_size": 272, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
@@ -78,6 +80,20 @@ def test_a_tiny_stage_trains_with_combinations(options, tmp_path) -> None:
         assert rows[0]["importance/weight"] == 1 and rows[0]["importance/weight_max"] == 1 and rows[0]["importance/cut"] == 0
     if options.get("kl_estimator") == "full":
         assert "divergence/loss" in rows[0]
+
+
+@pytest.mark.parametrize("options", [{"objective": "dapo"}, {"objective": "grpo", "correction": {}}], ids=["alone", "beside a correction"])
+def test_fast_mode_logs_its_mismatch_at_every_step_and_exact_mode_has_none(options, tmp_path, monkeypatch) -> None:
+    recipe = dataclasses.replace(recipe_of(kl=0.01, **options), dtype="bfloat16")
+    run_recipe(recipe, tmp_path / "exact")
+    assert not any(name.startswith("mismatch/") for row in rows_of(tmp_path / "exact", "rl") for name in row)
+    monkeypatch.setattr(RecipeRun, "sampler", lambda run, policy: Sampler(policy, slots=run.recipe.slots, exact=False))
+    run_recipe(recipe, tmp_path / "fast")
+    rows = rows_of(tmp_path / "fast", "rl")
+    assert len(rows) == 2
+    for row in rows:
+        assert row["mismatch/rows"] > 20 and 0 < row["mismatch/distance"] < row["mismatch/distance_max"] < 0.5
+        assert 0 < row["mismatch/k3"] < row["mismatch/distance_max"] ** 2  # of the order of its square
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    num_operations = num_evictions = num_shared = 0
+    num_operations = num_evictions = num_shared = num_swaps = 0
 
     @initialize(
         num_seats=st.integers(1, 2), num_turns=st.integers(1, 5), head=st.integers(0, 12), tail=st.integers(1, 6), most=st.integers(1, 12),
@@ -79,7 +79,8 @@ class Machine(RuleBasedStateMachine):
         )  # fmt: skip
         self.views: dict[str, Any] = self.core.buffers(0)
         self.cache = np.full((self.num_blocks, block_size), -1, np.int32)
-        self.version = self.num_steps = 0
+        self.swapped: dict[int, np.ndarray] = {}
+        self.version = self.num_steps = self.num_renewals = 0
         self.is_one_turn = num_turns == 1
         self.lengths = [len(stream) for stream in self.expected]
 
@@ -89,11 +90,13 @@ class Machine(RuleBasedStateMachine):
             if not self.core.is_done:
                 self._step()
 
-    @rule()
-    def update_weights(self) -> None:
+    @rule(keep=st.sampled_from([True, True, True, False]))
+    def update_weights(self, keep: bool) -> None:
         self.version += 1
         Machine.num_operations += 1
-        self.core.set_version(0, self.version)
+        self.core.set_version(0, self.version, keep)
+        if not keep:
+            self.num_renewals += 1
 
     @invariant()
     def every_block_is_free_or_held(self) -> None:
@@ -123,7 +126,15 @@ class Machine(RuleBasedStateMachine):
             return
         self.num_steps += 1
         # in each step the oldest sequence that can be fed is fed: one loses what that gave it only to one that is older and was not ready
-        assert self.num_steps <= sum(self.lengths) * (2 if self.is_one_turn else 4)
+        assert self.num_steps <= sum(self.lengths) * (2 if self.is_one_turn else 4) * (1 + self.num_renewals)
+        for kind, slot, blocks in self.core.take_swaps(0):
+            if kind == "out":
+                self.swapped[slot] = self.cache[blocks]
+                Machine.num_swaps += 1
+                continue
+            copied = self.swapped.pop(slot)
+            if kind == "in":
+                self.cache[blocks] = copied
         assert num_tokens <= self.max_step_tokens
         views, table = self.views, self.views["block_table"]
         slots, contexts, cuts = views["slots"][:num_sequences], views["context_lengths"][:num_sequences], views["cu_seqlens"][: num_sequences + 1]
@@ -158,5 +169,5 @@ def test_100_000_operations() -> None:
         max_examples=900, stateful_step_count=10, deadline=None, database=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
     )
     run_state_machine_as_test(Machine, settings=settings)
-    assert Machine.num_evictions > 1000 and Machine.num_shared > 1000
+    assert Machine.num_evictions > 1000 and Machine.num_shared > 1000 and Machine.num_swaps > 30
     assert Machine.num_operations >= 100_000

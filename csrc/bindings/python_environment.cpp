@@ -67,8 +67,11 @@ Observation to_observation(py::handle object) {
         if (sequences.empty()) throw std::runtime_error("legal must be None or hold at least one sequence, got none");
         observation.legal = std::make_shared<const LegalSet>(sequences);
     }
-    const py::object stop = attribute(object, "stop");
-    if (!is_missing(stop)) observation.stop = to_tokens(stop, "stop");
+    if (const py::object stop = attribute(object, "stop"); !is_missing(stop)) {
+        auto [tokens, strings] = to_stop(stop);
+        observation.stop = std::move(tokens);
+        observation.stop_strings = std::move(strings);
+    }
     const py::object limit = attribute(object, "max_action_tokens");
     if (!is_missing(limit)) {
         const int64_t most = to_integer(limit, "max_action_tokens");
@@ -184,12 +187,20 @@ class PythonPlayer final : public Player {
             }
             const py::object shown = (*observation_type_)(
                 py::arg("tokens") = to_array(observation.tokens), py::arg("seat") = observation.seat, py::arg("legal") = legal,
-                py::arg("stop") = to_array(observation.stop), py::arg("max_action_tokens") = observation.max_action_tokens);
+                py::arg("stop") = shown_stop(observation), py::arg("max_action_tokens") = observation.max_action_tokens);
             return to_tokens((*callable_)(shown, py::int_(seed)), "action");
         });
     }
 
   private:
+    static py::object shown_stop(const Observation& observation) {
+        if (observation.stop_strings.empty()) return to_array(observation.stop);
+        py::list shown;
+        for (const int32_t token : observation.stop) shown.append(token);
+        for (const std::string& text : observation.stop_strings) shown.append(py::bytes(text));
+        return std::move(shown);
+    }
+
     static py::array_t<int32_t> to_array(const std::vector<int32_t>& tokens) {
         return py::array_t<int32_t>(static_cast<py::ssize_t>(tokens.size()), tokens.data());
     }
@@ -233,7 +244,22 @@ std::vector<int32_t> to_tokens(py::handle object, const char* what) {
     return tokens;
 }
 
-EnvironmentFactory python_environment_factory(py::object prototype, py::list tasks, int num_seats) {
+StopList to_stop(py::handle object) {
+    const auto is_text = [](py::handle item) { return py::isinstance<py::str>(item) || py::isinstance<py::bytes>(item); };
+    if (is_text(object)) return {{}, {object.cast<std::string>()}};
+    if (PyList_Check(object.ptr()) == 0 && PyTuple_Check(object.ptr()) == 0) return {to_tokens(object, "stop"), {}};
+    StopList stop;
+    for (const py::handle item : object) {
+        if (is_text(item)) {
+            stop.strings.push_back(item.cast<std::string>());
+        } else {
+            stop.tokens.push_back(to_int32(item, "stop"));
+        }
+    }
+    return stop;
+}
+
+EnvironmentFactory python_environment_factory(py::object prototype, py::object tasks, int num_seats) {
     return [prototype = share(std::move(prototype)), tasks = share(std::move(tasks)), num_seats]() -> std::unique_ptr<Environment> {
         return std::make_unique<PythonEnvironment>(prototype, tasks, num_seats);
     };

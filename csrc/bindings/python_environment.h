@@ -7,6 +7,7 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "paradigm/environment.h"
@@ -20,9 +21,16 @@ SharedObject share(pybind11::object object);
 // Token ids from a Python sequence or an integer array of one dimension. Needs the GIL. Throws std::runtime_error naming `what`.
 std::vector<int32_t> to_tokens(pybind11::handle object, const char* what);
 
-// Instances come from prototype.clone() if there is one, else from copy.deepcopy(prototype). The i-th task is handed to reset as it
+// Token ids and texts, as they are given for a stop: a text, a list of both, or an array of ids.
+struct StopList {
+    std::vector<int32_t> tokens;
+    std::vector<std::string> strings;
+};
+StopList to_stop(pybind11::handle object);
+
+// Instances come from prototype.clone() if there is one, else from copy.deepcopy(prototype). What tasks[i] holds is handed to reset as it
 // is; its C++ form is the eight bytes of i.
-EnvironmentFactory python_environment_factory(pybind11::object prototype, pybind11::list tasks, int num_seats);
+EnvironmentFactory python_environment_factory(pybind11::object prototype, pybind11::object tasks, int num_seats);
 std::string python_task(std::size_t number);
 
 // callable(observation, seed) -> token ids, where the observation is an instance of `observation_type`.

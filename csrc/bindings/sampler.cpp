@@ -29,6 +29,9 @@ using Array = py::array_t<T, py::array::c_style>;
 struct SchedulerHandle {
     std::unique_ptr<Scheduler> scheduler;
     std::vector<PolicyLimits> limits;
+    std::shared_ptr<const TokenBytes> vocabulary;
+    py::dict requested;     // by index, the tasks of submitted episodes that are not over
+    bool is_python = false;  // the environment
 
     ~SchedulerHandle() {
         const py::gil_scoped_release release;
@@ -73,17 +76,31 @@ SeatRole to_role(const py::handle& seat, const py::object& observation_type) {
     return {-1, python_player(py::reinterpret_borrow<py::object>(seat), observation_type)};
 }
 
+// Null where nothing stops.
+std::shared_ptr<const StopStrings> stop_strings(const SchedulerHandle& self, const py::handle& stop) {
+    auto [tokens, strings] = to_stop(stop);
+    if (tokens.empty() && strings.empty()) return nullptr;
+    return std::make_shared<const StopStrings>(self.vocabulary, std::move(strings), std::move(tokens));
+}
+
 std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, const py::list& tasks, const py::list& seats,
                                                 const std::vector<std::tuple<int32_t, int32_t, int32_t, int32_t>>& policies, int64_t group_size,
                                                 uint64_t key, int32_t vocab_size, int32_t max_tokens,
                                                 const std::tuple<float, int32_t, float, float>& sampling, const py::dict& forced,
-                                                int threads, bool record_all, const py::object& observation_type) {
+                                                int threads, bool record_all, const py::object& observation_type,
+                                                const std::shared_ptr<TokenBytes>& token_bytes, const py::object& stop) {
     auto rules = std::make_unique<EpisodeRules>();
+    auto handle = std::make_unique<SchedulerHandle>();
+    handle->vocabulary = rules->vocabulary = token_bytes;
+    rules->stop = stop_strings(*handle, stop);
     if (py::isinstance<NativeEnvironment>(environment)) {
         rules->factory = environment.cast<const NativeEnvironment&>().factory;
         rules->tasks = native_tasks(tasks);
     } else {
-        rules->factory = python_environment_factory(environment, tasks, static_cast<int>(seats.size()));
+        handle->is_python = true;
+        const bool is_requested = tasks.empty();
+        rules->factory = python_environment_factory(environment, is_requested ? py::object(handle->requested) : py::object(tasks),
+                                                    static_cast<int>(seats.size()));
         rules->tasks = python_tasks(tasks);
     }
     rules->is_native = py::isinstance<NativeEnvironment>(environment);
@@ -105,7 +122,6 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
     rules->key = key;
     rules->vocab_size = vocab_size;
     rules->max_tokens = max_tokens;
-    auto handle = std::make_unique<SchedulerHandle>();
     for (const auto& [slots, max_step_tokens, num_blocks, block_size] : policies) {
         handle->limits.push_back({slots, max_step_tokens, num_blocks, block_size});
     }
@@ -168,13 +184,9 @@ py::array support_table(const py::object& self) {
 }
 
 // The arrays of paradigm.trajectory.TrajectoryBuffer, which keep the C++ buffer alive, and the messages of failed rows.
-py::tuple take(SchedulerHandle& self) {
-    auto* buffer = new TrajectoryBuffer;
+py::tuple to_arrays(TrajectoryBuffer&& taken) {
+    auto* buffer = new TrajectoryBuffer(std::move(taken));
     const py::capsule owner(buffer, [](void* held) { delete static_cast<TrajectoryBuffer*>(held); });
-    {
-        const py::gil_scoped_release release;
-        *buffer = self.scheduler->take();
-    }
     const auto flags = [&owner](const std::vector<uint8_t>& values) { return view(values, owner).attr("view")("bool"); };
     py::dict arrays;
     arrays["tokens"] = view(buffer->tokens, owner);
@@ -210,6 +222,79 @@ py::tuple take(SchedulerHandle& self) {
     return py::make_tuple(arrays, failures);
 }
 
+py::tuple take(SchedulerHandle& self) {
+    TrajectoryBuffer buffer;
+    {
+        const py::gil_scoped_release release;
+        buffer = self.scheduler->take();
+    }
+    return to_arrays(std::move(buffer));
+}
+
+void submit(SchedulerHandle& self, int64_t index, int64_t group, const py::object& task,
+            const std::tuple<float, int32_t, float, float>& sampling, int32_t max_tokens, const py::object& stop, bool is_streamed) {
+    Request request{index, group, {}, {}, max_tokens, stop_strings(self, stop), is_streamed};
+    const auto [temperature, top_k, top_p, min_p] = sampling;
+    request.sampling = {temperature, top_k, top_p, min_p};
+    if (!self.is_python) {
+        py::list tasks;
+        tasks.append(task);
+        request.task = native_tasks(tasks).front();
+        self.scheduler->submit(std::move(request));
+        return;
+    }
+    request.task = python_task(static_cast<std::size_t>(index));
+    const py::int_ number(index);
+    if (self.requested.contains(number)) throw std::invalid_argument("index must not be that of a request which is not over, got " + std::to_string(index));
+    self.requested[number] = task;
+    try {
+        self.scheduler->submit(std::move(request));
+    } catch (...) {
+        self.requested.attr("pop")(number);
+        throw;
+    }
+}
+
+// None if no submitted episode is over; else (arrays, failures) as of take(), and the indices of those that are.
+py::object take_finished(SchedulerHandle& self) {
+    if (!self.scheduler->has_over()) return py::none();
+    std::vector<int64_t> over;
+    TrajectoryBuffer buffer;
+    {
+        const py::gil_scoped_release release;
+        buffer = self.scheduler->take_finished(over);
+    }
+    for (const int64_t index : over) self.requested.attr("pop")(py::int_(index), py::none());
+    const py::tuple taken = to_arrays(std::move(buffer));
+    return py::make_tuple(taken[0], taken[1], over);
+}
+
+// None if there are none.
+py::object take_events(SchedulerHandle& self) {
+    StreamEvents taken = self.scheduler->take_events();
+    if (taken.index.empty()) return py::none();
+    auto* events = new StreamEvents(std::move(taken));
+    const py::capsule owner(events, [](void* held) { delete static_cast<StreamEvents*>(held); });
+    py::dict arrays;
+    arrays["index"] = view(events->index, owner);
+    arrays["seat"] = view(events->seat, owner);
+    arrays["start"] = view(events->start, owner);
+    arrays["offsets"] = view(events->offsets, owner);
+    arrays["tokens"] = view(events->tokens, owner);
+    arrays["version"] = view(events->version, owner);
+    arrays["logprobs"] = view(events->logprobs, owner);
+    arrays["action_mask"] = view(events->action_mask, owner).attr("view")("bool");
+    arrays["segment"] = view(events->segment, owner);
+    return std::move(arrays);
+}
+
+py::list take_swaps(SchedulerHandle& self, int32_t policy) {
+    static const char* const kKinds[] = {"out", "in", "drop"};
+    py::list swaps;
+    for (const Swap& swap : self.scheduler->take_swaps(policy)) swaps.append(py::make_tuple(kKinds[static_cast<int>(swap.kind)], swap.slot, swap.blocks));
+    return swaps;
+}
+
 py::dict counters(SchedulerHandle& self, int32_t policy) {
     const PolicyCounters& counters = self.scheduler->counters(policy);
     py::dict values;
@@ -223,6 +308,7 @@ py::dict counters(SchedulerHandle& self, int32_t policy) {
     values["tokens_shared"] = counters.tokens_shared;
     values["evictions"] = counters.evictions;
     values["tokens_recomputed"] = counters.tokens_recomputed;
+    values["swaps"] = counters.swaps;
     values["free_blocks"] = self.scheduler->block_table(policy).num_free();
     return values;
 }
@@ -230,10 +316,20 @@ py::dict counters(SchedulerHandle& self, int32_t policy) {
 }  // namespace
 
 void bind_sampler(py::module_& m) {
+    py::class_<TokenBytes, std::shared_ptr<TokenBytes>>(m, "TokenBytes", "What each token of a vocabulary says: from bytes [V], empty where nothing.")
+        .def(py::init([](const std::vector<py::bytes>& said) {
+                 auto vocabulary = std::make_shared<TokenBytes>();
+                 for (const py::bytes& bytes : said) vocabulary->add(bytes);
+                 return vocabulary;
+             }),
+             py::arg("said"));
     py::class_<SchedulerHandle>(m, "Scheduler", "Continuous batching of episodes over the cache slots of policies; see paradigm.sampler.")
         .def(py::init(&make_scheduler), py::kw_only(), py::arg("environment"), py::arg("tasks"), py::arg("seats"), py::arg("policies"),
              py::arg("group_size"), py::arg("key"), py::arg("vocab_size"), py::arg("max_tokens"), py::arg("sampling"), py::arg("forced"),
-             py::arg("threads"), py::arg("record_all"), py::arg("observation_type"))
+             py::arg("threads"), py::arg("record_all"), py::arg("observation_type"), py::arg("token_bytes") = py::none(),
+             py::arg("stop") = py::tuple(),
+             "Without tasks, episodes are submitted one by one.\n\n"
+             "token_bytes: needed where there are stop strings. stop: token ids and strings (str, bytes), any of which ends a trajectory.")
         .def("plan", &plan, py::arg("policy"),
              "Plans a policy's next step into its buffers; waits at most 50 ms, and only if no policy could run.\n\n"
              "Returns: (T tokens, B sequences, R rows to sample), zeros if there is nothing for this policy to do now.")
@@ -244,9 +340,25 @@ void bind_sampler(py::module_& m) {
         .def("buffers", &buffers, py::arg("policy"), "The arrays of a policy's plans by name; they stay where they are.")
         .def("support_table", &support_table, "uint32 [S, W]: the sets of legal tokens that plans refer to so far.")
         .def("take", &take, "Once done: (arrays of a TrajectoryBuffer, {row: message of a failed episode}).")
-        .def("set_version", [](SchedulerHandle& self, int32_t policy, int32_t version) { self.scheduler->set_version(policy, version); },
-             py::arg("policy"), py::arg("version"),
-             "Tags tokens committed from now on; prompts computed under another version are not shared any more.")
+        .def("set_version",
+             [](SchedulerHandle& self, int32_t policy, int32_t version, bool keep) {
+                 self.scheduler->set_version(policy, version, keep ? OnUpdate::keep : OnUpdate::recompute);
+             },
+             py::arg("policy"), py::arg("version"), py::arg("keep") = false,
+             "Tags tokens committed from now on; prompts computed under another version are not shared any more. Live sequences are fed again\n"
+             "from their first token, or keep what they have in the cache.")
+        .def("take_swaps", &take_swaps, py::arg("policy"),
+             "What is to be done with the cache before the plan last made is run, in this order: [(\"out\", \"in\" or \"drop\", slot, blocks)].\n"
+             "Only sequences that kept what earlier weights had made are swapped.")
+        .def("submit", &submit, py::kw_only(), py::arg("index"), py::arg("group"), py::arg("task"), py::arg("sampling"), py::arg("max_tokens"),
+             py::arg("stop"), py::arg("is_streamed"), "Asks for one more episode. From any thread, as cancel and poke.")
+        .def("cancel", [](SchedulerHandle& self, int64_t index) { self.scheduler->cancel(index); }, py::arg("index"), "Gives a submitted episode up.")
+        .def("poke", [](SchedulerHandle& self) { self.scheduler->poke(); }, "Makes a plan or wait that waits return at once.")
+        .def("take_finished", &take_finished,
+             "None, or (arrays, failures, indices) of the submitted episodes that are over since the last call; cancelled ones have only an index.")
+        .def("take_events", &take_events, "None, or the tokens of streamed episodes since the last call, as arrays by name.")
+        .def_property_readonly("is_idle", [](const SchedulerHandle& self) { return self.scheduler->is_idle(); },
+                               "Whether nothing is running, or waiting to.")
         .def("close", [](SchedulerHandle& self) { return self.scheduler->close(kGrace); }, py::call_guard<py::gil_scoped_release>(),
              "Stops the threads; returns False if one was still inside an environment after half a second and was let go.")
         .def_property_readonly("is_done", [](const SchedulerHandle& self) { return self.scheduler->is_done(); })
@@ -256,7 +368,8 @@ void bind_sampler(py::module_& m) {
         .def("counters", &counters, py::arg("policy"),
              "Of a policy so far: steps, tokens_fed, tokens_prefilled, tokens_sampled, tokens_covered (each token counted once, however "
              "often it was fed), keys_covered (tokens attended to, summed over these), prefixes_shared (sequences that took over the "
-             "beginning of their prompt), tokens_shared (not fed for that), evictions, tokens_recomputed (fed again after one). "
+             "beginning of their prompt), tokens_shared (not fed for that), evictions, tokens_recomputed (fed again, after one or under new "
+             "weights), swaps (evictions that copied blocks out). "
              "And free_blocks, of its cache now.");
 }
 

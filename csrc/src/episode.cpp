@@ -29,18 +29,35 @@ Episode::Episode(const EpisodeRules& rules) : seats(rules.roles.size()), rules_(
 }
 
 void Episode::restart(int64_t number) {
-    index = number;
-    task = number / rules_.group_size;
-    acting = -1;
-    is_over = terminated = truncated = failed = is_started_ = false;
-    stop_reason = StopReason::none;
-    message.clear();
+    begin(number, number / rules_.group_size);
+    request.reset();
     for (std::size_t s = 0; s < seats.size(); ++s) {
         const int64_t trajectory = number * static_cast<int64_t>(seats.size()) + static_cast<int64_t>(s);
         const auto forced = rules_.forced.find(trajectory);
-        seats[s].clear(trajectory, rules_.max_tokens, forced == rules_.forced.end() ? nullptr : &forced->second);
+        seats[s].clear(trajectory, rules_.max_tokens, forced == rules_.forced.end() ? nullptr : &forced->second,
+                       seats[s].policy < 0 ? nullptr : rules_.stop);
     }
 }
+
+void Episode::restart(std::shared_ptr<const Request> asked) {
+    begin(asked->index, asked->group);
+    request = std::move(asked);
+    for (std::size_t s = 0; s < seats.size(); ++s) {
+        seats[s].clear(index * static_cast<int64_t>(seats.size()) + static_cast<int64_t>(s), request->max_tokens, nullptr,
+                       seats[s].policy < 0 ? nullptr : request->stop);
+    }
+}
+
+void Episode::begin(int64_t number, int64_t task_number) {
+    index = number;
+    task = task_number;
+    acting = -1;
+    is_over = terminated = truncated = failed = is_started_ = is_cancelled = false;
+    stop_reason = StopReason::none;
+    message.clear();
+}
+
+const std::string& Episode::task_text() const { return request != nullptr ? request->task : rules_.tasks[static_cast<std::size_t>(task)]; }
 
 void Episode::run() {
     try {
@@ -59,7 +76,7 @@ void Episode::run() {
 void Episode::end(StopReason reason) {
     is_over = true;
     stop_reason = reason;
-    truncated = truncated || reason == StopReason::length;
+    truncated = truncated || reason == StopReason::length || reason == StopReason::stop;
     for (Seat& seat : seats) seat.settle_rewards(failed);
 }
 
@@ -78,7 +95,7 @@ void Episode::advance() {
             if (!environment_) throw EpisodeError("the environment factory returned nothing");
         }
         const uint64_t seed = derive_seed(rules_.key, 0, static_cast<uint64_t>(task), 0);
-        step_ = environment_->reset(rules_.tasks[static_cast<std::size_t>(task)], seed);
+        step_ = environment_->reset(task_text(), seed);
         return;
     }
     const Seat& seat = seats[static_cast<std::size_t>(acting)];
@@ -96,14 +113,15 @@ void Episode::play() {
         acting = asked->seat;
         Seat& seat = seats[static_cast<std::size_t>(acting)];
         const SeatRole& role = rules_.roles[static_cast<std::size_t>(acting)];
-        const Progress progress = role.policy >= 0 ? seat.begin_action(*asked, rules_.vocab_size, *rules_.supports)
+        const Progress progress = role.policy >= 0 ? seat.begin_action(*asked, rules_.vocab_size, rules_.vocabulary, *rules_.supports)
                                                    : act(seat, acting, *role.player, *asked);
         if (progress == Progress::out_of_room) return end(StopReason::length);
         if (progress == Progress::acting && role.policy >= 0) return;
     }
 }
 
-// Gives rewards and tokens to the seats. Returns the observation that asks for an action, unless the episode is over.
+// Gives rewards and tokens to the seats. Returns the observation that asks for an action, unless the episode is over. Behind an action that
+// ended the trajectory, nothing is said any more.
 const Observation* Episode::apply() {
     check();
     const Step& step = step_;
@@ -112,9 +130,11 @@ const Observation* Episode::apply() {
     for (std::size_t s = 0; s < step.rewards.size(); ++s) {
         if (step.rewards[s] != 0) seats[s].give_reward(step.rewards[s]);
     }
+    const bool has_stopped = acting >= 0 && seats[static_cast<std::size_t>(acting)].has_stopped();
     bool all_fit = true;
     const Observation* asked = nullptr;
     for (const Observation& observation : step.observations) {
+        if (has_stopped) break;
         all_fit = seats[static_cast<std::size_t>(observation.seat)].inject(observation.tokens, segment) && all_fit;
         if (observation.max_action_tokens > 0) asked = &observation;
     }
@@ -122,6 +142,8 @@ const Observation* Episode::apply() {
     truncated = step.truncated;
     if (terminated || truncated) {
         end(terminated ? StopReason::terminated : StopReason::truncated);
+    } else if (has_stopped) {
+        end(StopReason::stop);
     } else if (!all_fit) {
         end(StopReason::length);
     }
@@ -171,7 +193,7 @@ Progress Episode::act(Seat& seat, int32_t seat_number, const Player& player, con
     const uint64_t seed = derive_seed(rules_.key, 1, static_cast<uint64_t>(seat.trajectory), static_cast<uint64_t>(seat.decision() + 1));
     const std::vector<int32_t> tokens = player.act(*environment_, observation, seed);
     if (tokens.empty()) throw EpisodeError("the player of seat " + std::to_string(seat_number) + " returned an empty action");
-    Progress progress = seat.begin_action(observation, rules_.vocab_size, *rules_.supports);
+    Progress progress = seat.begin_action(observation, rules_.vocab_size, rules_.vocabulary, *rules_.supports);
     for (const int32_t token : tokens) {
         if (progress == Progress::out_of_room) return progress;
         if (progress == Progress::action_done) {

@@ -63,11 +63,7 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
     require(rules->max_tokens >= 1, "max_tokens must be >= 1, got " + std::to_string(rules->max_tokens));
     require(!rules->roles.empty(), "an environment must have at least one seat");
     require(static_cast<bool>(rules->factory), "the environment factory must be callable");
-    require(std::isfinite(sampling.temperature) && sampling.temperature >= 0,
-            "temperature must be finite and >= 0, got " + std::to_string(sampling.temperature));
-    require(sampling.top_k >= 0, "top_k must be >= 0, got " + std::to_string(sampling.top_k));
-    require(sampling.top_p > 0 && sampling.top_p <= 1, "top_p must be in (0, 1], got " + std::to_string(sampling.top_p));
-    require(sampling.min_p >= 0 && sampling.min_p < 1, "min_p must be in [0, 1), got " + std::to_string(sampling.min_p));
+    check(sampling);
     for (const PolicyLimits& limits : policies) {
         require(limits.slots >= 1, "slots must be >= 1, got " + std::to_string(limits.slots));
         require(limits.max_step_tokens >= 1, "max_step_tokens must be >= 1, got " + std::to_string(limits.max_step_tokens));
@@ -92,7 +88,7 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
         any_policy = true;
     }
     const auto num_seats = static_cast<int64_t>(rules->roles.size());
-    num_episodes_ = static_cast<int64_t>(rules->tasks.size()) * rules->group_size;
+    num_episodes_ = num_tasks_ = static_cast<int64_t>(rules->tasks.size()) * rules->group_size;
     for (auto& [trajectory, forced] : rules->forced) {
         require(trajectory >= 0 && trajectory < num_episodes_ * num_seats, "forced names trajectory " + std::to_string(trajectory) + " of " +
                                                                                std::to_string(num_episodes_ * num_seats));
@@ -125,28 +121,23 @@ Scheduler::PolicyState& Scheduler::state(int32_t policy) {
     return policies_[static_cast<std::size_t>(policy)];
 }
 
-void Scheduler::set_version(int32_t policy_number, int32_t version) {
-    PolicyState& policy = state(policy_number);
-    if (policy.version == version) return;
-    policy.version = version;
-    policy.blocks.forget_prefixes();
-    for (Seat* seat : policy.by_slot) {  // that have taken over a prefix and fed nothing behind it
-        if (seat == nullptr || seat->has_started) continue;
-        policy.blocks.release(seat->slot);
-        seat->fed = 0;
-    }
-}
-
 // Starts as many of the waiting episodes as all their policies have slots for.
 void Scheduler::admit() {
-    while (next_episode_ < num_episodes_ && num_live_ < max_live_) {
+    while (num_live_ < max_live_) {
+        std::shared_ptr<const Request> request = next_request();
+        if (request == nullptr && next_episode_ == num_tasks_) break;
         if (idle_.empty()) {
             world_->episodes.push_back(std::make_unique<Episode>(*world_->rules));
             idle_.push_back(world_->episodes.back().get());
         }
         Episode& episode = *idle_.back();
         idle_.pop_back();
-        episode.restart(next_episode_++);
+        if (request == nullptr) {
+            episode.restart(next_episode_++);
+        } else {
+            submitted_[request->index] = &episode;
+            episode.restart(std::move(request));
+        }
         for (Seat& seat : episode.seats) {
             if (seat.policy < 0) continue;
             PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
@@ -191,6 +182,7 @@ void Scheduler::drain() {
         std::lock_guard<std::mutex> lock(world_->mutex);
         taken_.swap(world_->done);
     }
+    take_requests();
     num_running_ -= taken_.size();
     for (Episode* episode : taken_) take_back(*episode);
     taken_.clear();
@@ -198,6 +190,8 @@ void Scheduler::drain() {
 
 // An episode that ran waits for its acting seat's policy, or is over.
 void Scheduler::take_back(Episode& episode) {
+    if (episode.is_cancelled && !episode.is_over) episode.fail("the request was cancelled");
+    report(episode);
     if (episode.is_over) {
         finish(episode);
     } else {
@@ -208,17 +202,23 @@ void Scheduler::take_back(Episode& episode) {
 void Scheduler::finish(Episode& episode) {
     for (std::size_t s = 0; s < episode.seats.size(); ++s) {
         Seat& seat = episode.seats[s];
-        if (record_all_ || seat.policy == 0) finished_.add(episode, static_cast<int32_t>(s));
+        if ((record_all_ || seat.policy == 0) && !episode.is_cancelled) finished_.add(episode, static_cast<int32_t>(s), sampling_.temperature);
         if (seat.policy < 0) continue;
         PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
+        forget_swap(policy, seat);
         policy.blocks.release(seat.slot);
         policy.by_slot[static_cast<std::size_t>(seat.slot)] = nullptr;
         policy.free_slots.push_back(seat.slot);
     }
     --num_live_;
     ++num_done_;
-    num_failed_ += episode.failed ? 1 : 0;
+    num_failed_ += episode.failed && !episode.is_cancelled ? 1 : 0;
     idle_.push_back(&episode);
+    if (episode.request == nullptr) return;
+    submitted_.erase(episode.index);
+    over_.push_back(episode.index);
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    world_->indices.erase(episode.index);
 }
 
 void Scheduler::make_ready(Seat& seat) {
@@ -240,8 +240,9 @@ bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
     {
         std::unique_lock<std::mutex> lock(world_->mutex);
         world_->wanted = enough;
-        world_->completed.wait_until(lock, deadline, [this, enough] { return world_->done.size() >= enough; });
+        world_->completed.wait_until(lock, deadline, [this, enough] { return world_->is_poked || world_->done.size() >= enough; });
         world_->wanted = SIZE_MAX;
+        world_->is_poked = false;
         any = !world_->done.empty();
     }
     wait_s_ += Seconds(Clock::now() - start).count();
@@ -299,6 +300,7 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
         try {
             Progress progress = seat.choose(tokens[r], logprobs[r], kept_logmass[r], policy.version, supports);
             if (progress == Progress::acting && seat.forced_is_due()) progress = seat.impose_forced(supports);
+            report(*seat.episode);
             if (progress == Progress::acting) {
                 make_ready(seat);
             } else {
@@ -327,7 +329,7 @@ void Scheduler::resume(Episode& episode, Progress progress) {
 
 TrajectoryBuffer Scheduler::take() {
     if (!is_done()) throw std::logic_error("take: " + std::to_string(num_episodes_ - num_done_) + " episodes are not over");
-    return finished_.take(supports(), sampling_.temperature > 0 ? sampling_.temperature : 1);  // greedy log-probabilities are at 1
+    return finished_.take(supports());
 }
 
 }  // namespace paradigm

@@ -37,6 +37,7 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
     if (!is_ready(policy)) return plan;
     linger(policy);
     admit();
+    if (!is_ready(policy)) return plan;  // meanwhile all were cancelled
 
     policy.num_refused = 0;
     if (is_plenty(policy)) {
@@ -55,6 +56,7 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
 bool Scheduler::is_plenty(const PolicyState& policy) {
     const BlockTable& blocks = policy.blocks;
     if (!blocks.can_run_out()) return true;
+    if (policy.num_swapped > 0) return false;
     int64_t needed = static_cast<int64_t>(policy.decoding.size()) + blocks.num_holding();
     for (const Seat* seat : policy.prefilling) needed += blocks.num_blocks_for(seat->length()) - blocks.num_held(seat->slot);
     return needed <= blocks.num_free();
@@ -125,6 +127,7 @@ bool Scheduler::claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_cl
         is_closed = true;
         if (!evict_for(policy, seat)) return false;
     }
+    if (seat.is_swapped) swap_in(policy, seat);
     return true;
 }
 
@@ -138,11 +141,38 @@ bool Scheduler::evict_for(PolicyState& policy, const Seat& seat) {
     if (youngest == nullptr) return false;
     // the other seats of its own episode wait for it, so they may go too
     if (policy.plan.num_sequences > 0 && is_older(youngest, &seat) && youngest->episode != seat.episode) return false;
-    policy.blocks.release(youngest->slot);
     policy.counters.evictions += youngest->has_started ? 1 : 0;
-    youngest->fed = 0;
+    if (youngest->is_stale) {
+        swap_out(policy, *youngest);
+    } else {
+        youngest->fed = 0;
+    }
+    policy.blocks.release(youngest->slot);
     youngest->has_started = false;
     return true;
+}
+
+// Its keys and values could not be computed again: the weights that made them are gone.
+void Scheduler::swap_out(PolicyState& policy, Seat& seat) {
+    const int32_t* row = policy.blocks.blocks_of(seat.slot);
+    policy.swaps.push_back({Swap::Kind::out, seat.slot, {row, row + policy.blocks.num_blocks_for(seat.fed)}});
+    seat.is_swapped = true;
+    ++policy.num_swapped;
+    ++policy.counters.swaps;
+}
+
+void Scheduler::swap_in(PolicyState& policy, Seat& seat) {
+    const int32_t* row = policy.blocks.blocks_of(seat.slot);
+    policy.swaps.push_back({Swap::Kind::in, seat.slot, {row, row + policy.blocks.num_blocks_for(seat.fed)}});
+    seat.is_swapped = false;
+    --policy.num_swapped;
+}
+
+void Scheduler::forget_swap(PolicyState& policy, Seat& seat) {
+    if (!seat.is_swapped) return;
+    policy.swaps.push_back({Swap::Kind::drop, seat.slot, {}});
+    seat.is_swapped = false;
+    --policy.num_swapped;
 }
 
 // Lets the sequence hold the blocks of its prompt that others have computed. Returns false if the next one is being computed in this step.
@@ -183,8 +213,9 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
     if (!policy.blocks.extend(seat.slot, end)) throw std::logic_error("plan: a sequence has no block for its tokens");
     if (!seat.has_started) {
         seat.has_started = true;
-        policy.counters.prefixes_shared += seat.fed > 0 ? 1 : 0;
-        policy.counters.tokens_shared += seat.fed;
+        const int32_t shared = seat.is_stale ? 0 : seat.fed;  // a stale one was copied back
+        policy.counters.prefixes_shared += shared > 0 ? 1 : 0;
+        policy.counters.tokens_shared += shared;
     }
     if (seat.fed < seat.covered) policy.counters.tokens_recomputed += std::min(end, seat.covered) - seat.fed;
     if (end > seat.covered) {
@@ -209,6 +240,12 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
     plan.trajectory[r] = static_cast<uint64_t>(seat.trajectory);
     plan.position[r] = static_cast<uint32_t>(end);
     plan.support_row[r] = seat.support_row();
+    if (const Request* request = seat.episode->request.get(); request != nullptr) {
+        plan.temperature[r] = request->sampling.temperature;
+        plan.top_k[r] = request->sampling.top_k;
+        plan.top_p[r] = request->sampling.top_p;
+        plan.min_p[r] = request->sampling.min_p;
+    }
 }
 
 }  // namespace paradigm

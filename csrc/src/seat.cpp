@@ -11,11 +11,12 @@ constexpr int32_t kReservedTokens = 1 << 16;  // an action allowed to be longer 
 
 }  // namespace
 
-void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced) {
+void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced, std::shared_ptr<const StopStrings> stop) {
     stream.clear();
     trajectory = trajectory_index;
-    fed = covered = prompt_length = 0;
-    has_started = false;
+    fed = covered = prompt_length = reported = 0;
+    has_started = is_stale = is_swapped = has_stopped_ = false;
+    trajectory_stop_ = std::move(stop);
     max_tokens_ = max_tokens;
     action_start_ = action_limit_ = 0;
     generated_ = 0;
@@ -39,7 +40,8 @@ bool Seat::inject(const std::vector<int32_t>& tokens, Segment segment) {
     return count == tokens.size();
 }
 
-Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, SupportSets& supports) {
+Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, const std::shared_ptr<const TokenBytes>& vocabulary,
+                            SupportSets& supports) {
     if (stream.empty()) throw EpisodeError("seat " + std::to_string(observation.seat) + " was asked to act before it was given a token");
     if (legal_ != observation.legal) {
         legal_ = observation.legal;
@@ -63,6 +65,13 @@ Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, 
     num_stop_ = static_cast<int32_t>(observation.stop.size());
     std::copy_n(observation.stop.begin(), std::min<std::size_t>(observation.stop.size(), kInlineStops), stop_);
     if (num_stop_ > kInlineStops) more_stops_ = observation.stop;
+    if (observation.stop_strings.empty()) {
+        action_stop_.reset();
+    } else if (action_stop_ == nullptr || action_stop_->strings() != observation.stop_strings) {  // turn after turn they are often the same
+        action_stop_ = std::make_shared<const StopStrings>(vocabulary, observation.stop_strings, std::vector<int32_t>{});
+    }
+    action_stop_state_ = trajectory_stop_state_ = 0;
+    has_text_stops_ = action_stop_ != nullptr || trajectory_stop_ != nullptr;
     thought_until_ = observation.thought_until;
     is_thinking_ = thought_until_ >= 0;
 
@@ -86,6 +95,12 @@ Progress Seat::impose_forced(SupportSets& supports) {
         progress = generate(token, 0, 0, 0, false, supports);
     }
     return progress;
+}
+
+bool Seat::completes_stop(int32_t token) {
+    has_stopped_ = trajectory_stop_ != nullptr && trajectory_stop_->reads_end(token, trajectory_stop_state_);
+    const bool ends_action = action_stop_ != nullptr && action_stop_->reads_end(token, action_stop_state_);
+    return has_stopped_ || ends_action;
 }
 
 bool Seat::descend(int32_t token, SupportSets& supports) {

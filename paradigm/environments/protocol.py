@@ -22,7 +22,9 @@ class Observation:
         tokens: int32 [n], injected into the seat's stream.
         seat: whose stream.
         legal: the allowed actions as token sequences, none of which begins another; None: any tokens.
-        stop: token ids; the action ends with the first of them, which belongs to it.
+        stop: token ids and texts (str, bytes). The action ends with the first such token, or with the token that completes the first such
+            text however tokens cut it; that token belongs to the action, and may say more than the text. Texts need a sampler that has its
+            tokenizer. They are also how a tool call is taken out of a longer text: the environment gets the action up to the delimiter.
         max_action_tokens: the action ends here at the latest; 0: the seat only listens.
         thought_until: action tokens before the first of this id are labelled thought; -1: none are.
     """
@@ -30,7 +32,7 @@ class Observation:
     tokens: Sequence[int] | IntArray
     seat: int = 0
     legal: Sequence[Sequence[int]] | None = None
-    stop: Sequence[int] | None = None
+    stop: Sequence[int | str | bytes] | None = None
     max_action_tokens: int = 0
     thought_until: int = -1
 

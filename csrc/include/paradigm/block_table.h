@@ -37,6 +37,7 @@ class BlockTable {
 
     // int32 [num_slots, max_blocks]: block of tokens [i * block_size, (i + 1) * block_size) of the sequence in a slot; 0 where unused.
     int32_t* rows() { return rows_.data(); }
+    const int32_t* blocks_of(int32_t slot) const { return rows_.data() + static_cast<std::size_t>(slot) * static_cast<std::size_t>(max_blocks_); }
 
     // Gives the sequence blocks until its first num_tokens have room. Returns false, with nothing changed, if too few are free.
     bool extend(int32_t slot, int32_t num_tokens) { return num_tokens <= room_[static_cast<std::size_t>(slot)] || grow(slot, num_tokens); }

@@ -20,6 +20,7 @@ struct Observation {
     std::vector<int32_t> tokens;            // injected into the seat's stream
     std::shared_ptr<const LegalSet> legal;  // the allowed actions; null: any token
     std::vector<int32_t> stop;              // the action ends with the first of these, which belongs to it
+    std::vector<std::string> stop_strings;  // or with the token that completes one of these texts; see stop_strings.h
     int max_action_tokens = 0;              // the action ends here at the latest; 0: the seat only listens
     int32_t thought_until = -1;             // action tokens before the first of these are labelled thought; -1: none
 };

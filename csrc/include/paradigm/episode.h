@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "paradigm/environment.h"
+#include "paradigm/request.h"
 #include "paradigm/seat.h"
 #include "paradigm/support_sets.h"
 
 namespace paradigm {
 
-enum class StopReason : uint8_t { terminated = 0, truncated = 1, length = 2, failed = 3, none = 4 };
+enum class StopReason : uint8_t { terminated = 0, truncated = 1, length = 2, failed = 3, none = 4, stop = 5 };
 
 // What one seat of every episode is played by: policy number `policy`, or, if that is -1, `player`.
 struct SeatRole {
@@ -26,14 +27,16 @@ struct SeatRole {
 // What all episodes of one collection share. Constant while they run, apart from the support table, which locks itself.
 struct EpisodeRules {
     EnvironmentFactory factory;
-    std::vector<std::string> tasks;
-    std::vector<SeatRole> roles;  // one a seat
+    std::vector<std::string> tasks;  // empty where episodes are submitted one by one (Scheduler::submit)
+    std::vector<SeatRole> roles;     // one a seat
     std::unordered_map<int64_t, std::vector<ForcedToken>> forced;  // by trajectory index
     int64_t group_size = 1;       // episodes of one task, which share its environment seed
     uint64_t key = 0;
     int32_t vocab_size = 0;
     int32_t max_tokens = 0;       // greatest length of a seat's stream
     bool is_native = false;       // no environment or player waits for anything, so the driving thread may run them too
+    std::shared_ptr<const TokenBytes> vocabulary;  // what tokens say; null: nobody knows, and there are no stop strings
+    std::shared_ptr<const StopStrings> stop;       // ends the trajectories of `tasks`; null: nothing does
     std::unique_ptr<SupportSets> supports;
     std::atomic<bool> stopping{false};
 };
@@ -48,6 +51,7 @@ class Episode {
 
     // Makes this episode number `index` of the collection; the environment's instance is kept for reuse.
     void restart(int64_t index);
+    void restart(std::shared_ptr<const Request> request);
 
     // Resets the environment, or hands it the acting seat's finished action; plays the seats of players; returns once a policy's seat
     // has to act (`acting` >= 0) or the episode is over. Whatever goes wrong inside fails this episode only.
@@ -63,8 +67,12 @@ class Episode {
     bool is_over = false, terminated = false, truncated = false, failed = false;
     StopReason stop_reason = StopReason::none;
     std::string message;  // why it failed
+    std::shared_ptr<const Request> request;  // that submitted it; null: it is one of the collection's tasks
+    bool is_cancelled = false;
 
   private:
+    void begin(int64_t number, int64_t task_number);
+    const std::string& task_text() const;
     void advance();
     void play();
     const Observation* apply();

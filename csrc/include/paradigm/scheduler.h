@@ -11,30 +11,36 @@
 // planned oldest first, by the index of their episode; one that finds no free block takes those of the youngest, which is fed again later
 // from its first token that no other sequence's blocks hold. The oldest that is ready may take from all others, so it is in every such
 // plan; and a trajectory of the greatest length fits an otherwise empty cache. Blocks are given out, taken back and published as prefixes
-// by plan() and commit() alone, never while a plan that could write them is out.
+// by plan(), commit() and set_version() alone, never while a plan that could write them is out.
+//
+// Requests. Besides the tasks that it begins with, a scheduler takes single episodes while others run (submit), and gives them up again (cancel);
+// both from any thread. They start in the order in which they came.
+//
+// Weights. They change between a commit and the next plan (set_version). Live sequences are then fed again from their first token, or keep
+// what they have in the cache. A sequence that kept some cannot be fed again, since the weights that made it are gone: when it loses its blocks
+// they are copied out and later copied back (take_swaps).
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "paradigm/block_table.h"
 #include "paradigm/episode.h"
+#include "paradigm/request.h"
+#include "paradigm/stream_events.h"
 #include "paradigm/thread_pool.h"
 #include "paradigm/trajectory_buffer.h"
 
 namespace paradigm {
-
-struct SamplingParameters {
-    float temperature = 1;
-    int32_t top_k = 0;
-    float top_p = 1, min_p = 0;
-};
 
 struct PolicyLimits {
     int32_t slots = 1;            // greatest number of live sequences
@@ -63,7 +69,19 @@ struct PolicyCounters {
     int64_t tokens_covered = 0;  // each counted once, whether it was fed, fed again or taken over: a function of the trajectories alone
     int64_t keys_covered = 0;    // summed over these: how many tokens each attends to, itself included
     int64_t prefixes_shared = 0, tokens_shared = 0;  // sequences that took over the beginning of their prompt; tokens not fed for that
-    int64_t evictions = 0, tokens_recomputed = 0;    // sequences that lost their blocks; tokens fed again for that
+    int64_t evictions = 0, tokens_recomputed = 0;    // sequences that lost their blocks; tokens fed again, for that or for new weights
+    int64_t swaps = 0;  // of these evictions, those whose blocks were copied out
+};
+
+// What new weights mean for the live sequences: everything is fed again under them, or what lies in the cache stays.
+enum class OnUpdate : uint8_t { recompute, keep };
+
+// What is to be done with the cache before a plan is run, in this order: copy the blocks of a sequence out, back into others, or forget the copy.
+struct Swap {
+    enum class Kind : uint8_t { out, in, drop };
+    Kind kind;
+    int32_t slot;  // of the sequence, which it keeps until its episode is over
+    std::vector<int32_t> blocks;
 };
 
 class Scheduler {
@@ -91,11 +109,36 @@ class Scheduler {
     // The trajectories, sorted by index; once, when the collection is done.
     TrajectoryBuffer take();
 
+    // Asks for an episode. Throws std::invalid_argument if a parameter is out of range or the index is that of another that is not over.
+    void submit(Request request);
+
+    // Gives a submitted episode up: it frees its slots and blocks, once its environment has answered if that is at work, and leaves no
+    // trajectory. Nothing happens if it is over.
+    void cancel(int64_t index);
+
+    // Makes a plan() or wait() that waits return at once, or the next one that would.
+    void poke();
+
+    // Whether nothing is running, or waiting to.
+    bool is_idle();
+
+    // The trajectories of the submitted episodes that are over since the last call, sorted by index. `over` gets the indices of these episodes,
+    // cancelled ones included.
+    TrajectoryBuffer take_finished(std::vector<int64_t>& over);
+    bool has_over() const { return !over_.empty(); }
+
+    // The tokens of streamed episodes since the last call.
+    StreamEvents take_events();
+
     // Stops the threads; one that is still inside an environment after `grace` is let go. Returns whether all could be joined.
     bool close(std::chrono::milliseconds grace);
 
-    // Tags the tokens committed from now on. Prompts computed under another version are not shared any more.
-    void set_version(int32_t policy, int32_t version);
+    // Tags the tokens committed from now on. Prompts computed under another version are not shared any more. Throws std::logic_error while
+    // a plan of the policy is out.
+    void set_version(int32_t policy, int32_t version, OnUpdate on_update);
+
+    // To be done before the plan last made is run; none unless some sequence kept what earlier weights had made.
+    std::vector<Swap> take_swaps(int32_t policy);
     Plan& plan_buffers(int32_t policy) { return state(policy).plan; }
     BlockTable& block_table(int32_t policy) { return state(policy).blocks; }
     const PolicyLimits& limits(int32_t policy) { return state(policy).limits; }
@@ -118,6 +161,11 @@ class Scheduler {
         std::condition_variable completed;
         std::vector<Episode*> done;      // handed back by the threads, not yet taken by the driving thread
         std::size_t wanted = SIZE_MAX;   // the driving thread is waiting for so many
+        bool is_poked = false;
+        // what other threads asked for, not yet taken by the driving thread
+        std::vector<std::shared_ptr<const Request>> submitted;
+        std::vector<int64_t> cancelled;
+        std::unordered_set<int64_t> indices;  // of requests that are not over
     };
     struct Row {
         Seat* seat;
@@ -139,6 +187,8 @@ class Scheduler {
         std::vector<int32_t> block_tokens;  // of the block looked up or published last
         int32_t num_seats = 0;          // of an episode
         int32_t version = 0;
+        int32_t num_swapped = 0;        // sequences that are copied out
+        std::vector<Swap> swaps;
         PolicyCounters counters;
         bool is_planned = false;
         Clock::time_point planned_at{};
@@ -147,7 +197,11 @@ class Scheduler {
 
     PolicyState& state(int32_t policy);
     void admit();
+    std::shared_ptr<const Request> next_request();
     void start();
+    void take_requests();
+    void give_up(int64_t index);
+    void report(Episode& episode);
     void note_run(double seconds);
     void drain();
     void take_back(Episode& episode);
@@ -162,6 +216,9 @@ class Scheduler {
     static bool take_over_prefix(PolicyState& policy, Seat& seat);
     static void publish_prefix(PolicyState& policy, Seat& seat, int32_t end);
     static bool evict_for(PolicyState& policy, const Seat& seat);
+    static void swap_out(PolicyState& policy, Seat& seat);
+    static void swap_in(PolicyState& policy, Seat& seat);
+    static void forget_swap(PolicyState& policy, Seat& seat);
     static void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
     void resume(Episode& episode, Progress progress);
 
@@ -169,9 +226,15 @@ class Scheduler {
     std::vector<PolicyState> policies_;
     SamplingParameters sampling_;
     bool record_all_;
+    int64_t num_tasks_ = 0;  // episodes that were there from the beginning
     int64_t num_episodes_ = 0, next_episode_ = 0, num_done_ = 0, num_failed_ = 0;
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
     std::vector<Episode*> idle_, taken_, to_run_;
+    std::deque<std::shared_ptr<const Request>> pending_;
+    std::unordered_map<int64_t, Episode*> submitted_;  // that have started
+    std::vector<std::shared_ptr<const Request>> new_requests_;
+    std::vector<int64_t> new_cancelled_, over_;
+    StreamEvents events_;
     TrajectoryStore finished_;
     double wait_s_ = 0;                  // spent waiting in all
     double run_s_ = 0, last_run_s_ = 0;  // what an episode takes that the driving thread runs itself; as measured last

@@ -1,7 +1,8 @@
 // One seat's token stream in a running episode, and the rules by which an action of that seat begins, grows and ends.
 //
 // The stream of a seat holds only what that seat saw: the tokens injected for it and the tokens it generated. An action ends with the
-// first of `stop` (included), at `max_action_tokens`, or at a leaf of the trie of legal token sequences.
+// first of `stop` (included), with the token that completes a stop string, at `max_action_tokens`, or at a leaf of the trie of legal token
+// sequences.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "paradigm/environment.h"
+#include "paradigm/stop_strings.h"
 #include "paradigm/support_sets.h"
 
 namespace paradigm {
@@ -43,15 +45,18 @@ enum class Progress : uint8_t { acting, action_done, out_of_room };
 
 class Seat {
   public:
-    // Empties the seat for a new episode. `forced` (sorted by `after`) must outlive the episode. The stream never exceeds max_tokens.
-    void clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced);
+    // Empties the seat for a new episode. `forced` (sorted by `after`) must outlive the episode. The stream never exceeds max_tokens. `stop`
+    // ends the actions of this episode, and the trajectory with them (see has_stopped); null: nothing does.
+    void clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced, std::shared_ptr<const StopStrings> stop);
 
     // Appends tokens that the world says, as many as there is room for; returns whether all found room.
     bool inject(const std::vector<int32_t>& tokens, Segment segment);
 
-    // Begins an action under the observation's rules. Throws EpisodeError if a legal token is outside the vocabulary. The memory that
-    // the action needs is reserved here, so that generating does not allocate.
-    Progress begin_action(const Observation& observation, int32_t vocab_size, SupportSets& supports);
+    // Begins an action under the observation's rules. Throws EpisodeError if a legal token is outside the vocabulary, and
+    // std::invalid_argument if there are stop strings but no `vocabulary`. The memory that the action needs is reserved here, so that
+    // generating does not allocate.
+    Progress begin_action(const Observation& observation, int32_t vocab_size, const std::shared_ptr<const TokenBytes>& vocabulary,
+                          SupportSets& supports);
 
     // Appends a token that the seat itself chose. Throws EpisodeError if it is not legal.
     Progress choose(int32_t token, float logprob, float kept_logmass, int32_t version, SupportSets& supports) {
@@ -75,6 +80,7 @@ class Seat {
     bool is_full() const { return length() >= max_tokens_; }
     int32_t support_row() const { return support_row_; }
     int32_t decision() const { return decision_; }
+    bool has_stopped() const { return has_stopped_; }  // the last action ended by what ends the trajectory
     // First token of the action now or last generated.
     int32_t action_start() const { return action_start_; }
 
@@ -88,12 +94,16 @@ class Seat {
     bool has_started = false;   // some of the tokens fed were its own, not taken over from another sequence
     int32_t covered = 0;        // greatest `fed` so far, that of the step being planned included: an eviction does not lower it
     uint64_t prefix = 0;        // number, in the prefix index, of its first fed / block_size blocks of prompt, while that is being fed
+    bool is_stale = false;      // some of its keys and values in the cache were computed under earlier weights
+    bool is_swapped = false;    // they were copied out of the cache, and have to be copied back before more is fed
+    int32_t reported = 0;       // tokens that were reported, where they are
 
   private:
     static constexpr int kInlineStops = 4;
 
     Progress generate(int32_t token, float logprob, float kept_logmass, int32_t version, bool chosen, SupportSets& supports);
     bool is_stop(int32_t token) const;
+    bool completes_stop(int32_t token);
     bool descend(int32_t token, SupportSets& supports);
     void find_support(SupportSets& supports);
 
@@ -111,6 +121,9 @@ class Seat {
     float early_reward_ = 0;     // received before the first decision
 
     std::vector<int32_t> more_stops_;
+    bool has_text_stops_ = false, has_stopped_ = false;
+    int32_t action_stop_state_ = 0, trajectory_stop_state_ = 0;
+    std::shared_ptr<const StopStrings> action_stop_, trajectory_stop_;  // the observation's; the episode's
     std::shared_ptr<const LegalSet> legal_;  // the trie node is the range [legal_low_, legal_high_) of its ranks at depth legal_depth_
     std::size_t legal_low_ = 0, legal_high_ = 0, legal_depth_ = 0;
     int32_t root_row_ = -1;                        // support of an action's first token; -1 unless legal_ was met before
@@ -146,7 +159,8 @@ inline Progress Seat::generate(int32_t token, float logprob, float kept_logmass,
     }
     stream.push_back(record);
     ++generated_;
-    if (is_leaf || is_stop(token) || length() >= action_limit_) {
+    const bool is_text_end = has_text_stops_ && completes_stop(token);
+    if (is_leaf || is_stop(token) || is_text_end || length() >= action_limit_) {
         end_action();
         return Progress::action_done;
     }

@@ -30,12 +30,13 @@ struct TrajectoryBuffer {
 // Keeps finished trajectories in the order in which they end, and lays them out by index once all have.
 class TrajectoryStore {
   public:
-    void add(const Episode& episode, int32_t seat);
+    // temperature: of its draws, unless its request has its own.
+    void add(const Episode& episode, int32_t seat, float temperature);
 
     std::size_t size() const { return finished_.size(); }
 
-    // Empties the store.
-    TrajectoryBuffer take(const SupportSets& supports, float temperature);
+    // Empties the store. The buffer's table holds the sets that its tokens refer to, in the order in which they first do.
+    TrajectoryBuffer take(const SupportSets& supports);
 
   private:
     struct Finished {
@@ -44,6 +45,7 @@ class TrajectoryStore {
         int32_t seat;
         StopReason stop_reason;
         bool terminated, truncated, failed;
+        float temperature;
         std::string message;
     };
     std::vector<Finished> finished_;

@@ -1,0 +1,154 @@
+// Episodes that come and go while others run, what is told about them on the way, and changes of weights.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "paradigm/scheduler.h"
+
+namespace paradigm {
+
+namespace {
+
+void require(bool holds, const std::string& message) {
+    if (!holds) throw std::invalid_argument(message);
+}
+
+}  // namespace
+
+void check(const SamplingParameters& sampling) {
+    require(std::isfinite(sampling.temperature) && sampling.temperature >= 0,
+            "temperature must be finite and >= 0, got " + std::to_string(sampling.temperature));
+    require(sampling.top_k >= 0, "top_k must be >= 0, got " + std::to_string(sampling.top_k));
+    require(sampling.top_p > 0 && sampling.top_p <= 1, "top_p must be in (0, 1], got " + std::to_string(sampling.top_p));
+    require(sampling.min_p >= 0 && sampling.min_p < 1, "min_p must be in [0, 1), got " + std::to_string(sampling.min_p));
+}
+
+void Scheduler::submit(Request request) {
+    const int64_t most = std::numeric_limits<int64_t>::max() / static_cast<int64_t>(world_->rules->roles.size()) - 1;
+    require(num_tasks_ == 0, "submit: this collection has its tasks already");
+    require(request.index >= 0 && request.index <= most, "index must be in 0.." + std::to_string(most) + ", got " + std::to_string(request.index));
+    require(request.group >= 0, "group must be >= 0, got " + std::to_string(request.group));
+    require(request.max_tokens >= 1 && request.max_tokens <= world_->rules->max_tokens,
+            "max_tokens must be in 1.." + std::to_string(world_->rules->max_tokens) + ", got " + std::to_string(request.max_tokens));
+    check(request.sampling);
+    auto shared = std::make_shared<const Request>(std::move(request));
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    require(world_->indices.insert(shared->index).second,
+            "index must not be that of a request which is not over, got " + std::to_string(shared->index));
+    world_->submitted.push_back(std::move(shared));
+    world_->is_poked = true;
+    world_->completed.notify_one();
+}
+
+void Scheduler::cancel(int64_t index) {
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    if (world_->indices.count(index) == 0) return;
+    world_->cancelled.push_back(index);
+    world_->is_poked = true;
+    world_->completed.notify_one();
+}
+
+void Scheduler::poke() {
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    world_->is_poked = true;
+    world_->completed.notify_one();
+}
+
+bool Scheduler::is_idle() {
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    return num_done_ == num_episodes_ && world_->submitted.empty();
+}
+
+// Takes over what other threads asked for.
+void Scheduler::take_requests() {
+    {
+        std::lock_guard<std::mutex> lock(world_->mutex);
+        if (world_->submitted.empty() && world_->cancelled.empty()) return;
+        new_requests_.swap(world_->submitted);
+        new_cancelled_.swap(world_->cancelled);
+    }
+    num_episodes_ += static_cast<int64_t>(new_requests_.size());
+    pending_.insert(pending_.end(), new_requests_.begin(), new_requests_.end());
+    new_requests_.clear();
+    for (const int64_t index : new_cancelled_) give_up(index);
+    new_cancelled_.clear();
+}
+
+std::shared_ptr<const Request> Scheduler::next_request() {
+    if (pending_.empty()) return nullptr;
+    std::shared_ptr<const Request> request = std::move(pending_.front());
+    pending_.pop_front();
+    return request;
+}
+
+void Scheduler::give_up(int64_t index) {
+    const auto started = submitted_.find(index);
+    if (started != submitted_.end()) {
+        Episode& episode = *started->second;
+        episode.is_cancelled = true;
+        for (PolicyState& policy : policies_) {
+            for (std::vector<Seat*>* queue : {&policy.decoding, &policy.prefilling}) {
+                const auto at = std::find_if(queue->begin(), queue->end(), [&episode](const Seat* seat) { return seat->episode == &episode; });
+                if (at == queue->end()) continue;
+                queue->erase(at);
+                episode.fail("the request was cancelled");
+                finish(episode);
+                return;
+            }
+        }
+        return;  // its environment is at work: see take_back
+    }
+    const auto at = std::find_if(pending_.begin(), pending_.end(), [index](const auto& request) { return request->index == index; });
+    if (at == pending_.end()) return;
+    pending_.erase(at);
+    ++num_done_;
+    over_.push_back(index);
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    world_->indices.erase(index);
+}
+
+void Scheduler::report(Episode& episode) {
+    if (episode.request == nullptr || !episode.request->is_streamed || episode.is_cancelled) return;
+    for (std::size_t s = 0; s < episode.seats.size(); ++s) {
+        if (record_all_ || episode.seats[s].policy == 0) events_.report(episode.index, static_cast<int32_t>(s), episode.seats[s]);
+    }
+}
+
+StreamEvents Scheduler::take_events() { return std::exchange(events_, StreamEvents{}); }
+
+TrajectoryBuffer Scheduler::take_finished(std::vector<int64_t>& over) {
+    over = std::exchange(over_, {});
+    return finished_.take(supports());
+}
+
+void Scheduler::set_version(int32_t policy_number, int32_t version, OnUpdate on_update) {
+    PolicyState& policy = state(policy_number);
+    if (policy.is_planned) throw std::logic_error("set_version: the policy's last plan has not been committed");
+    if (policy.version == version) return;
+    policy.version = version;
+    if (!policy.blocks.has_cache()) return;
+    policy.blocks.forget_prefixes();
+    for (Seat* seat : policy.by_slot) {
+        if (seat == nullptr) continue;
+        // one that has not started only took over a prefix, which it finds again if anybody computes it
+        if (on_update == OnUpdate::keep && (seat->has_started || seat->is_swapped)) {
+            seat->is_stale = seat->fed > 0;
+            continue;
+        }
+        forget_swap(policy, *seat);
+        policy.blocks.release(seat->slot);
+        seat->fed = 0;
+        seat->has_started = seat->is_stale = false;
+    }
+    const auto again = std::stable_partition(policy.decoding.begin(), policy.decoding.end(),
+                                             [](const Seat* seat) { return seat->length() - seat->fed == 1; });
+    policy.prefilling.insert(policy.prefilling.end(), again, policy.decoding.end());
+    policy.decoding.erase(again, policy.decoding.end());
+}
+
+std::vector<Swap> Scheduler::take_swaps(int32_t policy) { return std::exchange(state(policy).swaps, {}); }
+
+}  // namespace paradigm
