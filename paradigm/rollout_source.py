@@ -106,6 +106,8 @@ class RolloutSource:
         if (stats := self.sampler.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
             info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
+            info["rollout/idle_share"] = stats.idle_share
+            info |= {f"rollout/failed_{reason}": float(count) for reason, count in stats.failure_reasons.items()}
             cache = ("prefixes_shared", "tokens_shared", "evictions", "tokens_recomputed")  # these may depend on who was ready first
             info |= {f"rollout/{name}": float(getattr(stats, name)) for name in cache}
         return rollouts, info | solved

@@ -217,7 +217,10 @@ void Scheduler::finish(Episode& episode) {
     }
     --num_live_;
     ++num_done_;
-    num_failed_ += episode.failed ? 1 : 0;
+    if (episode.failed) {
+        ++num_failed_;
+        ++failure_reasons_[episode.reason];
+    }
     idle_.push_back(&episode);
 }
 
@@ -305,7 +308,7 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
                 resume(*seat.episode, progress);
             }
         } catch (const EpisodeError& error) {
-            seat.episode->fail(error.what());
+            seat.episode->fail(error.what(), error.reason);
             finish(*seat.episode);
         }
         ++r;

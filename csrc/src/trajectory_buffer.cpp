@@ -1,13 +1,14 @@
 #include "paradigm/trajectory_buffer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace paradigm {
 
 void TrajectoryStore::add(const Episode& episode, int32_t seat) {
     const Seat& played = episode.seats[static_cast<std::size_t>(seat)];
     finished_.push_back({{played.stream.begin(), played.stream.end()}, played.trajectory, episode.task, seat, episode.stop_reason,
-                         episode.terminated, episode.truncated, episode.failed, episode.message});
+                         episode.terminated, episode.truncated, episode.failed, episode.reason, episode.message});
 }
 
 TrajectoryBuffer TrajectoryStore::take(const SupportSets& supports, float temperature) {
@@ -50,7 +51,7 @@ TrajectoryBuffer TrajectoryStore::take(const SupportSets& supports, float temper
         buffer.terminated[b] = trajectory.terminated ? 1 : 0;
         buffer.truncated[b] = trajectory.truncated ? 1 : 0;
         buffer.failed[b] = trajectory.failed ? 1 : 0;
-        if (trajectory.failed) buffer.failures.emplace_back(static_cast<int64_t>(b), std::move(trajectory.message));
+        if (trajectory.failed) buffer.failures.push_back({static_cast<int64_t>(b), std::move(trajectory.reason), std::move(trajectory.message)});
         trajectory.stream = {};  // its memory is needed no longer: the arrays are filling up
     }
     finished_.clear();
