@@ -180,7 +180,7 @@ class Sampler:
             group_size=group_size, key=_core.noise_key(*(int(part) & (1 << 64) - 1 for part in key)), vocab_size=self.vocab_size,
             max_tokens=max_tokens, sampling=(temperature, top_k, top_p, min_p),
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
-            threads=threads if threads is not None else getattr(environment, "threads", min(8, os.cpu_count() or 1)),
+            threads=threads if threads is not None else getattr(environment, "threads", None) or min(8, os.cpu_count() or 1),
             record_all=record_players, observation_type=Observation,
         )
         with contextlib.ExitStack() as stack:
