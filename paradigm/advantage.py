@@ -6,18 +6,21 @@ Departures from GRPO (DeepSeekMath, arXiv:2402.03300, section 4.1.2): failed tra
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paradigm.rewards import rewards_by_decision
+from paradigm.rewards import failing_nonfinite, rewards_by_decision, total_rewards
 
 if TYPE_CHECKING:
     from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["SolvedTasks", "batch_advantages", "group_advantages", "group_numbers", "informative"]
+
+_log = logging.getLogger(__name__)
 
 # n trajectories, g groups (distinct pairs of group id and seat), T tokens
 
@@ -32,8 +35,9 @@ def group_advantages(
 
     The baseline is the group's mean (GRPO), or with `leave_one_out` the mean of the *other* trajectories (RLOO, Ahmadian et al.,
     arXiv:2402.14740), which is unbiased. The standard deviation is that of the group with n - 1 in the denominator. A group is the set of
-    trajectories with the same `group` and `seat`; failed ones get 0 and are left out of the statistics, and so does a group whose rewards
-    are all equal or that has a single member. Sums are taken in float64.
+    trajectories with the same `group` and `seat`; failed ones, and those whose rewards are not finite or do not add up to a finite number
+    (with a warning; see `rewards.failing_nonfinite`), get 0 and are left out of the statistics, and so does a group whose rewards are all
+    equal or that has a single member. Sums are taken in float64.
 
     Args:
         buffer: trajectories; reads `group`, `seat`, `failed`, `rewards` and `offsets`.
@@ -41,8 +45,7 @@ def group_advantages(
             "none" does not (Dr. GRPO, arXiv:2503.20783).
         leave_one_out: the baseline leaves out the trajectory itself.
         eps: added to the standard deviation, in units of reward.
-    Returns: float32 [n]. Raises: ValueError for an unknown `normalize`, a negative `eps`, or a reward that is not finite in a trajectory
-    that did not fail.
+    Returns: float32 [n]. Raises: ValueError for an unknown `normalize` or a negative `eps`.
     """
     if normalize not in ("std", "batch", "none"):
         raise ValueError(f"normalize must be 'std', 'batch' or 'none', got {normalize!r}")
@@ -50,10 +53,11 @@ def group_advantages(
         raise ValueError(f"eps must be >= 0, got {eps}")
     num = len(buffer)
     advantages = np.zeros(num, dtype=np.float32)
+    buffer = _finite(buffer)
     kept = np.flatnonzero(~np.asarray(buffer.failed, dtype=bool))
     if kept.size == 0:
         return advantages
-    rewards = _totals(buffer, kept)
+    rewards = total_rewards(buffer)[kept]
     group = group_numbers(buffer, kept)
     count = np.bincount(group).astype(np.float64)  # [g]
     mean = np.bincount(group, weights=rewards) / count
@@ -81,14 +85,15 @@ def batch_advantages(buffer: TrajectoryBuffer, eps: float = 1e-6) -> NDArray[np.
 
     With rewards from `rewards.penalized_rewards`, G_t is the paper's r - beta sum_{i >= t} KL_i.
 
-    Args: buffer: trajectories, failed ones taking no part. eps: added to the standard deviation (n - 1 in its denominator).
-    Returns: float32 [T], 0 off actions. Raises: ValueError as `group_advantages`.
+    Args: buffer: trajectories; failed ones, and those without finite rewards, take no part. eps: added to the standard deviation (n - 1 in
+    its denominator).
+    Returns: float32 [T], 0 off actions. Raises: ValueError for a negative `eps`.
     """
     if not eps >= 0:
         raise ValueError(f"eps must be >= 0, got {eps}")
     advantages = np.zeros(buffer.num_tokens, dtype=np.float32)
+    buffer = _finite(buffer)
     owner = np.repeat(np.arange(len(buffer)), buffer.lengths)
-    _totals(buffer, np.flatnonzero(~np.asarray(buffer.failed, dtype=bool)))
     at = np.flatnonzero(buffer.action_mask & ~buffer.failed[owner])
     if at.size < 2:
         return advantages
@@ -105,14 +110,15 @@ def informative(buffer: TrajectoryBuffer) -> tuple[NDArray[np.bool_], int]:
     """Which trajectories lie in groups whose rewards differ: DAPO's dynamic sampling (arXiv:2503.14476, eq. 11), ScaleRL's zero-variance
     filter. Dropped with `TrajectoryBuffer.select`, the others do not count in what a loss is averaged over.
 
-    Returns: bool [n], False for failed trajectories; and the number of groups without spread (those of one member among them).
+    Returns: bool [n], False for trajectories that failed or have no finite reward; and the number of groups without spread (those of one member among them).
     """
     found = np.zeros(len(buffer), dtype=bool)
+    buffer = _finite(buffer)
     kept = np.flatnonzero(~np.asarray(buffer.failed, dtype=bool))
     if kept.size == 0:
         return found, 0
     group = group_numbers(buffer, kept)
-    spread = _spread(_totals(buffer, kept), group)
+    spread = _spread(total_rewards(buffer)[kept], group)
     found[kept] = spread[group]
     return found, int((~spread).sum())
 
@@ -150,14 +156,12 @@ class SolvedTasks:
         self._solved = dict.fromkeys(state["solved"])
 
 
-def _totals(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Total reward of the trajectories `kept`. Raises: ValueError if one is not finite."""
-    owner = np.repeat(np.arange(len(buffer)), np.diff(np.asarray(buffer.offsets)))
-    rewards = np.bincount(owner, weights=np.asarray(buffer.rewards, dtype=np.float64), minlength=len(buffer)).astype(np.float64)[kept]
-    if not np.isfinite(rewards).all():
-        bad = int(kept[np.flatnonzero(~np.isfinite(rewards))[0]])
-        raise ValueError(f"rewards must be finite, got a total that is not in trajectory {bad}, which did not fail")
-    return rewards
+def _finite(buffer: TrajectoryBuffer) -> TrajectoryBuffer:
+    """The same trajectories, those without a finite reward marked as failed."""
+    buffer, num_bad = failing_nonfinite(buffer)
+    if num_bad:
+        _log.warning("%d of %d trajectories have no finite reward and take no part", num_bad, len(buffer))
+    return buffer
 
 
 def group_numbers(buffer: TrajectoryBuffer, kept: NDArray[np.int64]) -> NDArray[np.int64]:

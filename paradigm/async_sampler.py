@@ -319,7 +319,7 @@ class AsyncSampler:
 
     # in the event loop
 
-    def _deliver(self, events: dict[str, Any] | None, finished: tuple[dict[str, Any], dict[int, str], list[int]] | None) -> None:
+    def _deliver(self, events: dict[str, Any] | None, finished: tuple[dict[str, Any], dict[int, tuple[str, str]], list[int]] | None) -> None:
         if events is not None:
             cuts = events["offsets"].tolist()
             fields = [events[name] for name in ("tokens", "logprobs", "version", "action_mask", "segment")]
@@ -329,7 +329,7 @@ class AsyncSampler:
         if finished is not None:
             self._finish(*finished)
 
-    def _finish(self, arrays: dict[str, Any], failures: dict[int, str], over: list[int]) -> None:
+    def _finish(self, arrays: dict[str, Any], failures: dict[int, tuple[str, str]], over: list[int]) -> None:
         owners = arrays["index"] // self._num_seats
         for index in over:
             request = self._requests.pop(index, None)
@@ -337,7 +337,8 @@ class AsyncSampler:
             if request is None or request.is_over:  # it was cancelled
                 continue
             rows = np.flatnonzero(owners == index)
-            notes = {int(row): {"failure": failures[int(row)]} for row in rows if int(row) in failures}
+            failed = {int(row): failures[int(row)] for row in rows if int(row) in failures}
+            notes = {row: {"failure": message, "failure_reason": reason} for row, (reason, message) in failed.items()}
             alone = {**arrays, "task": np.zeros_like(arrays["task"])}  # the only one of its buffer's tasks
             buffer = TrajectoryBuffer(alone, tasks=[request.task], key=self._key, environment=name_of(self._environment), extras=notes)
             request._add(Finished(buffer.select(rows)))

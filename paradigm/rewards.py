@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from paradigm.kl import Estimator, kl_estimate
-from paradigm.trajectory import TrajectoryBuffer
+from paradigm.trajectory import STOP_REASONS, TrajectoryBuffer
 
-__all__ = ["overlong_penalty", "penalized_rewards", "rewards_by_decision", "with_rewards"]
+__all__ = ["failing_nonfinite", "overlong_penalty", "penalized_rewards", "rewards_by_decision", "total_rewards", "with_rewards"]
 
 # n tokens of a buffer, B trajectories
 
@@ -69,3 +69,26 @@ def with_rewards(buffer: TrajectoryBuffer, rewards: NDArray[np.float32]) -> Traj
     changed = copy.copy(buffer)
     changed.rewards = rewards
     return changed
+
+
+def total_rewards(buffer: TrajectoryBuffer) -> NDArray[np.float64]:
+    """float64 [B], each trajectory's total reward; NaN or infinite where it is not to be had as a float32."""
+    owner = np.repeat(np.arange(len(buffer)), buffer.lengths)
+    totals = np.bincount(owner, weights=buffer.rewards, minlength=len(buffer)).astype(np.float64)
+    totals[np.abs(totals) > np.finfo(np.float32).max] = np.inf
+    return totals
+
+
+def failing_nonfinite(buffer: TrajectoryBuffer) -> tuple[TrajectoryBuffer, int]:
+    """The same trajectories, those marked as failed whose total reward is not finite; and how many these are. The sampler fails them by
+    itself where an environment gave such a reward; this is for rewards that were changed afterwards, by a penalty or a reward model."""
+    bad = ~np.isfinite(total_rewards(buffer)) & ~buffer.failed
+    if not bad.any():
+        return buffer, 0
+    changed = copy.copy(buffer)
+    changed.failed = buffer.failed | bad
+    changed.terminated, changed.truncated = buffer.terminated & ~bad, buffer.truncated & ~bad
+    changed.stop_reason = np.where(bad, STOP_REASONS.index("failed"), buffer.stop_reason).astype(np.uint8)
+    note = {"failure": "rewards must add up to a finite number", "failure_reason": "reward"}
+    changed.extras = {**buffer.extras, **{row: buffer.extras.get(row, {}) | note for row in np.flatnonzero(bad).tolist()}}
+    return changed, int(bad.sum())

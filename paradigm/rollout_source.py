@@ -25,7 +25,7 @@ from paradigm.kl import Divergence
 from paradigm.objective import CrossEntropy, reduce_metrics
 from paradigm.optimizer import Schedule
 from paradigm.preference import best_and_worst
-from paradigm.rewards import overlong_penalty, penalized_rewards, rewards_by_decision, with_rewards
+from paradigm.rewards import failing_nonfinite, overlong_penalty, penalized_rewards, rewards_by_decision, with_rewards
 from paradigm.rl_stage import ACTOR_CRITIC, RL
 from paradigm.sampler import Sampler
 from paradigm.stage import Part, Update
@@ -109,6 +109,8 @@ class RolloutSource:
         if (stats := self.sampler.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
             info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
+            info["rollout/idle_share"] = stats.idle_share
+            info |= {f"rollout/failed_{reason}": float(count) for reason, count in stats.failure_reasons.items()}
             cache = ("prefixes_shared", "tokens_shared", "evictions", "tokens_recomputed")  # these may depend on who was ready first
             info |= {f"rollout/{name}": float(getattr(stats, name)) for name in cache}
         return rollouts, info | solved
@@ -129,7 +131,8 @@ class RolloutSource:
             rewards = rewards.copy()
             filled = rollouts.lengths > 0
             rewards[rollouts.offsets[1:][filled] - 1] += overlong_penalty(rollouts.lengths, max_length=config.max_tokens, margin=margin)[filled]
-        teaching = with_rewards(rollouts, rewards)
+        teaching, num_nonfinite = failing_nonfinite(with_rewards(rollouts, rewards))
+        info["rollout/nonfinite_rewards"] = float(num_nonfinite)
         if config.drop_uninformative:
             kept, dropped = informative(rollouts)  # by the verdict alone: penalties differ nearly always
             info["rollout/uninformative_groups"] = float(dropped)

@@ -48,6 +48,9 @@ class CollectionStats:
 
     Attributes:
         num_episodes, num_failed: episodes played, and those among them that failed.
+        failure_reasons: failed episodes by what went wrong: "raise" (an exception of the environment's), "garbage" (an answer that is none),
+            "reward" (not finite), "no_action" (it ended before it asked), "illegal", "player", "stopped", or an exception's own
+            `failure_reason`, as of `paradigm.environments.Workers`.
         steps: forward passes.
         tokens_prefilled, tokens_sampled: prompt and observation tokens fed in chunks, and what is fed again after an eviction; tokens drawn.
         prefixes_shared, tokens_shared: sequences that took over the beginning of their prompt from another; tokens not prefilled for that.
@@ -61,6 +64,7 @@ class CollectionStats:
 
     num_episodes: int
     num_failed: int
+    failure_reasons: dict[str, int]
     steps: int
     tokens_prefilled: int
     tokens_sampled: int
@@ -74,6 +78,11 @@ class CollectionStats:
     wait_s: float
     total_s: float
     flops: int
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the time in which the policies were idle, waiting for environments."""
+        return self.wait_s / self.total_s if self.total_s else 0.0
 
 
 class Sampler:
@@ -151,13 +160,15 @@ class Sampler:
                 for (`policy.config.max_position_embeddings`), 4096 if it does not say.
             record_players: also return the trajectories of the seats that opponents play.
             progress: called with (episodes done, episodes) as they end.
-            threads: threads that step environments; None: one for each core, 8 at most.
+            threads: threads that step environments, which bounds the calls out at once; None: as many as the environment asks for
+                (`environment.threads`), else one for each core, 8 at most.
             stop: token ids and texts (str, bytes; they need the sampler's tokenizer), any of which ends a trajectory: with the first such token, or
                 the one that completes a text, however tokens cut it. The environment gets the action, and its rewards count; what it says does
                 not follow. stop_reason is then "stop", unless the episode was over anyway. Opponents' actions do not stop.
             between_steps: called before each step, in this thread; it may call `update_weights`.
-        Returns: the trajectories; `extras` of one of a failed episode holds {"failure": message}. A seat that acted gets its rewards on
-            the last token of the decision that they follow; one that never did, on the last token it saw.
+        Returns: the trajectories; `extras` of one of a failed episode holds {"failure": message, "failure_reason": one of
+            `CollectionStats.failure_reasons`}. A seat that acted gets its rewards on the last token of the decision that they follow; one
+            that never did, on the last token it saw.
         Raises: ValueError naming the argument that is out of range; RuntimeError if one of the samplers is at work already. Whatever
             environments and players raise or return wrongly fails only their own episode.
         """
@@ -179,9 +190,10 @@ class Sampler:
                     progress(reported, num_episodes)
             arrays, failures = core.take()
         if core.num_failed:
-            _log.warning("%d of %d episodes failed; one of them: %s", core.num_failed, num_episodes, next(iter(failures.values()), "not recorded"))
+            told = next((message for _, message in failures.values()), "not recorded")
+            _log.warning("%d of %d episodes failed, %s; one of them: %s", core.num_failed, num_episodes, core.failure_reasons, told)
         self.stats = self._stats(core, driver.engines, num_episodes, time.perf_counter() - started)
-        extras = {row: {"failure": message} for row, message in failures.items()}
+        extras = {row: {"failure": message, "failure_reason": reason} for row, (reason, message) in failures.items()}
         return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
 
     @property
@@ -253,7 +265,7 @@ class Sampler:
             group_size=group_size, key=_core.noise_key(*(int(part) & (1 << 64) - 1 for part in key)), vocab_size=self.vocab_size,
             max_tokens=max_tokens, sampling=sampling,
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
-            threads=threads if threads is not None else min(8, os.cpu_count() or 1),
+            threads=threads if threads is not None else getattr(environment, "threads", None) or min(8, os.cpu_count() or 1),
             record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop),
         )
         return RolloutDriver(core, engines, players, max_tokens)
@@ -299,7 +311,8 @@ class Sampler:
         covered, sampled = own.get("tokens_covered", 0), own.get("tokens_sampled", 0)
         flops = getattr(self.policy, "flops", None)
         return CollectionStats(
-            num_episodes=num_episodes, num_failed=core.num_failed, steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
+            num_episodes=num_episodes, num_failed=core.num_failed, failure_reasons=core.failure_reasons,
+            steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
             tokens_sampled=sampled, prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
             evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), swaps=own.get("swaps", 0),
             model_s=sum(e.model_s for e in engines),

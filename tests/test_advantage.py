@@ -37,11 +37,15 @@ def test_failed_ones_are_zero_and_count_for_nothing():
     np.testing.assert_array_equal(got, [-1, 0, 1, 0])
 
 
-def test_a_failed_reward_that_is_not_finite_is_ignored_and_another_is_refused():
-    got = group_advantages(buffer_of([np.nan, 1, 3], [0, 0, 0], failed=np.array([True, False, False])), normalize="none")
-    np.testing.assert_array_equal(got, [0, -1, 1])
-    with pytest.raises(ValueError, match=r"rewards must be finite.*trajectory 1"):
-        group_advantages(buffer_of([0, np.inf, 1], [0, 0, 0]))
+@pytest.mark.parametrize("failed", [True, False])
+@pytest.mark.parametrize("reward", [np.nan, np.inf, -np.inf, 6e38])
+def test_rewards_that_are_not_finite_take_no_part(reward, failed, caplog):
+    buffer = buffer_of([0, 1, 3], [0, 0, 0], failed=np.array([failed, False, False]))
+    buffer.rewards[:2] = reward / 2  # of 6e38 both halves are finite
+    np.testing.assert_array_equal(group_advantages(buffer, normalize="none"), [0, -1, 1])
+    assert informative(buffer)[0].tolist() == [False, True, True]
+    assert ("1 of 3 trajectories have no finite reward" in caplog.text) is not failed
+    assert buffer.failed[0] == failed  # what the caller holds is not changed
 
 
 def test_groups_of_one_and_groups_without_spread_are_exactly_zero():
@@ -98,8 +102,8 @@ def test_reinforce_plus_plus_by_hand():
     std = np.sqrt(2.75 / 3)
     np.testing.assert_allclose(batch_advantages(buffer, eps=0.0), np.array([0, 1.25, 0.25, 0, -0.75, -0.75, 0, 0, 0]) / std, rtol=1e-6)
     assert not batch_advantages(buffer_of([1, 1], [0, 0])).any() and batch_advantages(buffer_of([], [])).shape == (0,)
-    with pytest.raises(ValueError, match=r"rewards must be finite.*trajectory 0"):
-        batch_advantages(buffer_of([np.nan, 1], [0, 0]))
+    buffer.rewards[[1, 4]] = np.nan, 1  # two tokens are left, which earn 2 and 1
+    np.testing.assert_allclose(batch_advantages(buffer, eps=0.0), np.array([0, 0, 0, 0, 1, -1, 0, 0, 0]) * np.sqrt(0.5), rtol=1e-6)
 
 
 def test_groups_without_spread_are_counted():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paradigm.rewards import overlong_penalty, penalized_rewards, with_rewards
+from paradigm.rewards import failing_nonfinite, overlong_penalty, penalized_rewards, with_rewards
 from paradigm.trajectory import TrajectoryBuffer
 
 
@@ -34,3 +34,14 @@ def test_bad_arguments():
         penalized_rewards(buffer, np.zeros(3, np.float32), 1)
     with pytest.raises(ValueError, match=r"rewards must have shape \[4\], got \[1\]"):
         with_rewards(buffer, np.zeros(1, np.float32))
+
+
+def test_trajectories_without_finite_rewards_fail():
+    buffer = TrajectoryBuffer.from_arrays(
+        np.arange(8), [0, 2, 4, 6, 8], rewards=[1, np.nan, 3e38, 3e38, 0, 2, np.inf, -np.inf], failed=[0, 0, 0, 1], terminated=True, stop_reason=0
+    )
+    marked, count = failing_nonfinite(buffer)
+    assert count == 2 and marked.failed.tolist() == [True, True, False, True] and marked.terminated.tolist() == [False, False, True, True]
+    assert [t.stop_reason for t in marked] == ["failed", "failed", "terminated", "terminated"]
+    assert marked.extras[1]["failure_reason"] == "reward" and 2 not in marked.extras and not buffer.extras and buffer.failed.sum() == 1
+    assert failing_nonfinite(marked) == (marked, 0)

@@ -11,7 +11,7 @@ from paradigm.learner import Learner
 from paradigm.policy import Policy
 from paradigm.policy_config import PolicyConfig
 from paradigm.recipe_run import apply
-from paradigm.rewards import rewards_by_decision
+from paradigm.rewards import rewards_by_decision, with_rewards
 from paradigm.rl_stage import RL
 from paradigm.rollout_source import RolloutSource, action_log_probs
 from paradigm.sampler import Sampler
@@ -92,6 +92,24 @@ def test_penalties_in_the_reward_reach_the_advantages() -> None:
         expected.append((rewards[i] - rewards[others].mean()) / len(rollouts))
     (batch,) = part.batches
     np.testing.assert_allclose(batch.streams["advantage"].numpy(), np.array(expected)[batch.trajectory.numpy()], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["grpo", "reinforce++", "ppo", "dpo"])
+def test_rollouts_without_finite_rewards_are_counted_and_not_trained_on(objective) -> None:
+    source = source_of(objective)
+    rollouts, info = source._collect(0)
+    assert 0 <= info["rollout/idle_share"] <= 1 and info["rollout/failed"] == 0
+    rewards = rollouts.rewards.copy()
+    spoilt = np.flatnonzero(rollouts.group == 0)[:3]
+    rewards[rollouts.offsets[1:][spoilt] - 1] = [np.nan, np.inf, -np.inf]
+    without = rollouts.select(np.setdiff1d(np.arange(len(rollouts)), spoilt))
+    part, info = source._part(with_rewards(rollouts, rewards), 0)
+    expected, _ = source._part(without, 0)
+    assert info["rollout/nonfinite_rewards"] == 3
+    for ours, theirs in zip(part.batches, expected.batches, strict=True):
+        assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.target, theirs.target)
+        for name, stream in ours.streams.items():
+            assert torch.equal(stream, theirs.streams[name]) and stream.isfinite().all(), name
 
 
 def test_overlong_rollouts_are_punished() -> None:

@@ -10,11 +10,20 @@
 #include <string>
 #include <utility>
 
+#include "paradigm/seat.h"
+
 namespace py = pybind11;
 
 namespace paradigm {
 
 namespace {
+
+// What a Python exception wants to be counted as: its `failure_reason`, if it has one.
+std::string reason_of(const py::error_already_set& error) {
+    if (!py::hasattr(error.value(), "failure_reason")) return "raise";
+    const py::object reason = error.value().attr("failure_reason");
+    return py::isinstance<py::str>(reason) ? reason.cast<std::string>() : "raise";
+}
 
 // Python's exceptions must not be held, read or destroyed without the GIL: turn them into strings while we have it.
 template <class Function>
@@ -22,7 +31,7 @@ auto without_python_errors(Function&& function) {
     try {
         return function();
     } catch (const py::error_already_set& error) {
-        throw std::runtime_error(error.what());
+        throw EpisodeError(error.what(), reason_of(error));
     } catch (const py::builtin_exception& error) {
         throw std::runtime_error(error.what());
     }
@@ -125,13 +134,18 @@ bool to_flag(py::handle object, const char* what) {
     return truth == 1;
 }
 
+// Throws EpisodeError, whatever is wrong with the answer.
 Step to_step(py::handle object, int num_seats) {
-    Step step;
-    for (const py::handle observation : attribute(object, "observations")) step.observations.push_back(to_observation(observation));
-    step.rewards = to_rewards(attribute(object, "rewards"), num_seats);
-    step.terminated = to_flag(attribute(object, "terminated"), "terminated");
-    step.truncated = to_flag(attribute(object, "truncated"), "truncated");
-    return step;
+    try {
+        Step step;
+        for (const py::handle observation : attribute(object, "observations")) step.observations.push_back(to_observation(observation));
+        step.rewards = to_rewards(attribute(object, "rewards"), num_seats);
+        step.terminated = to_flag(attribute(object, "terminated"), "terminated");
+        step.truncated = to_flag(attribute(object, "truncated"), "truncated");
+        return step;
+    } catch (const std::exception& error) {
+        throw EpisodeError(error.what());
+    }
 }
 
 class PythonEnvironment final : public Environment {

@@ -1,7 +1,7 @@
 // Environments and players written in Python, as the C++ ones that the scheduler's threads call.
 //
-// Each call takes the GIL for as long as it lasts. Whatever Python raises or returns wrongly becomes a std::runtime_error, which costs
-// the scheduler one episode.
+// Each call takes the GIL for as long as it lasts. Whatever Python raises or returns wrongly becomes an exception that costs the scheduler
+// one episode; an EpisodeError of an exception's own `failure_reason` if it has this attribute, a string.
 #pragma once
 
 #include <pybind11/pybind11.h>

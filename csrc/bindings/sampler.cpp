@@ -214,10 +214,11 @@ py::tuple to_arrays(TrajectoryBuffer&& taken) {
     const py::ssize_t rows = words == 0 ? 0 : static_cast<py::ssize_t>(buffer->support_table.size()) / words;
     arrays["support_table"] = view(buffer->support_table.data(), {rows, words}, owner);
     py::dict failures;
-    for (const auto& [row, message] : buffer->failures) {
+    for (const auto& [row, reason, message] : buffer->failures) {
         // what an environment says need not be UTF-8
-        failures[py::int_(row)] = py::reinterpret_steal<py::str>(
+        const auto said = py::reinterpret_steal<py::str>(
             PyUnicode_DecodeUTF8(message.data(), static_cast<py::ssize_t>(message.size()), "replace"));
+        failures[py::int_(row)] = py::make_tuple(reason, said);
     }
     return py::make_tuple(arrays, failures);
 }
@@ -339,7 +340,7 @@ void bind_sampler(py::module_& m) {
              "For collections without a policy: waits at most 50 ms for episodes to end.")
         .def("buffers", &buffers, py::arg("policy"), "The arrays of a policy's plans by name; they stay where they are.")
         .def("support_table", &support_table, "uint32 [S, W]: the sets of legal tokens that plans refer to so far.")
-        .def("take", &take, "Once done: (arrays of a TrajectoryBuffer, {row: message of a failed episode}).")
+        .def("take", &take, "Once done: (arrays of a TrajectoryBuffer, {row of a failed episode: (reason, message)}).")
         .def("set_version",
              [](SchedulerHandle& self, int32_t policy, int32_t version, bool keep) {
                  self.scheduler->set_version(policy, version, keep ? OnUpdate::keep : OnUpdate::recompute);
@@ -364,6 +365,8 @@ void bind_sampler(py::module_& m) {
         .def_property_readonly("is_done", [](const SchedulerHandle& self) { return self.scheduler->is_done(); })
         .def_property_readonly("num_done", [](const SchedulerHandle& self) { return self.scheduler->num_done(); })
         .def_property_readonly("num_failed", [](const SchedulerHandle& self) { return self.scheduler->num_failed(); })
+        .def_property_readonly("failure_reasons", [](const SchedulerHandle& self) { return self.scheduler->failure_reasons(); },
+                               "{reason: failed episodes}, see EpisodeError.")
         .def_property_readonly("wait_s", [](const SchedulerHandle& self) { return self.scheduler->wait_s(); })
         .def("counters", &counters, py::arg("policy"),
              "Of a policy so far: steps, tokens_fed, tokens_prefilled, tokens_sampled, tokens_covered (each token counted once, however "

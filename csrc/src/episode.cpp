@@ -55,6 +55,7 @@ void Episode::begin(int64_t number, int64_t task_number) {
     is_over = terminated = truncated = failed = is_started_ = is_cancelled = false;
     stop_reason = StopReason::none;
     message.clear();
+    reason.clear();
 }
 
 const std::string& Episode::task_text() const { return request != nullptr ? request->task : rules_.tasks[static_cast<std::size_t>(task)]; }
@@ -62,14 +63,16 @@ const std::string& Episode::task_text() const { return request != nullptr ? requ
 void Episode::run() {
     try {
         play();
+    } catch (const EpisodeError& error) {
+        fail(error.what(), error.reason);
     } catch (const std::exception& error) {
-        fail(error.what());
+        fail(error.what(), "raise");
 #if defined(__GLIBCXX__)
     } catch (abi::__forced_unwind&) {  // the interpreter is ending this thread: glibc must see the unwinding through
         throw;
 #endif
     } catch (...) {
-        fail("the environment or a player threw something that is no std::exception");
+        fail("the environment or a player threw something that is no std::exception", "raise");
     }
 }
 
@@ -80,10 +83,11 @@ void Episode::end(StopReason reason) {
     for (Seat& seat : seats) seat.settle_rewards(failed);
 }
 
-void Episode::fail(const std::string& why) {
+void Episode::fail(const std::string& why, const std::string& kind) {
     failed = true;
     terminated = truncated = false;
     message = why;
+    reason = kind;
     environment_.reset();  // it may be in any state
     end(StopReason::failed);
 }
@@ -109,7 +113,7 @@ void Episode::play() {
         advance();
         const Observation* asked = apply();
         if (is_over) return;
-        if (rules_.stopping.load(std::memory_order_relaxed)) throw EpisodeError("the collection was stopped");
+        if (rules_.stopping.load(std::memory_order_relaxed)) throw EpisodeError("the collection was stopped", "stopped");
         acting = asked->seat;
         Seat& seat = seats[static_cast<std::size_t>(acting)];
         const SeatRole& role = rules_.roles[static_cast<std::size_t>(acting)];
@@ -181,9 +185,12 @@ void Episode::check() const {
         throw EpisodeError("rewards must be one a seat (" + std::to_string(num_seats) + "), got " + std::to_string(step.rewards.size()));
     }
     for (const float reward : step.rewards) {
-        if (!std::isfinite(reward)) throw EpisodeError("rewards must be finite, got " + std::to_string(reward));
+        if (!std::isfinite(reward)) throw EpisodeError("rewards must be finite, got " + std::to_string(reward), "reward");
     }
-    if (step.terminated || step.truncated) return;
+    if (step.terminated || step.truncated) {
+        if (acting < 0) throw EpisodeError("the environment ended before it asked a seat to act", "no_action");
+        return;
+    }
     if (num_asked == 0) throw EpisodeError("the environment is not over, yet asked no seat to act");
     if (num_asked > 1) throw EpisodeError("the environment asked " + std::to_string(num_asked) + " seats to act at once");
 }
@@ -191,23 +198,25 @@ void Episode::check() const {
 // A player's whole action. It may stop short of the action's limit, as the environment decides what that means; never go on past its end.
 Progress Episode::act(Seat& seat, int32_t seat_number, const Player& player, const Observation& observation) {
     const uint64_t seed = derive_seed(rules_.key, 1, static_cast<uint64_t>(seat.trajectory), static_cast<uint64_t>(seat.decision() + 1));
+    const auto player_error = [seat_number](const std::string& what) {
+        return EpisodeError("the player of seat " + std::to_string(seat_number) + what, "player");
+    };
     const std::vector<int32_t> tokens = player.act(*environment_, observation, seed);
-    if (tokens.empty()) throw EpisodeError("the player of seat " + std::to_string(seat_number) + " returned an empty action");
+    if (tokens.empty()) throw player_error(" returned an empty action");
     Progress progress = seat.begin_action(observation, rules_.vocab_size, rules_.vocabulary, *rules_.supports);
     for (const int32_t token : tokens) {
         if (progress == Progress::out_of_room) return progress;
         if (progress == Progress::action_done) {
-            throw EpisodeError("the player of seat " + std::to_string(seat_number) + " went on after the end of its action");
+            throw player_error(" went on after the end of its action");
         }
         if (token < 0 || token >= rules_.vocab_size) {
-            throw EpisodeError("the player of seat " + std::to_string(seat_number) + " chose token " + std::to_string(token) +
-                               ", outside the vocabulary of " + std::to_string(rules_.vocab_size));
+            throw player_error(" chose token " + std::to_string(token) + ", outside the vocabulary of " + std::to_string(rules_.vocab_size));
         }
         progress = seat.choose(token, 0, 0, 0, *rules_.supports);
         if (progress == Progress::acting) progress = seat.impose_forced(*rules_.supports);
     }
     if (progress == Progress::acting) {
-        if (observation.legal != nullptr) throw EpisodeError("the player of seat " + std::to_string(seat_number) + " stopped inside a legal sequence");
+        if (observation.legal != nullptr) throw player_error(" stopped inside a legal sequence");
         seat.end_action();
         progress = Progress::action_done;
     }

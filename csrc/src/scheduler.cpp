@@ -212,7 +212,10 @@ void Scheduler::finish(Episode& episode) {
     }
     --num_live_;
     ++num_done_;
-    num_failed_ += episode.failed && !episode.is_cancelled ? 1 : 0;
+    if (episode.failed && !episode.is_cancelled) {
+        ++num_failed_;
+        ++failure_reasons_[episode.reason];
+    }
     idle_.push_back(&episode);
     if (episode.request == nullptr) return;
     submitted_.erase(episode.index);
@@ -307,7 +310,7 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
                 resume(*seat.episode, progress);
             }
         } catch (const EpisodeError& error) {
-            seat.episode->fail(error.what());
+            seat.episode->fail(error.what(), error.reason);
             finish(*seat.episode);
         }
         ++r;

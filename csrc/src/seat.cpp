@@ -1,6 +1,7 @@
 #include "paradigm/seat.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace paradigm {
@@ -8,6 +9,11 @@ namespace paradigm {
 namespace {
 
 constexpr int32_t kReservedTokens = 1 << 16;  // an action allowed to be longer than this grows its stream as it goes
+
+void add_reward(float& sum, float reward) {
+    sum += reward;
+    if (!std::isfinite(sum)) throw EpisodeError("rewards must add up to a finite number", "reward");
+}
 
 }  // namespace
 
@@ -110,7 +116,7 @@ bool Seat::descend(int32_t token, SupportSets& supports) {
     std::size_t high = low;
     while (high < legal_high_ && at_depth(high) == token) ++high;
     if (low == high) {
-        throw EpisodeError("token " + std::to_string(token) + " after " + std::to_string(legal_depth_) + " tokens of the action is not legal");
+        throw EpisodeError("token " + std::to_string(token) + " after " + std::to_string(legal_depth_) + " tokens of the action is not legal", "illegal");
     }
     legal_low_ = low;
     legal_high_ = high;
@@ -135,15 +141,15 @@ void Seat::find_support(SupportSets& supports) {
 
 void Seat::end_action() {
     reward_token_ = last_chosen_ >= 0 ? last_chosen_ : length() - 1;
-    stream[static_cast<std::size_t>(reward_token_)].reward += early_reward_;
+    add_reward(stream[static_cast<std::size_t>(reward_token_)].reward, early_reward_);
     early_reward_ = 0;
 }
 
 void Seat::give_reward(float reward) {
     if (reward_token_ < 0) {
-        early_reward_ += reward;
+        add_reward(early_reward_, reward);
     } else {
-        stream[static_cast<std::size_t>(reward_token_)].reward += reward;
+        add_reward(stream[static_cast<std::size_t>(reward_token_)].reward, reward);
     }
 }
 
@@ -151,7 +157,7 @@ void Seat::settle_rewards(bool failed) {
     if (failed) {
         for (TokenRecord& record : stream) record.reward = 0;
     } else if (early_reward_ != 0 && !stream.empty()) {
-        stream[static_cast<std::size_t>(last_chosen_ >= 0 ? last_chosen_ : length() - 1)].reward += early_reward_;
+        add_reward(stream[static_cast<std::size_t>(last_chosen_ >= 0 ? last_chosen_ : length() - 1)].reward, early_reward_);
     }
     early_reward_ = 0;
 }

@@ -1,6 +1,7 @@
 #include "paradigm/trajectory_buffer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace paradigm {
 
@@ -9,7 +10,7 @@ void TrajectoryStore::add(const Episode& episode, int32_t seat, float temperatur
     const Seat& played = episode.seats[static_cast<std::size_t>(seat)];
     finished_.push_back({{played.stream.begin(), played.stream.end()}, played.trajectory, episode.task, seat, episode.stop_reason,
                          episode.terminated, episode.truncated, episode.failed, drawn_at > 0 ? drawn_at : 1,  // greedy log-probabilities are at 1
-                         episode.message});
+                         episode.reason, episode.message});
 }
 
 TrajectoryBuffer TrajectoryStore::take(const SupportSets& supports) {
@@ -67,7 +68,7 @@ TrajectoryBuffer TrajectoryStore::take(const SupportSets& supports) {
         buffer.truncated[b] = trajectory.truncated ? 1 : 0;
         buffer.failed[b] = trajectory.failed ? 1 : 0;
         buffer.temperature[b] = trajectory.temperature;
-        if (trajectory.failed) buffer.failures.emplace_back(static_cast<int64_t>(b), std::move(trajectory.message));
+        if (trajectory.failed) buffer.failures.push_back({static_cast<int64_t>(b), std::move(trajectory.reason), std::move(trajectory.message)});
         trajectory.stream = {};  // its memory is needed no longer: the arrays are filling up
     }
     finished_.clear();

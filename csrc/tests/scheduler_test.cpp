@@ -145,6 +145,12 @@ void garbage_costs_only_its_own_episode() {
         {"before it was given", [](Step& s) { s.observations[0].tokens = {}; }},
         {"oops", [](Step&) { throw std::runtime_error("oops"); }},
         {"no std::exception", [](Step&) { throw 1; }},
+        {"ended before it asked", [](Step& s) { s.terminated = true; }},
+    };
+    const auto reason_of = [&kinds](std::size_t i) -> std::string {
+        if (kinds[i].first == "finite") return "reward";
+        if (kinds[i].first == "ended before it asked") return "no_action";
+        return kinds[i].first == "oops" || kinds[i].first == "no std::exception" ? "raise" : "garbage";
     };
     std::vector<std::string> tasks;
     for (std::size_t i = 0; i < kinds.size(); ++i) {
@@ -163,11 +169,11 @@ void garbage_costs_only_its_own_episode() {
     const TrajectoryBuffer buffer = collect(rules_of(1, answer, tasks, 50), 3, 2, 100);
     CHECK(buffer.failures.size() == kinds.size());
     for (std::size_t i = 0; i < kinds.size(); ++i) {
-        const auto& [row, message] = buffer.failures[i];
+        const auto& [row, reason, message] = buffer.failures[i];
         const auto at = static_cast<std::size_t>(row);
         CHECK(at == 2 * i && buffer.failed[at] == 1 && buffer.failed[at + 1] == 0);
         if (message.find(kinds[i].first) == std::string::npos) std::fprintf(stderr, "%s\n", message.c_str());
-        CHECK(message.find(kinds[i].first) != std::string::npos);
+        CHECK(message.find(kinds[i].first) != std::string::npos && reason == reason_of(i));
         CHECK(buffer.stop_reason[at] == 3 && buffer.terminated[at] == 0 && buffer.truncated[at] == 0);
         for (int64_t t = buffer.offsets[at]; t < buffer.offsets[at + 1]; ++t) CHECK(buffer.rewards[static_cast<std::size_t>(t)] == 0);
         CHECK(buffer.offsets[at + 2] - buffer.offsets[at + 1] == 4 * 2 + 3 * 3);
@@ -189,7 +195,7 @@ void forced_tokens_must_be_legal() {
     rules->forced[2] = {{0, 4}, {1, 6}};
     const TrajectoryBuffer buffer = collect(std::move(rules), 3, 1, 50);
     CHECK(buffer.failed[0] == 1 && buffer.failed[1] == 1 && buffer.failed[2] == 0);
-    CHECK(buffer.failures[0].second.find("not legal") != std::string::npos);
+    CHECK(buffer.failures[0].message.find("not legal") != std::string::npos);
     CHECK(buffer.tokens[static_cast<std::size_t>(buffer.offsets[2]) + 2] == 6);
 }
 

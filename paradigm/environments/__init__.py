@@ -1,4 +1,4 @@
-"""Worlds that speak and listen in tokens: the protocol, the native ones, and single-turn ones made of a verifier."""
+"""Worlds that speak and listen in tokens: the protocol, the native ones, single-turn ones made of a verifier, worker processes."""
 
 from paradigm.environments.arithmetic import (
     Arithmetic,
@@ -11,8 +11,9 @@ from paradigm.environments.arithmetic import (
 )
 from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
-from paradigm.environments.protocol import Environment, Observation, Step
+from paradigm.environments.protocol import Environment, EnvironmentFault, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
+from paradigm.environments.workers import Workers
 
 __all__ = [
     "Arithmetic",
@@ -20,9 +21,11 @@ __all__ = [
     "Code",
     "ConnectFour",
     "Environment",
+    "EnvironmentFault",
     "Observation",
     "SingleTurn",
     "Step",
+    "Workers",
     "arithmetic_classify",
     "arithmetic_result_positions",
     "arithmetic_split",

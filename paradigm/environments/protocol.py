@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Environment", "Observation", "Step"]
+__all__ = ["Environment", "EnvironmentFault", "Observation", "Step"]
 
 IntArray = NDArray[np.int32]
 
@@ -58,8 +58,8 @@ class Step:
 class Environment(Protocol):
     """A world of one episode at a time, deterministic in (task, seed, actions).
 
-    Three attributes are optional: `num_seats` (1 where absent), `name`, and `clone() -> Environment`, a copy in the same state
-    (`copy.deepcopy` where absent).
+    Some attributes are optional: `num_seats` (1 where absent), `name`, `clone() -> Environment`, a copy in the same state
+    (`copy.deepcopy` where absent), `threads`, from how many the sampler is to step it, and `replayable`, False if it is not deterministic.
     """
 
     def reset(self, task: Any, seed: int) -> Step:
@@ -69,3 +69,11 @@ class Environment(Protocol):
     def step(self, action: IntArray) -> Step:
         """Takes the action, int32 [n], of the seat that was asked."""
         ...
+
+
+class EnvironmentFault(RuntimeError):
+    """Costs the episode in which it is raised, which is counted under `failure_reason` rather than "raise"."""
+
+    def __init__(self, failure_reason: str, message: str):
+        super().__init__(message)
+        self.failure_reason = failure_reason

@@ -58,7 +58,7 @@ class Episode {
     void run();
 
     void end(StopReason reason);
-    void fail(const std::string& message);
+    void fail(const std::string& message, const std::string& reason);
 
     int64_t index = 0;
     int64_t task = 0;
@@ -66,7 +66,7 @@ class Episode {
     int32_t acting = -1;  // seat that a policy has to act for
     bool is_over = false, terminated = false, truncated = false, failed = false;
     StopReason stop_reason = StopReason::none;
-    std::string message;  // why it failed
+    std::string message, reason;  // why it failed, and the kind of failure: see EpisodeError
     std::shared_ptr<const Request> request;  // that submitted it; null: it is one of the collection's tasks
     bool is_cancelled = false;
 

@@ -26,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -147,6 +148,7 @@ class Scheduler {
     double wait_s() const { return wait_s_; }  // the driving thread waited for environments
     int64_t num_done() const { return num_done_; }
     int64_t num_failed() const { return num_failed_; }
+    const std::map<std::string, int64_t>& failure_reasons() const { return failure_reasons_; }  // episodes by kind of failure
     int32_t num_policies() const { return static_cast<int32_t>(policies_.size()); }
     int64_t num_episodes() const { return num_episodes_; }
 
@@ -228,6 +230,7 @@ class Scheduler {
     bool record_all_;
     int64_t num_tasks_ = 0;  // episodes that were there from the beginning
     int64_t num_episodes_ = 0, next_episode_ = 0, num_done_ = 0, num_failed_ = 0;
+    std::map<std::string, int64_t> failure_reasons_;
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
     std::vector<Episode*> idle_, taken_, to_run_;
     std::deque<std::shared_ptr<const Request>> pending_;

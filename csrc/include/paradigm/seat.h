@@ -10,6 +10,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "paradigm/environment.h"
@@ -20,9 +21,13 @@ namespace paradigm {
 
 enum class Segment : uint8_t { document = 0, prompt = 1, thought = 2, action = 3, observation = 4 };
 
-// Costs the episode in which it is thrown, and nothing else.
+// Costs the episode in which it is thrown, and nothing else. `reason` is the kind under which it is counted: "garbage", an answer
+// that is none; "raise", an exception of the environment's own; "no_action", an end before anyone was asked; "reward", rewards that are
+// not finite or do not add up to a finite number; "illegal", a token that is not legal; "player"; "stopped"; or what a Python exception
+// says of itself.
 struct EpisodeError : std::runtime_error {
-    using std::runtime_error::runtime_error;
+    explicit EpisodeError(const std::string& message, std::string why = "garbage") : std::runtime_error(message), reason(std::move(why)) {}
+    std::string reason;
 };
 
 // One token of a stream: half a cache line, so that a decoding sequence touches one line a step.
@@ -71,6 +76,7 @@ class Seat {
     // Ends the action as it stands; one that reaches its end by the rules ends by itself.
     void end_action();
 
+    // Throws EpisodeError if the sum is not finite.
     void give_reward(float reward);
 
     // Puts a reward that no decision could take where the trajectory ends; clears all rewards if the episode failed.

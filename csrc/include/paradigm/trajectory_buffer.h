@@ -4,13 +4,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "paradigm/episode.h"
 #include "paradigm/support_sets.h"
 
 namespace paradigm {
+
+struct Failure {
+    int64_t row;
+    std::string reason, message;
+};
 
 // n tokens over all trajectories, B trajectories, S support masks of W words
 struct TrajectoryBuffer {
@@ -24,7 +28,7 @@ struct TrajectoryBuffer {
     std::vector<float> temperature;                                   // [B]
     std::vector<uint32_t> support_table;                              // [S * W]
     int32_t words_per_support = 0;
-    std::vector<std::pair<int64_t, std::string>> failures;  // (row, message), one for each trajectory of a failed episode
+    std::vector<Failure> failures;  // one for each trajectory of a failed episode
 };
 
 // Keeps finished trajectories in the order in which they end, and lays them out by index once all have.
@@ -46,7 +50,7 @@ class TrajectoryStore {
         StopReason stop_reason;
         bool terminated, truncated, failed;
         float temperature;
-        std::string message;
+        std::string reason, message;
     };
     std::vector<Finished> finished_;
 };
