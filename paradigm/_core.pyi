@@ -58,6 +58,7 @@ class Scheduler:
         self, *, environment: Any, tasks: list[Any], seats: list[Any], policies: Sequence[tuple[int, int, int, int]], group_size: int, key: int,
         vocab_size: int, max_tokens: int, sampling: tuple[float, int, float, float],
         forced: dict[int, list[tuple[int, list[int]]]], threads: int, record_all: bool, observation_type: Any,
+        episodes: tuple[int, int] | None = None,
     ) -> None: ...
     is_done: bool
     num_done: int

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -77,7 +78,8 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
                                                 const std::vector<std::tuple<int32_t, int32_t, int32_t, int32_t>>& policies, int64_t group_size,
                                                 uint64_t key, int32_t vocab_size, int32_t max_tokens,
                                                 const std::tuple<float, int32_t, float, float>& sampling, const py::dict& forced,
-                                                int threads, bool record_all, const py::object& observation_type) {
+                                                int threads, bool record_all, const py::object& observation_type,
+                                                const std::optional<std::pair<int64_t, int64_t>>& episodes) {
     auto rules = std::make_unique<EpisodeRules>();
     if (py::isinstance<NativeEnvironment>(environment)) {
         rules->factory = environment.cast<const NativeEnvironment&>().factory;
@@ -102,6 +104,7 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
         }
     }
     rules->group_size = group_size;
+    rules->episodes = episodes;
     rules->key = key;
     rules->vocab_size = vocab_size;
     rules->max_tokens = max_tokens;
@@ -233,7 +236,7 @@ void bind_sampler(py::module_& m) {
     py::class_<SchedulerHandle>(m, "Scheduler", "Continuous batching of episodes over the cache slots of policies; see paradigm.sampler.")
         .def(py::init(&make_scheduler), py::kw_only(), py::arg("environment"), py::arg("tasks"), py::arg("seats"), py::arg("policies"),
              py::arg("group_size"), py::arg("key"), py::arg("vocab_size"), py::arg("max_tokens"), py::arg("sampling"), py::arg("forced"),
-             py::arg("threads"), py::arg("record_all"), py::arg("observation_type"))
+             py::arg("threads"), py::arg("record_all"), py::arg("observation_type"), py::arg("episodes") = py::none())
         .def("plan", &plan, py::arg("policy"),
              "Plans a policy's next step into its buffers; waits at most 50 ms, and only if no policy could run.\n\n"
              "Returns: (T tokens, B sequences, R rows to sample), zeros if there is nothing for this policy to do now.")
