@@ -125,6 +125,7 @@ class Sampler:
         top_p: float = 1.0, min_p: float = 0.0, key: tuple[int, ...] = (0, 0), opponents: Mapping[int, Sampler | Player | Any] | None = None,
         forced: Mapping[int, Sequence[tuple[int, Sequence[int]]]] | None = None, max_tokens: int | None = None,
         record_players: bool = False, progress: Callable[[int, int], None] | None = None, threads: int | None = None,
+        episodes: tuple[int, int] | None = None,
     ) -> TrajectoryBuffer:  # fmt: skip
         """Plays `group_size` episodes of each task, and returns the trajectories sorted by index.
 
@@ -147,6 +148,8 @@ class Sampler:
             record_players: also return the trajectories of the seats that opponents play.
             progress: called with (episodes done, episodes) as they end.
             threads: threads that step environments; None: one for each core, 8 at most.
+            episodes: the first to play, and the one to stop before; None plays all. They are those of the whole collection, numbers, seeds and
+                noise included, so that several collections may share its work.
         Returns: the trajectories; `extras` of one of a failed episode holds {"failure": message}. A seat that acted gets its rewards on
             the last token of the decision that they follow; one that never did, on the last token it saw.
         Raises: ValueError naming the argument that is out of range. Whatever environments and players raise or return wrongly fails
@@ -160,7 +163,8 @@ class Sampler:
         players, seats = self._seat(num_seats, dict(opponents or {}))
         if max_tokens is None:
             max_tokens = min((_default_max_tokens(player.policy) for player in players), default=_UNLIMITED)
-        num_episodes = len(tasks) * group_size
+        first, end = episodes if episodes is not None else (0, len(tasks) * group_size)
+        num_episodes = end - first
         engines = [_Engine(player, max_tokens, num_episodes, seats.count(number)) for number, player in enumerate(players)]
         if not 2 <= len(key) <= 3:
             raise ValueError(f"key must be (seed, step) or (seed, step, attempt), got {key!r}")
@@ -170,7 +174,7 @@ class Sampler:
             max_tokens=max_tokens, sampling=(temperature, top_k, top_p, min_p),
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
             threads=threads if threads is not None else min(8, os.cpu_count() or 1),
-            record_all=record_players, observation_type=Observation,
+            record_all=record_players, observation_type=Observation, episodes=(first, end),
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
