@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,9 +125,11 @@ def _on_every_rank(command: Callable[[argparse.Namespace], None]) -> Callable[[a
     """The command as one of the ranks that torchrun started, if it did."""
 
     def run(options: argparse.Namespace) -> None:
-        from paradigm.distributed import joined
+        from paradigm.distributed import joined, world
 
         with joined():
+            if world() > 1:  # what torchrun sends the others when one ends
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
             command(options)
 
     return run

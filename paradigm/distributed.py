@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 # one that dies is noticed by its closed connections; this is for waiting while the first prepares data
 _PATIENCE = timedelta(hours=2)
-_LOST = re.compile(r"connection (was )?(closed|reset|refused)|broken pipe|socket|timed out|timeout|NCCL|gloo", re.IGNORECASE)
+_LOST = re.compile(r"gloo|NCCL|connection (closed|reset|refused)|broken pipe|timed out", re.IGNORECASE)
 
 
 class RankLostError(ConnectionError):
@@ -86,7 +86,8 @@ def joined() -> Iterator[None]:
     except RuntimeError as error:
         if _LOST.search(str(error)) is None:
             raise
-        raise RankLostError(f"another rank of the run ended ({str(error).splitlines()[0]})") from error
+        said = re.sub(r"\[/\S+\] ", "", str(error).split("\n")[0]).split(". ")[0]  # without the place in gloo's sources, and its advice
+        raise RankLostError(f"another rank of the run ended ({said}); what was checkpointed is kept") from error
     finally:
         _ranks = None
     if not found:
