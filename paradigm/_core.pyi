@@ -62,6 +62,7 @@ class Scheduler:
         vocab_size: int, max_tokens: int, sampling: tuple[float, int, float, float],
         forced: dict[int, list[tuple[int, list[int]]]], threads: int, record_all: bool, observation_type: Any,
         token_bytes: TokenBytes | None = None, stop: Any = (),
+        episodes: tuple[int, int] | None = None,
     ) -> None: ...
     is_done: bool
     num_done: int

@@ -6,6 +6,7 @@ into more or fewer batches changes no gradient.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -73,7 +74,8 @@ class PackedBatch:
     @classmethod
     def pack(
         cls, trajectories: TrajectoryBuffer | Sequence[Trajectory], max_tokens: int, *, rows: Literal["action", "all", "none"] = "action",
-        normalize: Literal["tokens", "trajectories", "groups", "none"] | float = "tokens", pairs: Any = None, **streams: Any,
+        normalize: Literal["tokens", "trajectories", "groups", "none"] | float = "tokens", pairs: Any = None, share: tuple[int, int] = (0, 1),
+        **streams: Any,
     ) -> list[PackedBatch]:
         """Packs whole trajectories into batches of at most `max_tokens` tokens, best fit first, in an order that depends only on them.
 
@@ -87,6 +89,8 @@ class PackedBatch:
             pairs: None, or integers [P, 2], trajectories of which the first is preferred to the second. Those that pairs join lie in one batch,
                 all others are left out, and so is a pair with a failed member. Pairs weigh 1 / P each; with normalize="none" 1, with a number
                 1 / that.
+            share: (rank, ranks): only that rank's batches of the set, whose trajectories are dealt evenly by their tokens. Streams are divided by the
+                counts of the whole set all the same. Ranks get equally many batches, of which the last may be empty.
             streams: name = one number, an array [B] (a value a trajectory) or an array [n] (a value a token of the buffer). Without any,
                 `ce=1`. `behaviour_logprob` is taken from the trajectories' own log-probs unless given.
         Raises: ValueError if a trajectory (or what pairs join) is too long, a stream has another shape, a pair names no trajectory or has a
@@ -116,11 +120,11 @@ class PackedBatch:
         if pairs is not None:
             kept_pairs = _check_pairs(pairs, buffer, mask, rows)
             weight = 1.0 if normalize == "none" else 1 / (normalize if isinstance(normalize, (int, float)) else max(len(kept_pairs), 1))
-            bins = _fit_joined(kept_pairs, order, lengths, max_tokens)
+            bins = _fit_joined(kept_pairs, order, lengths, max_tokens, share)
             return [_paired(_batch(buffer, bin_, mask, weights, temperature), bin_, kept_pairs, weight) for bin_ in bins]
         if rows != "none":
             kept = kept[buffer._sum(mask)[kept] > 0]
-        return [_batch(buffer, bin_, mask, weights, temperature) for bin_ in _best_fit(kept, lengths, max_tokens)]
+        return [_batch(buffer, bin_, mask, weights, temperature) for bin_ in _fit(kept, lengths, max_tokens, share)]
 
 
 def _as_buffer(trajectories: TrajectoryBuffer | Sequence[Trajectory]) -> TrajectoryBuffer:
@@ -169,6 +173,21 @@ def _one_temperature(buffer: TrajectoryBuffer, mask: np.ndarray) -> float:
     return float(present[0]) or 1.0 if present.size else 1.0
 
 
+def _fit(rows: np.ndarray, lengths: np.ndarray, max_tokens: int, share: tuple[int, int]) -> list[np.ndarray]:
+    """The bins of one of several ranks, best fit each: the longest first, each to the rank with the fewest tokens."""
+    rank, ranks = share
+    if ranks == 1:
+        return _best_fit(rows, lengths, max_tokens)
+    loads = [(0, r) for r in range(ranks)]  # a heap
+    owner = np.zeros(len(rows), np.int64)
+    for place in np.argsort(-lengths[rows], kind="stable").tolist():
+        load, owner[place] = loads[0]
+        heapq.heapreplace(loads, (load + int(lengths[rows[place]]), int(owner[place])))
+    bins = [_best_fit(rows[owner == r], lengths, max_tokens) for r in range(ranks)]
+    missing = max(map(len, bins)) - len(bins[rank])
+    return bins[rank] + [np.zeros(0, np.int64)] * missing
+
+
 def _best_fit(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
     """Best-fit decreasing: the longest first, each into the fullest batch that still holds it; rows stay in order within a batch."""
     by_room: list[list[int]] = [[] for _ in range(max_tokens + 1)]  # by_room[r]: batches with r tokens left
@@ -209,7 +228,7 @@ def _check_pairs(pairs: Any, buffer: TrajectoryBuffer, mask: np.ndarray, rows: s
     return given
 
 
-def _fit_joined(pairs: np.ndarray, order: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+def _fit_joined(pairs: np.ndarray, order: np.ndarray, lengths: np.ndarray, max_tokens: int, share: tuple[int, int]) -> list[np.ndarray]:
     """Best fit of whole sets of trajectories that pairs join, each in the order of the buffer's index."""
     leader = np.arange(len(lengths))
     while True:  # every trajectory takes the least leader among its partners', until nothing changes
@@ -223,13 +242,13 @@ def _fit_joined(pairs: np.ndarray, order: np.ndarray, lengths: np.ndarray, max_t
     joined = np.bincount(leader[members], weights=lengths[members], minlength=len(lengths)).astype(np.int64)
     if members.size and joined.max() > max_tokens:
         raise ValueError(f"max_tokens must hold the trajectories that pairs join ({joined.max()} tokens), got {max_tokens}")
-    bins = _best_fit(np.unique(leader[members]), joined, max_tokens)
+    bins = _fit(np.unique(leader[members]), joined, max_tokens, share)
     return [members[np.isin(leader[members], leaders)] for leaders in bins]
 
 
 def _paired(batch: PackedBatch, members: np.ndarray, pairs: np.ndarray, weight: float) -> PackedBatch:
     here = pairs[np.isin(pairs[:, 0], members)]
-    number = np.zeros(int(members.max()) + 1, np.int32)
+    number = np.zeros(int(members.max(initial=-1)) + 1, np.int32)
     number[members] = np.arange(len(members))
     return replace(batch, pairs=torch.from_numpy(number[here]), pair_weight=torch.full((len(here),), weight))
 

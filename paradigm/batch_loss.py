@@ -17,6 +17,7 @@ from paradigm.kernels.linear_logprob import linear_logprob
 from paradigm.kernels.policy_loss import policy_loss
 from paradigm.objective import value_loss
 from paradigm.objective_rows import Objective, SequenceObjective, check_streams
+from paradigm.sharding import within
 
 __all__ = ["backward"]
 
@@ -37,6 +38,15 @@ def backward(
     check_streams(objective, batch.streams)
     if teacher is None and "divergence" in objective.streams:
         raise ValueError(f"teacher must be given with {type(objective).__name__}, whose stream 'divergence' weighs the divergence from it, got None")
+    total, metrics, roots = within(policy, lambda: _losses(policy, batch, objective, teacher, divergence))
+    reached = [(root, gradient) for root, gradient in roots if root.requires_grad]  # not all are where only a value head is trained
+    torch.autograd.backward([root for root, _ in reached], [gradient for _, gradient in reached])
+    return total, metrics
+
+
+def _losses(
+    policy: Any, batch: PackedBatch, objective: Objective | SequenceObjective, teacher: nn.Module | None, divergence: Literal["forward", "reverse"]
+) -> tuple[Tensor, dict[str, Tensor], Roots]:
     weight = policy.head_weight
     if batch.tokens.device != weight.device:
         batch = batch.to(weight.device)
@@ -63,9 +73,7 @@ def backward(
         head_loss, head_metrics = value_loss(_head(policy, "value", hidden, "the stream 'value_target'"), batch.streams)
         total, metrics = total + head_loss.detach(), {**metrics, **head_metrics}
         roots.append((head_loss, torch.ones_like(head_loss)))
-    reached = [(root, gradient) for root, gradient in roots if root.requires_grad]  # not all are where only a value head is trained
-    torch.autograd.backward([root for root, _ in reached], [gradient for _, gradient in reached])
-    return total, metrics
+    return total, metrics, roots
 
 
 def _two_pass(

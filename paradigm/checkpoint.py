@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from paradigm.distributed import by_first
 from paradigm.state_format import decode_state, encode_state
 
 __all__ = ["CheckpointError", "check_same_tensors", "checkpoints", "latest", "load_checkpoint", "prune", "save_checkpoint", "verify"]
@@ -44,10 +45,11 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, incomplete, damaged, or of another format."""
 
 
+@by_first
 def save_checkpoint(
     path: str | os.PathLike[str], parts: Mapping[str, Any], write_files: Callable[[Path], object] | None = None
 ) -> None:
-    """Writes a whole checkpoint, in place of any earlier one at `path`.
+    """Writes a whole checkpoint, in place of any earlier one at `path`. Of several ranks all must call, and rank 0 writes.
 
     Args:
         path: the checkpoint's folder; its parent is created if need be.

@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,11 +28,15 @@ examples:
   paradigm sample runs/quickstart-1 "385+467"
   paradigm report runs/quickstart-1 runs/quickstart-2     one page that compares runs
   paradigm data build notes/ more.jsonl --out corpus/     text into checksummed token shards
+  torchrun --nproc-per-node 2 -m paradigm run recipes/quickstart.toml     run, each stage alone, and eval, on several ranks
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, 1 after an error that was explained, 2 for a wrong call, 130 after Ctrl-C."""
+    """Runs one command; returns the exit status: 0, 1 after an error that was explained, 2 for a wrong call, 130 after Ctrl-C.
+
+    Under torchrun, each of its ranks runs it; the first speaks for all, but for errors.
+    """
     parser = _parser()
     # argparse takes no positional after an option: overrides that follow one are what is left over
     options, rest = parser.parse_known_args(arguments)
@@ -42,16 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(options, "command"):
         parser.print_help()
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # of torchrun, before a process group is there to ask
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s")
     try:
         options.command(options)
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; what was checkpointed is kept.\n")
+        if rank == 0:
+            sys.stderr.write("\nInterrupted; what was checkpointed is kept.\n")
         return 130
     except (ConfigError, ValueError, OSError, ImportError) as error:
         if os.environ.get("PARADIGM_TRACEBACK"):
             raise
-        sys.stderr.write(f"paradigm: {error}\n(set PARADIGM_TRACEBACK=1 to see where)\n")
+        who = f"paradigm (rank {rank})" if ranks > 1 else "paradigm"
+        sys.stderr.write(f"{who}: {error}\n(set PARADIGM_TRACEBACK=1 to see where)\n")
         return 1
     return 0
 
@@ -69,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=function)
         return sub
 
-    run = command("run", _run, "run every stage of a recipe in one run directory, and write its report")
+    run = command("run", _on_every_rank(_run), "run every stage of a recipe in one run directory, and write its report")
     run.add_argument("recipe", nargs="?", help="a recipe file, such as recipes/quickstart.toml")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="values of the recipe to change: seed=1, rl.steps=100, policy.hidden_size=192")
     run.add_argument("--resume", metavar="RUN", type=Path, help="go on with an interrupted run directory")
@@ -83,13 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         "distil": "train on the policy's own verified rollouts, the thinking removed",
     }
     for kind, summary in summaries.items():
-        stage = command(kind, _stage, f"{summary} (the recipe's first {kind} stage, alone)")
+        stage = command(kind, _on_every_rank(_stage), f"{summary} (the recipe's first {kind} stage, alone)")
         stage.add_argument("recipe", help="a recipe file that has such a stage")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help=f"values to change: {kind}.learning_rate=1e-3")
         stage.add_argument("--from", dest="start", type=Path, metavar="MODEL", help="folder of weights to start from (default: random ones)")
         stage.add_argument("--out", type=Path, help="the run directory (default: runs/NAME-1, -2, ...); an interrupted one goes on")
         stage.set_defaults(kind=kind)
-    evaluation = command("eval", _eval, "measure a stage's policy on held-out problems, with a 95% interval")
+    evaluation = command("eval", _on_every_rank(_eval), "measure a stage's policy on held-out problems, with a 95% interval")
     evaluation.add_argument("run", type=Path, help="a run directory")
     evaluation.add_argument("--stage", help="which stage's policy (default: the last of the main line)")
     evaluation.add_argument("--problems", type=int, default=1000, help="how many held-out problems (default: 1000)")
@@ -112,6 +121,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _on_every_rank(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """The command as one of the ranks that torchrun started, if it did."""
+
+    def run(options: argparse.Namespace) -> None:
+        from paradigm.distributed import joined, world
+
+        with joined():
+            if world() > 1:  # what torchrun sends the others when one ends
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
+            command(options)
+
+    return run
+
+
+def _console() -> Console:
+    from paradigm.distributed import is_first
+
+    return Console(quiet=not is_first())
+
+
 def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
     from paradigm.sources import build
 
@@ -120,13 +149,18 @@ def _add_build_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _new_folder(name: str) -> Path:
-    number = 1
-    while True:
-        try:
-            (folder := Path("runs") / f"{name}-{number}").mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            number += 1
+    from paradigm.distributed import from_first
+
+    def make() -> str:
+        number = 1
+        while True:
+            try:
+                (folder := Path("runs") / f"{name}-{number}").mkdir(parents=True)
+                return str(folder)
+            except FileExistsError:
+                number += 1
+
+    return Path(from_first(make))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -140,17 +174,18 @@ def _run(options: argparse.Namespace) -> None:
     else:
         recipe = load_recipe(options.recipe, options.overrides)
         folder, source = options.out or _new_folder(recipe.name), options.recipe
-    console = Console()
+    console = _console()
     console.print(f"[bold]{recipe.name}[/bold] in {folder}: {', '.join(stage.name for stage in recipe.stages)}")
     _train(console, recipe, folder, source_name=source, setup_seconds=options.setup_seconds, tensorboard=options.tensorboard)
 
 
 def _train(console: Console, recipe: Any, folder: Path, **options: Any) -> None:
+    from paradigm.distributed import by_first
     from paradigm.recipe_run import run_recipe
 
     gc.freeze()  # the imported modules: looked through again and again they take 3% of a small run
     run_recipe(recipe, folder, on_stage=_show_answer(console), **options)
-    _close(console, folder)
+    by_first(_close)(console, folder)
 
 
 def _show_answer(console: Console) -> Callable[[Any, Any], None]:
@@ -190,7 +225,7 @@ def _stage(options: argparse.Namespace) -> None:
     evaluation = dataclasses.replace(recipe.evaluation, recovery=())
     recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, initial=str(options.start or ""))
     folder = options.out or _new_folder(f"{recipe.name}-{options.kind}")
-    _train(Console(), recipe, folder, source_name=options.recipe)
+    _train(_console(), recipe, folder, source_name=options.recipe)
 
 
 def _run_info(folder: Path) -> dict[str, Any]:
@@ -224,7 +259,7 @@ def _eval(options: argparse.Namespace) -> None:
     result = evaluate(run.sampler(run.load_policy(name)), run.world.environment, run.world.held_out(options.problems),
                       temperature=options.temperature, key=(options.seed, 1 << 42), kind_of=run.world.kind_of)  # fmt: skip
     success, low, high = wilson_interval(result.correct, result.problems)
-    console = Console()
+    console = _console()
     console.print(f"{name}: {result.correct} of {result.problems} right, {100 * success:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f}), "
                   f"{result.tokens_per_problem:.1f} tokens a problem at temperature {options.temperature:g}")  # fmt: skip
     for kind, (right, of) in result.by_operation.items():

@@ -19,18 +19,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from paradigm import distributed
 from paradigm.batch import PackedBatch
 from paradigm.batch_loss import backward
 from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
 from paradigm.objective_rows import Objective, SequenceObjective
 from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
 from paradigm.policy import Policy
+from paradigm.sharding import fitted, fitted_slots, gathered, whole
 from paradigm.weights import HEADS_FILE, read_safetensors, read_weights
 
 __all__ = ["Learner", "Schedule"]
 
 _log = logging.getLogger(__name__)
 _COUNTERS = ("num_steps", "num_skipped", "num_skipped_in_a_row", "num_tokens", "num_rows", "flops")
+_SUMMED = ("num_tokens", "num_rows", "flops")  # over the ranks, at every step
 
 
 class Learner:
@@ -41,6 +44,9 @@ class Learner:
 
     A step whose loss or gradient is not finite is skipped: weights, optimizer state and average stay as they were, and it is counted. The
     check costs one read from the device a step; `forward_backward` has none.
+
+    Of a policy in shards (`sharding.shard`) every rank has a learner, and makes the same calls of it with its own batches, equally many
+    (`PackedBatch.pack(..., share=...)`): the gradient is the sum over the ranks, whose norm, skipped steps and counts are those of all.
 
     Args:
         policy: any module with `forward(tokens, layout) -> hidden [T, D]` and `head_weight` [V, D]; `heads["value"]` for value losses, and
@@ -113,6 +119,7 @@ class Learner:
         self.ema = None if ema is None else {name: p.detach().clone() for name, p in self._moved.items()}
         self._loss_is_finite: Tensor | None = None
         self.num_steps = self.num_skipped = self.num_skipped_in_a_row = self.num_tokens = self.num_rows = self.flops = 0
+        self._summed = [0 for _ in _SUMMED]  # at the last step, over all ranks
 
     def forward_backward(
         self, batch: PackedBatch, objective: Objective | SequenceObjective, *, teacher: nn.Module | None = None,
@@ -167,8 +174,9 @@ class Learner:
         gradients = [p.grad for p in self._moved.values() if p.grad is not None]
         if self._loss_is_finite is None or not gradients:
             raise RuntimeError("step() must follow a forward_backward() that reaches a trained parameter")
-        norm = torch.nn.utils.get_total_norm(gradients)
-        loss_is_finite, gradient_is_finite = torch.stack([self._loss_is_finite, torch.isfinite(norm)]).tolist()  # the step's one wait
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
+        finite = torch.stack([self._loss_is_finite, torch.isfinite(norm)]).tolist()  # the step's one wait
+        loss_is_finite, gradient_is_finite = self._join_ranks(*finite)
         try:
             if loss_is_finite and gradient_is_finite:
                 self._move(norm)
@@ -179,6 +187,15 @@ class Learner:
             self.num_steps += 1
             self._clear_gradients()
         return norm
+
+    def _join_ranks(self, loss_is_finite: bool, gradient_is_finite: bool) -> tuple[bool, bool]:
+        """Whether these are finite on every rank; makes the counters those of all."""
+        own = [getattr(self, name) - before for name, before in zip(_SUMMED, self._summed)]
+        bad_losses, bad_gradients, *counts = distributed.totals([not loss_is_finite, not gradient_is_finite, *own])
+        self._summed = [before + count for before, count in zip(self._summed, counts)]
+        for name, count in zip(_SUMMED, self._summed):
+            setattr(self, name, count)
+        return not bad_losses, not bad_gradients
 
     def _clear_gradients(self) -> None:
         self._loss_is_finite = None
@@ -204,7 +221,7 @@ class Learner:
     def _skip(self, loss_is_finite: bool) -> None:
         self.num_skipped += 1
         self.num_skipped_in_a_row += 1
-        bad = [name for name, p in self._moved.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
+        bad = [name for name, p in self._moved.items() if p.grad is not None and not torch.isfinite(whole(p.grad)).all()]
         where = f" ({bad[0]}{f' and {len(bad) - 1} more' if len(bad) > 1 else ''})" if bad else " (its norm overflows)"
         what = f"the gradient{where}" if loss_is_finite else "the loss"
         _log.warning("step %d skipped: %s is not finite (%d in a row)", self.num_steps, what, self.num_skipped_in_a_row)
@@ -250,12 +267,14 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """All that later steps depend on, by reference: weights, masters, average, optimizer, counters, and the options of the learner.
 
+        Shards are gathered on rank 0, tensor by tensor on its CPU, while the others have None for each: what is saved does not depend on the
+        number of ranks. All of them must call.
         Raises: RuntimeError between `forward_backward` and `step`: gradients are not saved.
         """
         if self._loss_is_finite is not None:
             raise RuntimeError("a Learner must be saved after step(), before the next forward_backward(): gradients are not saved")
         schedule = None if self.schedule is None else dataclasses.asdict(self.schedule)
-        return {
+        return gathered({
             "weights": self._weights(),
             "masters": {name: moved for name, moved in self._moved.items() if moved is not self._trained[name]},
             "ema": self.ema,
@@ -265,7 +284,7 @@ class Learner:
                 "schedule": schedule, "max_grad_norm": self.max_grad_norm, "max_nonfinite": self.max_nonfinite, "ema": self._ema_decay,
                 "trainable": self._trainable,
             },
-        }  # fmt: skip
+        })  # fmt: skip
 
     def _trained_names(self) -> list[list[str]]:
         names = {id(moved): name for name, moved in self._moved.items()}
@@ -273,7 +292,7 @@ class Learner:
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned, copying it; options stay this learner's own.
+        """Takes over what `state_dict` returned, copying it (each rank its own shards of it); options stay this learner's own.
 
         Raises: ValueError, before anything is changed, if it is of another architecture, precision, optimizer, or set of trained parameters.
         """
@@ -293,10 +312,12 @@ class Learner:
             )
         for own, given in ((self._weights(), state["weights"]), (masters, state["masters"]), (self.ema or {}, state["ema"] or {})):
             for name, tensor in own.items():
-                tensor.copy_(given[name])
-        self.optimizer.load_state_dict(copy.deepcopy(saved["state"]))
+                tensor.copy_(fitted(given[name], tensor))
+        moved = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer.load_state_dict(copy.deepcopy(fitted_slots(saved["state"], moved)))
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
+        self._summed = [state["counters"][name] for name in _SUMMED]
         self._clear_gradients()
 
     def save_checkpoint(self, path: str | os.PathLike[str], extra: Any = None) -> None:
@@ -309,9 +330,8 @@ class Learner:
         if not isinstance(self.policy, Policy):
             save_checkpoint(path, parts)
             return
-        policy = self.policy
-        del parts["learner"]["weights"]
-        save_checkpoint(path, parts, lambda folder: policy.save_pretrained(folder / "policy"))
+        policy, weights = self.policy, parts["learner"].pop("weights")
+        save_checkpoint(path, parts, lambda folder: policy.save_pretrained(folder / "policy", weights=weights))
 
     def load_checkpoint(self, path: str | os.PathLike[str]) -> Any:
         """Goes on from a checkpoint, bit for bit. Returns: its `extra`. Raises: CheckpointError as `checkpoint.load_checkpoint`, and ValueError as

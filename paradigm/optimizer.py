@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from paradigm.sharding import fitted, whole
+
 __all__ = ["Muon", "Schedule", "adamw", "decay_groups", "freeze", "orthogonalized"]
 
 _FUSED_DEVICES = ("cpu", "cuda", "xpu", "mps")
@@ -123,7 +125,8 @@ class Muon(torch.optim.Optimizer):
 
     where orthogonal(U) is near the orthogonal matrix closest to U, by five steps of a Newton-Schulz iteration. The factor gives an update
     whose entries have a root mean square near 1, as AdamW's have, so both parts share one learning rate; Moonlight (arXiv:2502.16982)
-    takes 0.2 of that. Matrices of one shape go through the iteration together.
+    takes 0.2 of that. Matrices of one shape go through the iteration together. Of a sharded model every rank takes the iteration of all
+    matrices, made whole for it, and moves its own rows: momentum stays sharded, the iteration is not shared out.
 
     Args:
         model: whose parameters are trained; frozen ones are left out.
@@ -167,11 +170,11 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter)
             momentum = state["momentum"]
             momentum.lerp_(gradient, 1 - group["momentum"])
-            by_shape.setdefault(parameter.shape, []).append((parameter, torch.lerp(gradient, momentum, group["momentum"])))
+            by_shape.setdefault(parameter.shape, []).append((parameter, whole(torch.lerp(gradient, momentum, group["momentum"]))))
         for shape, pairs in by_shape.items():
             updates = orthogonalized(torch.stack([update for _, update in pairs]))
             for (parameter, _), update in zip(pairs, updates):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * math.sqrt(max(shape)))
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(fitted(update, parameter), alpha=-group["lr"] * math.sqrt(max(shape)))
 
     def _move_rest(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         first, second = group["betas"]

@@ -297,18 +297,22 @@ class Policy(nn.Module):
         return policy
 
     def save_pretrained(
-        self, path: str | Path, *, tokenizer: str | Path | _Saveable | None = None, max_shard_bytes: int = 5 * 10**9
-    ) -> None:
+        self, path: str | Path, *, tokenizer: str | Path | _Saveable | None = None, max_shard_bytes: int = 5 * 10**9,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         """Write a Hugging Face folder that transformers and vLLM open, in place of an earlier one. A failure leaves the earlier one whole.
 
         Args:
             path: the folder; new, empty, or a saved model.
             tokenizer: a folder whose tokenizer files to copy, or an object with save_pretrained(path).
             max_shard_bytes: size beyond which the weights are cut into shards.
+            weights: what to write in place of this policy's parameters, by the same names: those of a sharded one, gathered.
         Raises: ValueError if `path` holds anything else; OSError if the disk refuses.
         """
-        tensors = {name: parameter for name, parameter in self.named_parameters() if not name.startswith("heads.")}
-        heads = {name: parameter for name, parameter in self.named_parameters() if name.startswith("heads.")}
+        own = dict(self.named_parameters())
+        weights = own if weights is None else {name: weights[name] for name in own}
+        tensors = {name: tensor for name, tensor in weights.items() if not name.startswith("heads.")}
+        heads = {name: tensor for name, tensor in weights.items() if name.startswith("heads.")}
         dtype_name = str(self.head_weight.dtype).removeprefix("torch.")
         with replacing_folder(Path(path)) as folder:
             write_weights(folder, tensors, max_shard_bytes)

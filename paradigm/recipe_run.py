@@ -3,6 +3,8 @@
     for stage in recipe.stages:
         source = where the stage's trajectories come from
         train(source)  ->  evaluate  ->  stages/NAME/model
+
+Under torchrun every rank runs all of this: see `paradigm.distributed` and docs/distributed.md.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 
 import torch
 
+from paradigm import distributed
 from paradigm.checkpoint import latest, load_checkpoint, prune, save_checkpoint
+from paradigm.divided_sampler import DividedSampler
 from paradigm.evaluation import CORRECT, evaluate, play_match, recover
 from paradigm.learner import Learner, Schedule
 from paradigm.metrics import MetricsLogger, Progress
@@ -28,6 +32,7 @@ from paradigm.rl_stage import RL
 from paradigm.rollout_source import RolloutSource, step_seed
 from paradigm.run import RunWriter, read_json, write_json
 from paradigm.sampler import Sampler
+from paradigm.sharding import Copies
 from paradigm.sources.corpus import Corpus, build_corpus
 from paradigm.sources.demonstrations import Demonstrations
 from paradigm.sources.distilled import write_distilled
@@ -104,24 +109,26 @@ class RecipeRun:
         return self.load_policy(start, heads), self.files.finished(start)["tokens"]  # type: ignore[index]
 
     def load_policy(self, stage_name: str, heads: tuple[str, ...] | None = None) -> Policy:
-        return Policy.from_pretrained(self.files.stage_folder(stage_name) / "model", heads=heads)
+        return Policy.from_pretrained(self.files.stage_folder(stage_name) / "model", distributed.device(), heads=heads)
 
     def sampler(self, policy: Policy) -> Sampler:
-        return Sampler(policy, slots=self.recipe.slots)
+        return DividedSampler(policy, slots=self.recipe.slots)
 
     def train(self, stage: Stage) -> None:
         """Trains one stage to its end, from its last checkpoint if it has one, then measures and saves its policy."""
-        policy, tokens_before = self.policy_before(stage)
+        start, tokens_before = self.policy_before(stage)
+        policy = Copies(start)
         source = self.source(stage, policy)
         schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=source.num_updates)
         if stage.optimizer == "muon":
-            optimizer = Muon(policy, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
-            learner = Learner(policy, optimizer, schedule, stage.max_grad_norm)
+            optimizer = Muon(policy.trained, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
+            learner = Learner(policy.trained, optimizer, schedule, stage.max_grad_norm)
         else:
-            learner = Learner(policy, None, schedule, stage.max_grad_norm, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
+            rate, decay = stage.learning_rate, stage.weight_decay
+            learner = Learner(policy.trained, None, schedule, stage.max_grad_norm, learning_rate=rate, weight_decay=decay)
         checkpoints = self.files.stage_folder(stage.name) / "checkpoints"
         done: dict[str, Any] = {"step": 0, "trained_tokens": 0, "seconds": 0.0}
-        if (found := latest(checkpoints)) is not None:
+        if found := distributed.from_first(lambda: str(latest(checkpoints) or "")):
             state = load_checkpoint(found)
             learner.load_state_dict(state["learner"])
             source.load_state_dict(state["source"])
@@ -130,34 +137,38 @@ class RecipeRun:
         # by the step, not by the tokens: a step of RL whose rollouts all fared alike trains none
         self.files.keep_evaluations(lambda row: row["stage"] != stage.name or (not row["final"] and row["step"] <= done["step"]))
         started = time.monotonic() - done["seconds"]
-        with MetricsLogger(self.files.folder, self.tensorboard) as logger, Progress(stage.name, source.num_steps, done=done["step"]) as progress:
+        with (
+            distributed.only_first(MetricsLogger, self.files.folder, self.tensorboard) as logger,
+            distributed.only_first(Progress, stage.name, source.num_steps, done=done["step"]) as progress,
+        ):
             logger.truncate(stage.name, done["step"])
             logger.start_stage(stage.name, stage.kind, done["seconds"])
             for step in range(done["step"], source.num_steps):
                 row: dict[str, Any] = {}
-                step_tokens = 0
+                tokens_seen = learner.num_tokens
                 step_started = time.monotonic()
                 for update in source.updates(step):
                     row |= {**update.info, **apply(learner, update)}
-                    step_tokens += sum(batch.num_tokens for part in update.parts for batch in part.batches)
-                row["train/tokens"] = step_tokens
-                done["trained_tokens"] += step_tokens
+                row["train/tokens"] = learner.num_tokens - tokens_seen
+                done["trained_tokens"] += row["train/tokens"]
                 done |= {"step": step + 1, "seconds": time.monotonic() - started}
                 row["throughput/tokens_per_second"] = row["train/tokens"] / (time.monotonic() - step_started)
                 progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))
                 if step + 1 == source.num_steps:
                     break
                 if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
-                    self.evaluate(stage, policy, step + 1, tokens_before + done["trained_tokens"], final=False)
+                    policy.gather()
+                    self.evaluate(stage, policy.whole, step + 1, tokens_before + done["trained_tokens"], final=False)
                 if (step + 1) % stage.checkpoint_every == 0:
                     logger.flush()
                     parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
                     save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
-                    prune(checkpoints, keep=2)
+                    distributed.by_first(prune)(checkpoints, keep=2)
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
-        self.evaluate(stage, policy, done["step"], tokens, final=True)
-        policy.save_pretrained(self.files.stage_folder(stage.name) / "model")
+        policy.gather()
+        self.evaluate(stage, policy.whole, done["step"], tokens, final=True)
+        distributed.by_first(policy.whole.save_pretrained)(self.files.stage_folder(stage.name) / "model")
         self.files.info["stages"].append({
             "name": stage.name, "kind": stage.kind, "control": stage.control, "tokens": tokens, "trained_tokens": done["trained_tokens"],
             "rollout_tokens": getattr(source, "rollout_tokens", 0), "rollouts": getattr(source, "rollouts", 0),
@@ -172,20 +183,21 @@ class RecipeRun:
         self._started = now
         self.files.save()
 
-    def source(self, stage: Stage, policy: Policy) -> Source:
+    def source(self, stage: Stage, policy: Copies) -> Source:
         """Where a stage's trajectories come from."""
         seed = self.recipe.seed
         if isinstance(stage, RL):
             teacher = self.load_policy(stage.teacher) if stage.teacher else None
             mixed = self.recipe.stage(stage.pretrain_of) if stage.pretrain_of else None
             documents = self._documents(mixed) if isinstance(mixed, Pretrain) else None
-            return RolloutSource(stage, self.sampler(policy), self.world, seed, teacher=teacher, documents=documents)
+            sampler = self.sampler(policy.whole)
+            return RolloutSource(stage, sampler, self.world, seed, teacher=teacher, documents=documents, refresh=policy.gather)
         if isinstance(stage, Pretrain):
             return StreamSource(self._documents(stage), tokens=stage.tokens, step_tokens=stage.step_tokens, pack_tokens=stage.pack_tokens, rows="all")
         assert isinstance(stage, Imitate | Distil)
         tokens = stage.tokens
         if isinstance(stage, Distil):
-            demonstrations = self._distilled(stage, policy)
+            demonstrations = self._distilled(stage, policy.whole)
         else:
             shown = self.world.demonstrations(stage.problems)
             demonstrations = Demonstrations(verified(shown) if stage.filtered else shown)
@@ -199,14 +211,15 @@ class RecipeRun:
         folder, tokenizer = self.files.folder / "data" / "text", Tokenizer()
         streams: dict[str, tuple[SampleStream, float]] = {}
         if stage.text_share > 0:
-            if stage.text == "stdlib" and not folder.exists():
-                corpus = standard_library_corpus(folder, tokenizer, stage.text_bytes)
-            elif stage.text != "stdlib" and (Path(stage.text) / "manifest.json").exists():
-                corpus = Corpus.open(stage.text, tokenizer=tokenizer)
-            elif folder.exists():
-                corpus = Corpus.open(folder, tokenizer=tokenizer)
-            else:
-                corpus = build_corpus([stage.text], folder, tokenizer, max_bytes=stage.text_bytes)
+            with distributed.first_alone():
+                if stage.text == "stdlib" and not folder.exists():
+                    corpus = standard_library_corpus(folder, tokenizer, stage.text_bytes)
+                elif stage.text != "stdlib" and (Path(stage.text) / "manifest.json").exists():
+                    corpus = Corpus.open(stage.text, tokenizer=tokenizer)
+                elif folder.exists():
+                    corpus = Corpus.open(folder, tokenizer=tokenizer)
+                else:
+                    corpus = build_corpus([stage.text], folder, tokenizer, max_bytes=stage.text_bytes)
             streams["text"] = CorpusStream(corpus, self.recipe.seed, max_document_tokens=stage.document_tokens), stage.text_share
         if stage.text_share < 1:
             worked = self.world.documents(stage.problems)
@@ -216,7 +229,7 @@ class RecipeRun:
     def _distilled(self, stage: Distil, policy: Policy) -> Demonstrations:
         """The policy's own verified rollouts on training problems, written once as shards with their provenance."""
         folder = self.files.folder / "data" / stage.name
-        if not folder.exists():
+        if not distributed.from_first(folder.exists):
             _log.info("%s: answering %d problems", stage.name, stage.problems)
             tasks = self.world.tasks("train", seed=step_seed(self.recipe.seed, DISTIL_KEY), n=stage.problems)
             rollouts = self.sampler(policy).collect(
@@ -224,7 +237,8 @@ class RecipeRun:
                 key=(self.recipe.seed, DISTIL_KEY),
             )  # fmt: skip
             provenance = {"recipe": self.recipe.name, "stage": stage.name, "start": stage.start, "seed": self.recipe.seed, "attempts": len(rollouts)}
-            write_distilled(rollouts, folder, Tokenizer(), min_reward=stage.min_reward, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
+            options: dict[str, Any] = {"min_reward": stage.min_reward, "drop_thoughts": not stage.keep_thoughts, "provenance": provenance}
+            distributed.by_first(write_distilled)(rollouts, folder, Tokenizer(), **options)
         return Demonstrations.open(folder)
 
     def evaluate(self, stage: Stage, policy: Policy, step: int, tokens: int, *, final: bool) -> None:
@@ -286,7 +300,7 @@ class RecipeRun:
     def measure_recovery(self) -> None:
         """Success after a forced wrong token, for each policy that the recipe names; written to recovery.json."""
         config, path = self.recipe.evaluation, self.files.folder / "recovery.json"
-        measured = read_json(path, [])
+        measured = distributed.from_first(lambda: read_json(path, []))
         for name in config.recovery:
             label = self.recipe.stage(name).label
             if any(entry["policy"] == label for entry in measured):
@@ -307,4 +321,5 @@ def apply(learner: Learner, update: Update) -> dict[str, Any]:
     ]
     if not metrics:
         return {}
-    return reduce_metrics(metrics) | {"train/grad_norm": learner.step(), "train/learning_rate": learner.optimizer.param_groups[0]["lr"]}
+    row = reduce_metrics(distributed.per_rank(metrics))
+    return row | {"train/grad_norm": learner.step(), "train/learning_rate": learner.optimizer.param_groups[0]["lr"]}

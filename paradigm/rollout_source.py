@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from paradigm import distributed
 from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
 from paradigm.batch import PackedBatch
 from paradigm.evaluation import CORRECT
@@ -38,16 +39,22 @@ from paradigm.world import World
 class RolloutSource:
     """The policy's own rollouts: a pure function of the weights, the seed and the step.
 
+    Every rank has all rollouts, with their advantages, and packs its share.
+
     Args:
+        sampler: of the policy, whole.
         teacher: with objective "distillation", who teaches.
         documents: where `config.pretrain` > 0, a stream of documents.
+        refresh: called before the sampler's policy is used, where that is a copy of the one that is trained.
     """
 
     def __init__(
         self, config: RL, sampler: Sampler, world: World, seed: int, *, teacher: nn.Module | None = None, documents: Any = None,
+        refresh: Callable[[], None] | None = None,
     ):  # fmt: skip
         self.config, self.sampler, self.world, self.seed = config, sampler, world, seed
         self.teacher, self.documents = teacher, documents
+        self._refresh = refresh if refresh is not None else lambda: None
         self.num_steps = config.steps
         self.rollout_tokens = self.rollouts = 0
         self.reference = copy.deepcopy(sampler.policy) if config.needs_reference else None
@@ -64,6 +71,7 @@ class RolloutSource:
 
     def updates(self, step: int) -> Iterator[Update]:
         config = self.config
+        self._refresh()
         rollouts, info = self._collect(step)
         parts: tuple[Part, ...] = ()
         if rollouts is not None:
@@ -71,7 +79,8 @@ class RolloutSource:
             parts, info = (part,), info | more
         if config.pretrain:
             taken = self.documents.take(config.pretrain_tokens)
-            batches = PackedBatch.pack(taken, max(config.pack_tokens, int(taken.lengths.max())), rows="all", ce=config.pretrain)
+            pack_tokens = max(config.pack_tokens, int(taken.lengths.max()))
+            batches = PackedBatch.pack(taken, pack_tokens, rows="all", share=distributed.share(), ce=config.pretrain)
             parts = (*parts, Part(batches, CrossEntropy()))
         for _ in range(config.updates_per_step):
             yield Update(parts, info)
@@ -154,14 +163,14 @@ class RolloutSource:
             pairs = pairs[(teaching.num_actions[pairs] > 0).all(1)]
             pack_tokens = max(pack_tokens, int(teaching.lengths[pairs].sum(1).max(initial=0)))
         divisor: Any = "tokens" if pairs is not None else self._divisor(teaching)  # pairs count the same, whatever is averaged over
-        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, **streams)
+        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, share=distributed.share(), **streams)
         if batches and (config.correction is not None or not self.sampler.is_exact):
             own = [log_probs(policy, batch) for batch in batches]
             if not self.sampler.is_exact:
-                info |= reduce_metrics([mismatch(batch, logprob) for batch, logprob in zip(batches, own)])
+                info |= reduce_metrics(distributed.per_rank([mismatch(batch, logprob) for batch, logprob in zip(batches, own)]))
             if config.correction is not None:
                 changed = [corrected(batch, logprob, config.correction) for batch, logprob in zip(batches, own)]
-                batches, info = [batch for batch, _ in changed], info | reduce_metrics([metrics for _, metrics in changed])
+                batches, info = [batch for batch, _ in changed], info | reduce_metrics(distributed.per_rank([metrics for _, metrics in changed]))
         if config.auxiliary_every:
             self._replayed.append((teaching, streams["value_target"]))
         teacher = self.teacher
@@ -202,11 +211,13 @@ class RolloutSource:
 
         Unlike the paper's, one network has both heads in the policy phase too, and the value loss there reaches all of it.
         """
+        self._refresh()
         config, old = self.config, copy.deepcopy(self.sampler.policy)
         for _ in range(config.auxiliary_epochs):
             for rollouts, target in self._replayed:
                 streams: dict[str, Any] = {"divergence": config.auxiliary_kl, "value": config.value_coefficient, "value_target": target}
-                yield Update((Part(PackedBatch.pack(rollouts, config.pack_tokens, **streams), Divergence(), old, "forward"),), {})
+                batches = PackedBatch.pack(rollouts, config.pack_tokens, share=distributed.share(), **streams)
+                yield Update((Part(batches, Divergence(), old, "forward"),), {})
         self._replayed = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -229,12 +240,13 @@ class RolloutSource:
 
 @torch.no_grad()
 def by_token(rollouts: TrajectoryBuffer, pack_tokens: int, of: Callable[[PackedBatch], torch.Tensor]) -> np.ndarray:
-    """float32 [n], for each action token what `of` says of its row; 0 elsewhere. `of` gets batches on the host and returns [N]."""
+    """float32 [n], for each action token what `of` says of its row; 0 elsewhere. `of` gets batches on the host, on each rank its share, and
+    returns [N]."""
     values = np.zeros(rollouts.num_tokens, np.float32)
-    for batch in PackedBatch.pack(rollouts, pack_tokens, normalize="none"):
+    for batch in PackedBatch.pack(rollouts, pack_tokens, normalize="none", share=distributed.share()):
         starts = torch.from_numpy(rollouts.offsets)[batch.trajectory] - batch.layout.cu_seqlens[batch.document]
         values[(starts + batch.position + 1).numpy()] = of(batch).cpu().numpy()  # a token's row is the position before it
-    return values
+    return distributed.summed(values)
 
 
 def action_log_probs(policy: Any, rollouts: TrajectoryBuffer, pack_tokens: int) -> np.ndarray:

@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from paradigm.distributed import by_first, from_first
 from paradigm.metrics import read_rows
 
 
+@by_first
 def write_json(path: Path, value: Any) -> None:
     """Replaces a JSON file in one step, so that a reader never sees half of it."""
     temporary = path.with_name(f"{path.name}.partial")
@@ -56,15 +58,19 @@ def versions() -> dict[str, str]:
 
 
 class RunWriter:
-    """The files of one run. Everything appended here is cut back to the last checkpoint when an interrupted stage goes on."""
+    """The files of one run. Everything appended here is cut back to the last checkpoint when an interrupted stage goes on.
+
+    Of several ranks the first writes; the others have what it has read.
+    """
 
     def __init__(self, folder: Path, *, name: str = "", seed: int = 0, recipe: str = ""):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.info: dict[str, Any] = read_json(folder / "run.json") or {
+        new = {
             "name": name, "recipe": recipe, "command": " ".join(["paradigm", *sys.argv[1:]]), "seed": seed, "hardware": hardware(),
             "versions": versions(), "setup_seconds": 0.0, "run_seconds": 0.0, "stages": [],
         }  # fmt: skip
+        self.info: dict[str, Any] = from_first(lambda: read_json(folder / "run.json") or new)
 
     def save(self) -> None:
         write_json(self.folder / "run.json", self.info)
@@ -78,17 +84,19 @@ class RunWriter:
         """What a finished stage cost, or None."""
         return next((stage for stage in self.info["stages"] if stage["name"] == name), None)
 
+    @by_first
     def add_evaluation(self, **record: Any) -> None:
         with (self.folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def evaluations(self) -> list[dict[str, Any]]:
-        return read_rows(self.folder / "evaluations.jsonl")
+        return from_first(lambda: read_rows(self.folder / "evaluations.jsonl"))
 
+    @by_first
     def keep_evaluations(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrites evaluations.jsonl with only the wanted rows."""
         path = self.folder / "evaluations.jsonl"
         if path.exists():
             temporary = path.with_name(f"{path.name}.partial")
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.evaluations() if wanted(row)), encoding="utf-8")
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in read_rows(path) if wanted(row)), encoding="utf-8")
             os.replace(temporary, path)

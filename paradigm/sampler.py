@@ -138,7 +138,7 @@ class Sampler:
         top_p: float = 1.0, min_p: float = 0.0, key: tuple[int, ...] = (0, 0), opponents: Mapping[int, Sampler | Player | Any] | None = None,
         forced: Mapping[int, Sequence[tuple[int, Sequence[int]]]] | None = None, max_tokens: int | None = None,
         record_players: bool = False, progress: Callable[[int, int], None] | None = None, threads: int | None = None, stop: Stop = (),
-        between_steps: Callable[[], None] | None = None,
+        between_steps: Callable[[], None] | None = None, episodes: tuple[int, int] | None = None,
     ) -> TrajectoryBuffer:  # fmt: skip
         """Plays `group_size` episodes of each task, and returns the trajectories sorted by index.
 
@@ -166,6 +166,8 @@ class Sampler:
                 the one that completes a text, however tokens cut it. The environment gets the action, and its rewards count; what it says does
                 not follow. stop_reason is then "stop", unless the episode was over anyway. Opponents' actions do not stop.
             between_steps: called before each step, in this thread; it may call `update_weights`.
+            episodes: the first to play, and the one to stop before; None plays all. They are those of the whole collection, numbers, seeds and
+                noise included, so that several collections may share its work.
         Returns: the trajectories; `extras` of one of a failed episode holds {"failure": message, "failure_reason": one of
             `CollectionStats.failure_reasons`}. A seat that acted gets its rewards on the last token of the decision that they follow; one
             that never did, on the last token it saw.
@@ -173,10 +175,11 @@ class Sampler:
             environments and players raise or return wrongly fails only their own episode.
         """
         started = time.perf_counter()
-        num_episodes = len(tasks) * group_size
+        first, end = episodes if episodes is not None else (0, len(tasks) * group_size)
+        num_episodes = end - first
         driver = self._driver(
             environment, tasks, num_episodes, group_size=group_size, sampling=(temperature, top_k, top_p, min_p), key=key, opponents=opponents,
-            forced=forced, max_tokens=max_tokens, record_players=record_players, threads=threads, stop=stop,
+            forced=forced, max_tokens=max_tokens, record_players=record_players, threads=threads, stop=stop, episodes=(first, end),
         )  # fmt: skip
         core = driver.core
         with driver:
@@ -247,7 +250,7 @@ class Sampler:
     def _driver(
         self, environment: Any, tasks: Sequence[Any], num_episodes: int, *, group_size: int, sampling: tuple[float, int, float, float],
         key: tuple[int, ...], opponents: Mapping[int, Any] | None, forced: Mapping[int, Any] | None, max_tokens: int | None, record_players: bool,
-        threads: int | None, stop: Stop,
+        threads: int | None, stop: Stop, episodes: tuple[int, int] | None = None,
     ) -> RolloutDriver:  # fmt: skip
         """What plays the tasks, or without any, at most `num_episodes` at a time that are submitted one by one; see `collect`."""
         native = getattr(environment, "native", environment)
@@ -266,7 +269,7 @@ class Sampler:
             max_tokens=max_tokens, sampling=sampling,
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
             threads=threads if threads is not None else getattr(environment, "threads", None) or min(8, os.cpu_count() or 1),
-            record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop),
+            record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop), episodes=episodes,
         )
         return RolloutDriver(core, engines, players, max_tokens)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from paradigm import distributed
 from paradigm.batch import PackedBatch
 from paradigm.evaluation import CORRECT
 from paradigm.objective import CrossEntropy
@@ -82,7 +83,10 @@ STAGES: dict[str, type[Stage]] = {stage.kind: stage for stage in (Pretrain, Imit
 
 
 class StreamSource:
-    """Fixed data: documents (every token weighs 1) or demonstrations (action tokens weigh 1), `step_tokens` of it a step."""
+    """Fixed data: documents (every token weighs 1) or demonstrations (action tokens weigh 1), `step_tokens` of it a step.
+
+    Every rank draws the whole step's, and packs its share.
+    """
 
     def __init__(self, stream: Any, *, tokens: int, step_tokens: int, pack_tokens: int, rows: Literal["action", "all"]):
         self.stream, self.step_tokens, self.pack_tokens, self.rows = stream, step_tokens, pack_tokens, rows
@@ -94,7 +98,8 @@ class StreamSource:
 
     def updates(self, step: int) -> Iterator[Update]:
         documents = self.stream.take(self.step_tokens)
-        batches = PackedBatch.pack(documents, max(self.pack_tokens, int(documents.lengths.max())), rows=self.rows, ce=1.0)
+        pack_tokens = max(self.pack_tokens, int(documents.lengths.max()))
+        batches = PackedBatch.pack(documents, pack_tokens, rows=self.rows, share=distributed.share(), ce=1.0)
         yield Update((Part(batches, CrossEntropy()),), {})
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,13 +14,14 @@ PACKAGE = ROOT / "paradigm"
 
 # a module may import its own layer and those below it; config and metrics are leaves for all
 LAYERS = [
-    {"cli"},
+    {"cli", "__main__"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "world",
      "evaluation", "transcript", "report", "match_report", "claims", "figures", "drawing"},
-    {"learner", "batch_loss", "sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
+    {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "token_bytes", "chat_template",
-     "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend"},
+     "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend",
+     "distributed", "sharding"},
     {"kernels", "_core"},
 ]
 LEAVES = {"config", "metrics"}

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -88,7 +89,8 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
                                                 uint64_t key, int32_t vocab_size, int32_t max_tokens,
                                                 const std::tuple<float, int32_t, float, float>& sampling, const py::dict& forced,
                                                 int threads, bool record_all, const py::object& observation_type,
-                                                const std::shared_ptr<TokenBytes>& token_bytes, const py::object& stop) {
+                                                const std::shared_ptr<TokenBytes>& token_bytes, const py::object& stop,
+                                                const std::optional<std::pair<int64_t, int64_t>>& episodes) {
     auto rules = std::make_unique<EpisodeRules>();
     auto handle = std::make_unique<SchedulerHandle>();
     handle->vocabulary = rules->vocabulary = token_bytes;
@@ -119,6 +121,7 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
         }
     }
     rules->group_size = group_size;
+    rules->episodes = episodes;
     rules->key = key;
     rules->vocab_size = vocab_size;
     rules->max_tokens = max_tokens;
@@ -328,7 +331,7 @@ void bind_sampler(py::module_& m) {
         .def(py::init(&make_scheduler), py::kw_only(), py::arg("environment"), py::arg("tasks"), py::arg("seats"), py::arg("policies"),
              py::arg("group_size"), py::arg("key"), py::arg("vocab_size"), py::arg("max_tokens"), py::arg("sampling"), py::arg("forced"),
              py::arg("threads"), py::arg("record_all"), py::arg("observation_type"), py::arg("token_bytes") = py::none(),
-             py::arg("stop") = py::tuple(),
+             py::arg("stop") = py::tuple(), py::arg("episodes") = py::none(),
              "Without tasks, episodes are submitted one by one.\n\n"
              "token_bytes: needed where there are stop strings. stop: token ids and strings (str, bytes), any of which ends a trajectory.")
         .def("plan", &plan, py::arg("policy"),

@@ -174,6 +174,7 @@ void attention_backward(const AttentionGradient& call, int num_threads, Isa isa)
     const Attention& f = call.forward;
     const AttentionOptions& o = f.options;
     check_heads(o, f.num_rows, num_threads);
+    if (f.num_rows == 0) return;  // tensors without rows have no memory
     if (!f.lse) throw std::invalid_argument("lse must be what the forward stored, got null");
     const std::vector<int64_t> counts = key_counts(f);
     const std::size_t n = static_cast<std::size_t>(f.num_documents);

@@ -88,10 +88,16 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
         any_policy = true;
     }
     const auto num_seats = static_cast<int64_t>(rules->roles.size());
-    num_episodes_ = num_tasks_ = static_cast<int64_t>(rules->tasks.size()) * rules->group_size;
+    const auto all = static_cast<int64_t>(rules->tasks.size()) * rules->group_size;
+    const auto [first, end] = rules->episodes.value_or(std::pair<int64_t, int64_t>{0, all});
+    require(0 <= first && first <= end && end <= all, "episodes must be a range within the " + std::to_string(all) + " there are, got " +
+                                                          std::to_string(first) + " to " + std::to_string(end));
+    next_episode_ = first;
+    end_episode_ = end;
+    num_episodes_ = end - first;
     for (auto& [trajectory, forced] : rules->forced) {
-        require(trajectory >= 0 && trajectory < num_episodes_ * num_seats, "forced names trajectory " + std::to_string(trajectory) + " of " +
-                                                                               std::to_string(num_episodes_ * num_seats));
+        require(trajectory >= 0 && trajectory < all * num_seats, "forced names trajectory " + std::to_string(trajectory) + " of " +
+                                                                               std::to_string(all * num_seats));
         require(rules->roles[static_cast<std::size_t>(trajectory % num_seats)].policy >= 0,
                 "forced names trajectory " + std::to_string(trajectory) + ", whose seat a player plays");
         std::stable_sort(forced.begin(), forced.end(), [](const ForcedToken& a, const ForcedToken& b) { return a.after < b.after; });
@@ -125,7 +131,7 @@ Scheduler::PolicyState& Scheduler::state(int32_t policy) {
 void Scheduler::admit() {
     while (num_live_ < max_live_) {
         std::shared_ptr<const Request> request = next_request();
-        if (request == nullptr && next_episode_ == num_tasks_) break;
+        if (request == nullptr && next_episode_ == end_episode_) break;
         if (idle_.empty()) {
             world_->episodes.push_back(std::make_unique<Episode>(*world_->rules));
             idle_.push_back(world_->episodes.back().get());

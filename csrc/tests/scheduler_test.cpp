@@ -71,6 +71,23 @@ void rollouts_do_not_depend_on_how_they_are_scheduled() {
     auto helped = make();
     helped->is_native = true;  // the driving thread runs episodes too
     check_equal(expected, collect(std::move(helped), 16, 2, 50));
+
+    // played in parts, which cut a group, they are the same episodes
+    std::size_t trajectory = 0;
+    for (const auto& [first, end] : {std::pair<int64_t, int64_t>{0, 27}, {27, 27}, {27, 80}}) {
+        auto part = make();
+        part->episodes = {first, end};
+        const TrajectoryBuffer found = collect(std::move(part), 7, 3, 5);
+        CHECK(found.index.size() == static_cast<std::size_t>(2 * (end - first)));
+        for (std::size_t i = 0; i < found.index.size(); ++i, ++trajectory) {
+            CHECK(found.index[i] == expected.index[trajectory] && found.group[i] == expected.group[trajectory]);
+            const auto begin = found.offsets[i], size = found.offsets[i + 1] - begin, at = expected.offsets[trajectory];
+            CHECK(expected.offsets[trajectory + 1] - at == size);
+            CHECK(std::equal(found.tokens.begin() + begin, found.tokens.begin() + begin + size, expected.tokens.begin() + at));
+            CHECK(std::equal(found.logprobs.begin() + begin, found.logprobs.begin() + begin + size, expected.logprobs.begin() + at));
+        }
+    }
+    CHECK(trajectory == 160);
 }
 
 // Token by token: what is prompt, thought, action and observation, which decision, where rewards lie.
@@ -272,6 +289,11 @@ void bad_arguments_are_refused() {
     auto unknown = make();
     unknown->forced[1] = {{3, 1}};
     refused(std::move(unknown), {4, 16, 100, 4}, {}, "forced names trajectory");
+    for (const auto& [first, end] : {std::pair<int64_t, int64_t>{-1, 1}, {1, 0}, {0, 2}}) {
+        auto outside = make();
+        outside->episodes = {first, end};
+        refused(std::move(outside), {4, 16, 100, 4}, {}, "episodes must be a range");
+    }
 
     const auto plain = [](const std::string&, uint64_t, const std::vector<Tokens>&) {
         Step step;

@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "paradigm/environment.h"
@@ -31,6 +33,7 @@ struct EpisodeRules {
     std::vector<SeatRole> roles;     // one a seat
     std::unordered_map<int64_t, std::vector<ForcedToken>> forced;  // by trajectory index
     int64_t group_size = 1;       // episodes of one task, which share its environment seed
+    std::optional<std::pair<int64_t, int64_t>> episodes;  // the first to play, and the one to stop before; none: all of them
     uint64_t key = 0;
     int32_t vocab_size = 0;
     int32_t max_tokens = 0;       // greatest length of a seat's stream

@@ -87,7 +87,8 @@ struct Swap {
 
 class Scheduler {
   public:
-    // `rules` lacks only its support table. Episode e plays task e / group_size; trajectory e * num_seats + s is what its seat s saw.
+    // `rules` lacks only its support table. Episode e plays task e / group_size; trajectory e * num_seats + s is what its seat s saw,
+    // whichever range of the episodes is played.
     // record_all: also keep the trajectories of seats not played by policy 0.
     // Throws std::invalid_argument if an argument is out of range or a sequence of max_tokens could never fit a policy's cache.
     Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimits> policies, SamplingParameters sampling, int threads,
@@ -228,8 +229,7 @@ class Scheduler {
     std::vector<PolicyState> policies_;
     SamplingParameters sampling_;
     bool record_all_;
-    int64_t num_tasks_ = 0;  // episodes that were there from the beginning
-    int64_t num_episodes_ = 0, next_episode_ = 0, num_done_ = 0, num_failed_ = 0;
+    int64_t num_episodes_ = 0, next_episode_ = 0, end_episode_ = 0, num_done_ = 0, num_failed_ = 0;
     std::map<std::string, int64_t> failure_reasons_;
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
     std::vector<Episode*> idle_, taken_, to_run_;

@@ -1,0 +1,54 @@
+"""A sampler whose collections are shared out over the ranks of a run; with one rank, a sampler.
+
+Each rank plays its part of the episodes, and gets everybody's trajectories. Noise and seeds are functions of an episode's number in the whole
+collection, so in exact mode the trajectories are the same, bit for bit, however many ranks there are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import operator
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from paradigm import distributed
+from paradigm.sampler import CollectionStats, Sampler
+from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
+
+__all__ = ["DividedSampler"]
+
+_FIELDS = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
+
+
+class DividedSampler(Sampler):
+    """Arguments and errors: those of `Sampler`. Every rank must collect the same, with the same weights."""
+
+    def collect(self, environment: Any, tasks: Sequence[Any], group_size: int = 8, temperature: float = 1.0, **options: Any) -> TrajectoryBuffer:
+        """As `Sampler.collect`, all of it on every rank. `stats` has the counts of all, and the seconds of the slowest."""
+        options.setdefault("episodes", distributed.span(len(tasks) * group_size))
+        own = super().collect(environment, tasks, group_size, temperature, **options)
+        if distributed.world() == 1:
+            return own
+        assert self.stats is not None
+        self.stats = _joined_stats(self.stats)
+        parts = [load(part) for part in distributed.everyones(save({name: np.ascontiguousarray(getattr(own, name)) for name in _FIELDS}))]
+        notes = [json.loads(part) for part in distributed.everyones(json.dumps(list(own.extras.items())).encode())]
+        buffers = [TrajectoryBuffer(part, extras=dict(extras)) for part, extras in zip(parts, notes)]
+        joined = TrajectoryBuffer.concatenate(buffers)
+        for name in ("group", "task"):  # these are numbers in the whole collection already
+            setattr(joined, name, np.concatenate([part[name] for part in parts]))
+        joined.tasks, joined.key, joined.environment = own.tasks, own.key, own.environment
+        return joined
+
+
+def _joined_stats(own: CollectionStats) -> CollectionStats:
+    parts = [json.loads(part) for part in distributed.everyones(json.dumps(dataclasses.asdict(own)).encode())]
+    reasons = functools.reduce(operator.add, (Counter(part.pop("failure_reasons")) for part in parts))
+    counts = {name: (max if name.endswith("_s") else sum)(part[name] for part in parts) for name in parts[0]}
+    return CollectionStats(**counts, failure_reasons=dict(reasons))
