@@ -158,8 +158,8 @@ void weights_change_at_any_step() {
     int64_t num_swaps = 0, num_recomputed = 0;
     for (int round = 0; round < 60; ++round) {
         const auto block_size = static_cast<int32_t>(1 + random() % 5), least = (kMaxTokens + block_size - 1) / block_size;
-        const PolicyLimits limits{static_cast<int32_t>(2 + random() % 12), static_cast<int32_t>(1 + random() % 40),
-                                  1 + least + static_cast<int32_t>(random() % static_cast<unsigned>(2 * least)), block_size};
+        const PolicyLimits limits{static_cast<int32_t>(4 + random() % 12), static_cast<int32_t>(1 + random() % 40),
+                                  1 + least + static_cast<int32_t>(random() % 3), block_size};
         Scheduler scheduler(chat(tasks), {limits}, SamplingParameters{}, 2, false);
         HashingModel model(scheduler, 0);
         int32_t version = 0;
