@@ -186,7 +186,7 @@ class AsyncSampler:
         self._wake = threading.Event()
         self._closing = False
         self._closed: SamplerClosed | None = None
-        self._ended = asyncio.Event()
+        self._started, self._ended = asyncio.Event(), asyncio.Event()
         self._thread: threading.Thread | None = None
 
     async def __aenter__(self) -> AsyncSampler:
@@ -195,6 +195,9 @@ class AsyncSampler:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._drive, name="paradigm-sampler", daemon=True)
         self._thread.start()
+        await self._started.wait()
+        if self._closed is not None:
+            raise self._closed
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -278,6 +281,7 @@ class AsyncSampler:
         started = time.perf_counter()
         try:
             with self._driver:
+                self._in_loop(self._started.set)
                 while not self._closing:
                     self._wake.clear()
                     self._apply_updates()
@@ -357,4 +361,5 @@ class AsyncSampler:
                 done.set_exception(self._closed)
         self._updates.clear()
         self._room.release()  # whoever waits for room wakes, sees, and passes it on
+        self._started.set()
         self._ended.set()

@@ -267,21 +267,39 @@ def _eval(options: argparse.Namespace) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from paradigm.transcript import as_text, transcript
+    import asyncio
 
     run, name = _opened(options)
-    tasks = options.problems or run.world.held_out(8)
-    rollouts = run.sampler(run.load_policy(name)).collect(run.world.environment, tasks, group_size=options.samples, temperature=options.temperature,
-                                                         key=(options.seed, 1 << 43))  # fmt: skip
-    console = Console()
-    for rollout in rollouts:
-        if rollout.failed:
-            raise ConfigError(f"{rollout.task!r} cannot be posed: {rollout.extras.get('failure', 'the environment refused it')}")
-        line = as_text(transcript(rollout, run.world.environment))
-        if not run.world.is_game:
-            console.print(line, "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]")
-        elif rollout.seat == 0:  # the other seat's stream holds the same moves
-            console.print(line, "the first player wins" if rollout.reward > 0 else "the second player wins" if rollout.reward < 0 else "a draw")
+    tasks = list(options.problems or run.world.held_out(8))
+    asyncio.run(_stream_answers(Console(), run.world, run.sampler(run.load_policy(name)), tasks, options))
+
+
+async def _stream_answers(console: Console, world: Any, sampler: Any, tasks: list[Any], options: argparse.Namespace) -> None:
+    """All are answered at once; they are shown one after another, the one at the bottom as its tokens come."""
+    from paradigm.async_sampler import AsyncSampler, Finished
+    from paradigm.transcript import Transcriber, as_text
+
+    num_answers = len(tasks) * options.samples
+    async with AsyncSampler(sampler, world.environment, key=(options.seed, 1 << 43), max_requests=num_answers) as rollouts:
+        requests = [
+            await rollouts.submit(task, temperature=options.temperature, group=number)
+            for number, task in enumerate(tasks) for _ in range(options.samples)
+        ]  # fmt: skip
+        for request in requests:
+            shown = Transcriber(world.environment)
+            async for event in request:
+                if isinstance(event, Finished):
+                    rollout = event.trajectories[0]
+                elif event.seat == 0:  # a game's other seat hears and says the same moves
+                    line = as_text(list(shown.add(event.tokens, event.action_mask, event.segment)))
+                    console.print(line, end="", soft_wrap=True)
+            if rollout.failed:
+                raise ConfigError(f"{rollout.task!r} cannot be posed: {rollout.extras.get('failure', 'the environment refused it')}")
+            if not world.is_game:
+                verdict = "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]"
+            else:
+                verdict = "the first player wins" if rollout.reward > 0 else "the second player wins" if rollout.reward < 0 else "a draw"
+            console.print(f" {verdict}")
 
 
 def _report(options: argparse.Namespace) -> None:

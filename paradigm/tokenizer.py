@@ -28,6 +28,7 @@ __all__ = ["SPECIAL_TOKENS", "Tokenizer"]
 
 SPECIAL_TOKENS = ("<|bos|>", "<|eos|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
 _BYTE_VOCAB_SIZE = 272  # 256 bytes and the special tokens, rounded up to a multiple of 16; the rest is reserved
+_Bytes = bytes  # in the class below, `bytes` is the tokenizer of that name
 _ROLES = ("system", "user", "assistant")
 
 _BUILT_IN_CHAT = """\
@@ -214,7 +215,7 @@ class Tokenizer:
                 pieces.append(texts.get(int(numbers[end]), "\ufffd"))
         return "".join(pieces)
 
-    def token_bytes(self) -> list[bytes]:
+    def token_bytes(self) -> list[_Bytes]:
         """What each id says, bytes [vocab_size]: b"" for special tokens and reserved ids. Raises: as `token_bytes.token_bytes`."""
         return token_bytes(self._json, self.vocab_size)
 

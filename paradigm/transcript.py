@@ -1,10 +1,13 @@
-"""One trajectory as coloured text: what was given, thought, done, injected, got wrong and corrected."""
+"""One trajectory as coloured text: what was given, thought, done, injected, got wrong and corrected; whole, or as its tokens come."""
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 from rich.text import Text
 
 from paradigm.environments import ArithmeticLabel
@@ -36,6 +39,31 @@ def transcript(trajectory: Trajectory, environment: Any) -> list[dict[str, str]]
         raw = b"".join(bytes([t]) if t < 256 else f"<{t}>".encode() for t in tokens)
         parts.append({"text": raw.decode("utf-8", errors="replace"), "kind": kind})
     return parts
+
+
+class Transcriber:
+    """The transcript of a trajectory that is still growing. A token counts as wrong or corrected by what has come up to its event."""
+
+    def __init__(self, environment: Any):
+        self._environment = environment
+        self._seen = Trajectory.from_arrays([])
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character's bytes may come one by one
+
+    def add(self, tokens: np.ndarray, action_mask: np.ndarray, segment: np.ndarray) -> Iterator[dict[str, str]]:
+        """Yields [{"text", "kind"}] of the next tokens, arrays [n]."""
+        fields = {"tokens": tokens, "action_mask": action_mask, "segment": segment}
+        seen = {name: np.concatenate([getattr(self._seen, name), added]) for name, added in fields.items()}
+        self._seen = Trajectory.from_arrays(**seen)
+        new = list(zip(token_kinds(self._seen, self._environment), self._seen.tokens.tolist()))[-len(tokens) :]
+        for kind, group in groupby(new, key=lambda pair: pair[0]):
+            yield {"text": "".join(self._text_of(token) for _, token in group), "kind": kind}
+
+    def _text_of(self, token: int) -> str:
+        if token < 256:
+            return self._decoder.decode(bytes([token]))
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return f"{rest}<{token}>"
 
 
 def as_text(parts: list[dict[str, str]]) -> Text:

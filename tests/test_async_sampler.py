@@ -364,6 +364,8 @@ def test_what_is_refused() -> None:
                     await rollouts.submit(1, **options)  # type: ignore[arg-type]
             with pytest.raises(RuntimeError, match="this one is at work in another collection"):
                 sampler.collect(talk(), [1])
+            with pytest.raises(SamplerClosed, match="the sampler failed: a sampler does one thing at a time"):
+                await AsyncSampler(sampler, talk()).__aenter__()
             with pytest.raises(RuntimeError, match="can be entered once"):
                 await rollouts.__aenter__()
             gate.open.set()

@@ -284,6 +284,20 @@ def test_transformers_gets_the_same_weights_and_generates_every_token() -> None:
         assert build().run() is None, "it checks itself that all tokens came"
 
 
+def test_both_modes_play_and_score_the_same_job() -> None:
+    import torch
+
+    from benchmarks.bench_exactness import _log_probs, _rollouts
+
+    shape = {**SMALL, "hidden_size": 32, "num_layers": 1, "intermediate_size": 32, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}
+    policy = make_policy(shape, "float32")
+    prompts = torch.randint(shape["vocab_size"], (2, 6), generator=torch.Generator().manual_seed(0))
+    for build in (_rollouts, _log_probs):
+        for exact in (True, False):
+            assert build(policy, prompts, 3, exact=exact)().run() is None, "it checks itself that all tokens came, and in exact mode their bits"
+            assert policy.exact, "a contestant leaves the policy as it was"
+
+
 def test_every_way_to_play_connect_four_counts_its_moves() -> None:
     from benchmarks import bench_connect_four
 

@@ -2,10 +2,12 @@
 // order of feeding changes its tokens.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -82,6 +84,7 @@ class HashingModel {
     // Runs and commits a plan, after checking that it keeps the rules of the cache.
     void run(const Plan& plan) {
         CHECK(plan.num_tokens > 0 && plan.num_tokens <= limits_.max_step_tokens && plan.num_sequences <= limits_.slots);
+        for (const Swap& swap : scheduler_.take_swaps(policy_)) apply(swap);
         check_blocks();
         for (int32_t b = 0; b < plan.num_sequences; ++b) write(plan, static_cast<std::size_t>(b));
         Tokens ids;
@@ -107,6 +110,12 @@ class HashingModel {
         scheduler_.commit(policy_, ids.data(), logprobs.data(), kept.data(), ids.size());
     }
 
+    // How many sequences are copied out of the cache; copies that are to be forgotten count until the next plan.
+    std::size_t num_swapped() {
+        for (const Swap& swap : scheduler_.take_swaps(policy_)) apply(swap);
+        return swapped_.size();
+    }
+
     // Every block is either free or held by as many sequences as it has references.
     void check_blocks() const {
         std::vector<int32_t> holders(static_cast<std::size_t>(limits_.num_blocks), 0);
@@ -126,6 +135,19 @@ class HashingModel {
     }
 
   private:
+    void apply(const Swap& swap) {
+        const auto size = static_cast<std::size_t>(limits_.block_size);
+        Tokens& copy = swapped_[swap.slot];
+        if (swap.kind == Swap::Kind::out) copy.clear();
+        for (std::size_t i = 0; i < swap.blocks.size(); ++i) {
+            CHECK(swap.blocks[i] > 0);
+            const auto block = cache_.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(swap.blocks[i]) * size);
+            if (swap.kind == Swap::Kind::out) copy.insert(copy.end(), block, block + static_cast<std::ptrdiff_t>(size));
+            if (swap.kind == Swap::Kind::in) std::copy_n(copy.begin() + static_cast<std::ptrdiff_t>(i * size), size, block);
+        }
+        if (swap.kind != Swap::Kind::out) swapped_.erase(swap.slot);
+    }
+
     const int32_t* row(int32_t slot) const { return blocks_.rows() + slot * blocks_.max_blocks(); }
     std::size_t place(int32_t slot, int32_t position) const {
         CHECK(position < blocks_.num_held(slot) * limits_.block_size);
@@ -145,6 +167,7 @@ class HashingModel {
     PolicyLimits limits_;
     BlockTable& blocks_;
     Tokens cache_;
+    std::map<int32_t, Tokens> swapped_;  // by slot
 };
 
 // Runs a collection with hashing models; `after` is called after each step.

@@ -91,7 +91,7 @@ void new_weights_share_nothing_of_the_old() {
     const TrajectoryBuffer buffer = collect(scheduler, [&](int32_t, const Plan&) {
         if (scheduler.num_done() == num_done) return;
         num_done = scheduler.num_done();
-        scheduler.set_version(0, static_cast<int32_t>(num_done / 2));  // setting it to what it is changes nothing
+        scheduler.set_version(0, static_cast<int32_t>(num_done / 2), OnUpdate::keep);  // setting it to what it is changes nothing
     });
     CHECK(scheduler.counters(0).prefixes_shared == 3 && scheduler.counters(0).tokens_shared == 3 * 20);
     CHECK(buffer.version[static_cast<std::size_t>(buffer.offsets[5]) + 22] == 2);

@@ -39,7 +39,7 @@ class SingleTurn:
         verifier: Verifier,
         *,
         tokenizer: TextCodec | None,
-        stop: Sequence[int],
+        stop: Sequence[int | str],
         max_action_tokens: int,
         thought_until: int,
     ):
@@ -47,6 +47,7 @@ class SingleTurn:
         self._verifier = verifier
         self._tokenizer: TextCodec = tokenizer or ByteCodec()
         self._stop = tuple(stop)
+        self._stop_texts = tuple(text for text in stop if isinstance(text, str))
         self._max_action_tokens = max_action_tokens
         self._thought_until = thought_until
         self._errors = [0]  # shared with clones
@@ -97,7 +98,9 @@ class SingleTurn:
 
     def _judge(self, prompt: Prompt, response: IntArray) -> Verdict:
         try:
-            given = self._verifier(prompt, self._tokenizer.decode(response.tolist()))
+            text = self._tokenizer.decode(response.tolist())
+            ends = [end for end in map(text.find, self._stop_texts) if end >= 0]
+            given = self._verifier(prompt, text[: min(ends, default=len(text))])
             score = given.score if isinstance(given, Verdict) else float(given)
         except (Exception, SystemExit) as error:  # whatever the caller's function does on what a policy wrote, the run goes on
             return Verdict(0.0, error=f"{type(error).__name__}: {error}")
@@ -111,7 +114,7 @@ def from_verifier(
     verifier: Verifier,
     *,
     tokenizer: TextCodec | None = None,
-    stop: Sequence[int] = (10,),
+    stop: Sequence[int | str] = (10,),
     max_action_tokens: int = 256,
     thought_until: int = -1,
 ) -> SingleTurn:
@@ -119,10 +122,10 @@ def from_verifier(
 
     Args:
         prompts: text or token ids each.
-        verifier: called as verifier(prompt, response) with the prompt as given and the response as text without its stop token;
+        verifier: called as verifier(prompt, response) with the prompt as given and the response as text up to what stopped it;
             returns a score in [0, 1] or a `Verdict`. What it raises, and any other score, becomes a verdict of 0 with an error.
         tokenizer: encodes prompts given as text and decodes responses; None: UTF-8 bytes.
-        stop: ids that end a response; by default the newline byte.
+        stop: ids and texts that end a response; by default the newline byte. Texts need a sampler that has its tokenizer.
         max_action_tokens: the longest response.
         thought_until: response tokens before the first of this id are labelled thought; -1: none are.
     Raises: ValueError if there is no prompt, or max_action_tokens < 1.
