@@ -11,6 +11,7 @@ from paradigm.environments.arithmetic import (
 )
 from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
+from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
 from paradigm.environments.protocol import Environment, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
 
@@ -20,6 +21,7 @@ __all__ = [
     "Code",
     "ConnectFour",
     "Environment",
+    "Metamath",
     "Observation",
     "SingleTurn",
     "Step",
@@ -29,4 +31,6 @@ __all__ = [
     "arithmetic_tasks",
     "arithmetic_text",
     "from_verifier",
+    "metamath_split",
+    "propositional_theory",
 ]

@@ -4,6 +4,8 @@ from paradigm.verifiers.arithmetic import verify_arithmetic
 from paradigm.verifiers.code import CaseOutcome, CodeJudgement, CodeVerifier
 from paradigm.verifiers.code_tasks import CodeTask, FunctionCase, ProgramCase, load_code_tasks
 from paradigm.verifiers.mathematics import MathematicsTask, MathematicsVerifier
+from paradigm.verifiers.metamath import MetamathDatabase, MetamathError
+from paradigm.verifiers.metamath_proof import MetamathLimits, MetamathProof, MetamathVerifier
 from paradigm.verifiers.sandbox import Sandbox, SandboxLimits, SandboxResult, SandboxUnavailable
 from paradigm.verifiers.verdict import Verdict
 
@@ -15,6 +17,11 @@ __all__ = [
     "FunctionCase",
     "MathematicsTask",
     "MathematicsVerifier",
+    "MetamathDatabase",
+    "MetamathError",
+    "MetamathLimits",
+    "MetamathProof",
+    "MetamathVerifier",
     "ProgramCase",
     "Sandbox",
     "SandboxLimits",
