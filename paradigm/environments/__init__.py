@@ -11,6 +11,7 @@ from paradigm.environments.arithmetic import (
 )
 from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
+from paradigm.environments.documents import BM25Search, Documents
 from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
 from paradigm.environments.protocol import Environment, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
@@ -18,8 +19,10 @@ from paradigm.environments.single_turn import SingleTurn, from_verifier
 __all__ = [
     "Arithmetic",
     "ArithmeticLabel",
+    "BM25Search",
     "Code",
     "ConnectFour",
+    "Documents",
     "Environment",
     "Metamath",
     "Observation",

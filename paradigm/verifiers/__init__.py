@@ -1,6 +1,7 @@
 """Verifiers judge what a policy wrote: a score in [0, 1], the evidence, and never an exception."""
 
 from paradigm.verifiers.arithmetic import verify_arithmetic
+from paradigm.verifiers.citation import CitationTask, CitationVerifier, Span
 from paradigm.verifiers.code import CaseOutcome, CodeJudgement, CodeVerifier
 from paradigm.verifiers.code_tasks import CodeTask, FunctionCase, ProgramCase, load_code_tasks
 from paradigm.verifiers.mathematics import MathematicsTask, MathematicsVerifier
@@ -11,6 +12,8 @@ from paradigm.verifiers.verdict import Verdict
 
 __all__ = [
     "CaseOutcome",
+    "CitationTask",
+    "CitationVerifier",
     "CodeJudgement",
     "CodeTask",
     "CodeVerifier",
@@ -27,6 +30,7 @@ __all__ = [
     "SandboxLimits",
     "SandboxResult",
     "SandboxUnavailable",
+    "Span",
     "Verdict",
     "load_code_tasks",
     "verify_arithmetic",
