@@ -12,7 +12,11 @@ from paradigm.environments.arithmetic import (
 from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
 from paradigm.environments.documents import BM25Search, Documents
+from paradigm.environments.gymnasium import Gymnasium
 from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
+from paradigm.environments.minigrid import minigrid, minigrid_text
+from paradigm.environments.open_spiel import OpenSpiel
+from paradigm.environments.pettingzoo import PettingZoo
 from paradigm.environments.protocol import Environment, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
 
@@ -24,8 +28,11 @@ __all__ = [
     "ConnectFour",
     "Documents",
     "Environment",
+    "Gymnasium",
     "Metamath",
     "Observation",
+    "OpenSpiel",
+    "PettingZoo",
     "SingleTurn",
     "Step",
     "arithmetic_classify",
@@ -35,5 +42,7 @@ __all__ = [
     "arithmetic_text",
     "from_verifier",
     "metamath_split",
+    "minigrid",
+    "minigrid_text",
     "propositional_theory",
 ]
