@@ -54,10 +54,10 @@ class Gymnasium:
         for argument, value in (("max_steps", max_steps), ("max_action_tokens", max_action_tokens)):
             if value < 1:
                 raise ValueError(f"{argument} must be >= 1, got {value}")
-        mode = {"render_mode": "ansi"} if render_text else {}
+        mode: dict[str, Any] = {"render_mode": "ansi"} if render_text else {}
         self._make: Callable[[], Any] = (lambda: gymnasium.make(make, **mode)) if isinstance(make, str) else make
-        self._environment = self._make()
-        space = self._environment.action_space
+        self._environment: Any = self._make()
+        space: Any = self._environment.action_space
         self._tokenizer: TextCodec = tokenizer or ByteCodec()
         self._sequences: list[tuple[int, ...]] | None = None
         self._first = 0

@@ -8,6 +8,7 @@ carries is shown. The mission is said once, at the beginning.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from paradigm.environments.gymnasium import Gymnasium
@@ -32,7 +33,7 @@ def minigrid(level: str, **options: Any) -> Gymnasium:
     Raises: ImportError, saying what to install; and what `Gymnasium` raises.
     """
     try:
-        import minigrid as _  # registers its levels
+        importlib.import_module("minigrid")  # registers its levels
     except ImportError as error:
         raise ImportError("MiniGrid and BabyAI need it: pip install 'paradigm-trainer[minigrid]'") from error
     return Gymnasium(level, encode=minigrid_text, describe=lambda observation: str(observation["mission"]), actions=_ACTIONS, **options)

@@ -91,7 +91,8 @@ class OpenSpiel:
             raise ValueError(f"plies must be 0 in a game of chance, got {plies}")
         draw, openings = np.random.default_rng(seed), []
         for _ in range(100 * n):
-            state, moves = self.game.new_initial_state(), []
+            state = self.game.new_initial_state()
+            moves: list[int] = []
             while len(moves) < plies and not state.is_terminal():
                 moves.append(int(draw.choice(state.legal_actions())))
                 state.apply_action(moves[-1])

@@ -47,12 +47,16 @@ class PettingZoo:
         self.name = f"pettingzoo/{self._environment.metadata.get('name', type(self._environment.unwrapped).__name__)}"
         self._tokenizer: TextCodec = tokenizer or ByteCodec()
         self._sequences, self._encoders = [], []
+        self._hold_mask = []  # whether a mask stands beside what is seen
         for agent in self._agents:
             space = self._environment.action_space(agent)
             if type(space).__name__ != "Discrete" or int(space.start) != 0:
                 raise ValueError(f"the action space of {agent!r} must be Discrete and start at 0, got {space}")
             self._sequences.append(action_sequences(number_names(int(space.n)), self._tokenizer))
-            self._encoders.append(encode or observation_text(_inner(self._environment.observation_space(agent))))
+            seen: Any = self._environment.observation_space(agent)
+            parts = getattr(seen, "spaces", None)
+            self._hold_mask.append(isinstance(parts, dict) and {"action_mask", "observation"} <= parts.keys())
+            self._encoders.append(encode or observation_text(seen["observation"] if self._hold_mask[-1] else seen))
         self._max_steps = max_steps
         self._seed = -1
         self._actions: tuple[int, ...] = ()
@@ -128,16 +132,10 @@ class PettingZoo:
         agent = world.agent_selection
         seat = self._agents.index(agent)
         seen = world.observe(agent)
-        inner = _inner(world.observation_space(agent)) is not world.observation_space(agent)
-        mask = seen.get("action_mask") if inner else world.infos[agent].get("action_mask")
-        text = self._encoders[seat](seen["observation"] if inner else seen)
+        holds_mask = self._hold_mask[seat]
+        mask = seen["action_mask"] if holds_mask else world.infos[agent].get("action_mask")
+        text = self._encoders[seat](seen["observation"] if holds_mask else seen)
         sequences = self._sequences[seat]
         self._legal = {sequence: row for row, sequence in enumerate(sequences) if mask is None or mask[row]}
         tokens = np.asarray(self._tokenizer.encode(f"{text}\n"), np.int32)
         return Observation(tokens, seat=seat, legal=list(self._legal), max_action_tokens=max(map(len, sequences)))
-
-
-def _inner(space: Any) -> Any:
-    """The space of what is seen, without the mask that may stand beside it."""
-    spaces = getattr(space, "spaces", None)
-    return spaces["observation"] if isinstance(spaces, dict) and "action_mask" in spaces and "observation" in spaces else space

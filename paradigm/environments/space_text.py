@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -60,7 +61,7 @@ def action_sequences(names: Sequence[str], tokenizer: TextCodec) -> list[tuple[i
     for ending in ("", "\n"):
         sequences = [tuple(int(token) for token in tokenizer.encode(name + ending)) for name in names]
         ordered = sorted(sequences)
-        if not any(second[: len(first)] == first for first, second in zip(ordered, ordered[1:])):
+        if not any(second[: len(first)] == first for first, second in pairwise(ordered)):
             return sequences
     raise ValueError(f"the tokenizer must tell actions apart before they end, got {list(names)[:20]}")
 

@@ -61,7 +61,8 @@ def test_spaces_as_text():
     box, whole = spaces.Box(-np.inf, np.inf, (2, 2)), spaces.Box(0, 9, (3,), np.int8)
     assert observation_text(box)(np.array([[1.23456, -0.5], [1e9, 0.0]], np.float32)) == "1.23 -0.5 1e+09 0"
     assert observation_text(whole)(np.array([1, 0, 9])) == "1 0 9" and observation_text(spaces.Discrete(3, start=-1))(np.int64(-1)) == "-1"
-    assert observation_text(spaces.MultiBinary(4))(np.array([1, 0, 0, 1])) == "1001" and observation_text(spaces.MultiDiscrete([3, 4]))([2, 3]) == "2 3"
+    assert observation_text(spaces.MultiBinary(4))(np.array([1, 0, 0, 1])) == "1001"
+    assert observation_text(spaces.MultiDiscrete([3, 4]))([2, 3]) == "2 3"
     both = spaces.Dict({"a": whole, "b": spaces.Tuple([spaces.Discrete(9), spaces.Text(5)])})
     assert observation_text(both)({"a": [1, 2, 3], "b": (4, "x")}) == "a=1 2 3 b=4 x"
     for space in (spaces.Box(0, 255, (64, 64, 3), np.uint8), spaces.Sequence(whole)):
@@ -113,9 +114,9 @@ def test_rendered_text():
 
 def test_copies_go_on_from_where_they_were_made():
     environment = Gymnasium("CartPole-v1")
-    step = environment.reset(None, 7)
+    environment.reset(None, 7)
     for _ in range(5):
-        step = environment.step(list(b"1"))
+        environment.step(list(b"1"))
     clone = environment.clone()
     for action in (b"0", b"1", b"1"):
         a, b = environment.step(list(action)), clone.step(list(action))

@@ -24,8 +24,13 @@ def _policy(vocab_size=256):
     return Policy(PolicyConfig(vocab_size=vocab_size, hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32))
 
 
-@pytest.mark.parametrize("game", ["tic_tac_toe", "breakthrough(rows=5,columns=4)", "kuhn_poker(players=3)", "leduc_poker", "pig(winscore=20)", "liars_dice",
-                                  "backgammon", "phantom_ttt", "chess", "2048"])  # fmt: skip
+GAMES = [
+    "tic_tac_toe", "breakthrough(rows=5,columns=4)", "kuhn_poker(players=3)", "leduc_poker", "pig(winscore=20)", "liars_dice", "backgammon",
+    "phantom_ttt", "chess", "2048",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("game", GAMES)
 @pytest.mark.parametrize("actions", ["names", "numbers"])
 def test_uniform_games_follow_the_library(game, actions):
     """Rewards, turns and legal actions are OpenSpiel's own along the same path."""

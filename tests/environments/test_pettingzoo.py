@@ -9,8 +9,8 @@ from paradigm import Policy, PolicyConfig, Sampler
 from paradigm.environments import Environment, PettingZoo
 
 pytest.importorskip("pettingzoo")
-from gymnasium import spaces  # noqa: E402
-from pettingzoo import AECEnv  # noqa: E402
+from gymnasium import spaces
+from pettingzoo import AECEnv
 
 
 class Count(AECEnv):
