@@ -55,6 +55,7 @@ class Metamath:
         masked: whether actions are confined to single steps that can be taken; each is tried, so this is for small databases.
 
     Attributes:
+        proof: what stands of the proof; None before the first reset.
         verdict: on the last episode's proof; None before its end.
     Raises: ValueError for values out of range.
     """

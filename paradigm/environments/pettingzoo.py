@@ -22,7 +22,7 @@ class PettingZoo:
     info, allows. Rewards are what every agent got from the action. Copies made within an episode play it again.
 
     Args:
-        make: makes the environment, such as `pettingzoo.classic.tictactoe_v3.env`.
+        make: makes the environment, such as `lambda: pettingzoo.make("aec", "classic/tictactoe-v3")`.
         encode: from observations (without their mask) to text; None: as `observation_text` says.
         tokenizer: encodes all text; None: UTF-8 bytes.
         max_steps: the episode is truncated after so many actions.

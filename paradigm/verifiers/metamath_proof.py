@@ -226,6 +226,8 @@ def compressed_steps(tokens: Sequence[str], theorem: Assertion) -> Iterator[str 
 class MetamathVerifier:
     """Judges proofs of a database's theorems. Safe with threads; bounded in time and memory by `limits`.
 
+    Earlier theorems are taken at their word, so `check` those of a database that is not trusted.
+
     Args:
         database: the theorems, and what may be used to prove them.
         limits: on one proof.

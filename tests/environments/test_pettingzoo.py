@@ -8,7 +8,7 @@ import pytest
 from paradigm import Policy, PolicyConfig, Sampler
 from paradigm.environments import Environment, PettingZoo
 
-pytest.importorskip("pettingzoo")
+pettingzoo = pytest.importorskip("pettingzoo")
 from gymnasium import spaces
 from pettingzoo import AECEnv
 
@@ -126,9 +126,7 @@ def test_rollouts_and_opponents_through_the_sampler():
 
 def test_tic_tac_toe_of_its_own():
     pytest.importorskip("pygame")
-    from pettingzoo.classic import tictactoe_v3
-
-    environment = PettingZoo(tictactoe_v3.env)
+    environment = PettingZoo(lambda: pettingzoo.make("aec", "classic/tictactoe-v3"))
     step, moves = environment.reset(None, 3), 0
     while not step.terminated:
         asked = step.observations[0]

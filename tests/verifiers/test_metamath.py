@@ -139,6 +139,19 @@ def test_numbers_of_compressed_proofs():
         assert list(compressed_steps(["(", *labels, ")", letters(number)], theorem)) == [(["tt", *labels])[number]]
 
 
+@pytest.mark.parametrize("name", ["demo0", "miu", "big-unifier", "hol", "ql"])
+def test_published_databases(name):
+    """Those that Debian's metamath-databases installs, in compressed proofs of other hands."""
+    path = Path(f"/usr/share/metamath/databases/{name}.mm")
+    if not path.exists():
+        pytest.skip("metamath-databases is not installed")
+    database = MetamathDatabase.read(path)
+    verifier = MetamathVerifier(database)
+    assert database.theorems()
+    for label in database.theorems():
+        verifier.check(label)
+
+
 def test_limits_bind_and_are_checked():
     database = propositional_theory()
     proof = " ".join(database.assertion("id").proof)
