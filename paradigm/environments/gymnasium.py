@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paradigm.environments.protocol import IntArray, Observation, Step
-from paradigm.environments.space_text import Split, action_sequences, level_split, number_names, observation_text, uniform_player
+from paradigm.environments.space_text import Split, action_sequences, levels, number_names, observation_text, uniform_player
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 
 __all__ = ["Gymnasium"]
@@ -81,12 +81,7 @@ class Gymnasium:
 
     def tasks(self, seed: int, n: int, split: Split = "train") -> list[int]:
         """n different levels of one split, see `level_split`; a longer list starts with the shorter one of the same seed."""
-        draw, found = np.random.default_rng(seed), dict[int, None]()
-        while len(found) < n:
-            level = int(draw.integers(1 << 31))
-            if level_split(level) == split:
-                found[level] = None
-        return list(found)
+        return levels(seed, n, split)
 
     def uniform_player(self) -> Any:
         """A player of uniform legal actions, where they are listed."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from paradigm.environments.text_codec import TextCodec
 
-__all__ = ["action_sequences", "level_split", "number_names", "observation_text", "uniform_player"]
+__all__ = ["action_sequences", "level_split", "levels", "number_names", "observation_text", "uniform_player"]
 
 Split = Literal["train", "validation", "test"]
 
@@ -70,6 +70,16 @@ def level_split(level: int) -> Split:
     """80, 5 and 15 in a hundred levels are in train, validation and test, by a hash of the number."""
     share = int.from_bytes(hashlib.sha256(str(level).encode()).digest()[:8], "big") % 100
     return "train" if share < 80 else "validation" if share < 85 else "test"
+
+
+def levels(seed: int, n: int, split: Split) -> list[int]:
+    """n different levels of one split below 2 ** 31; a longer list starts with the shorter one of the same seed."""
+    draw, found = np.random.default_rng(seed), dict[int, None]()
+    while len(found) < n:
+        level = int(draw.integers(1 << 31))
+        if level_split(level) == split:
+            found[level] = None
+    return list(found)
 
 
 def uniform_player(observation: Any, seed: int) -> list[int]:

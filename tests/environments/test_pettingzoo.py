@@ -9,11 +9,10 @@ from paradigm import Policy, PolicyConfig, Sampler
 from paradigm.environments import Environment, PettingZoo
 
 pettingzoo = pytest.importorskip("pettingzoo")
-from gymnasium import spaces
-from pettingzoo import AECEnv
+spaces = pytest.importorskip("gymnasium").spaces
 
 
-class Count(AECEnv):
+class Count(pettingzoo.AECEnv):
     """Three agents take 1 or 2 by turns from a heap; who takes the last loses and the others win. With `leave`, an agent that took 2 leaves."""
 
     metadata = {"name": "count"}  # noqa: RUF012
