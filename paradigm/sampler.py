@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 # V vocabulary
 
-Player = Callable[[Observation, int], Sequence[int]]
+Player = Callable[[Observation, int], Sequence[int]]  # or an object with `act`, see `Sampler.collect`
 Stop = str | bytes | Sequence[int | str | bytes]
 OnUpdate = Literal["recompute", "keep"]
 
@@ -153,7 +153,8 @@ class Sampler:
                 filters off.
             key: (seed, step) or (seed, step, attempt) of the sampling noise.
             opponents: who plays a seat instead of this sampler's policy: another Sampler, a `_core.NativePlayer`, or a callable
-                (observation, seed) -> token ids.
+                (observation, seed) -> token ids, or an object with a method act(environment, observation, seed) -> token ids, which
+                sees the episode's environment, written in Python, and leaves it as it is.
             forced: by trajectory index, pairs (n, token ids): after n generated tokens (drawn or forced, counted over the trajectory) these
                 are imposed. They are part of the action, but stored as observations.
             max_tokens: greatest length of a trajectory, whose episode then ends with stop_reason "length". None: what the policy was made

@@ -242,6 +242,25 @@ def test_opponents_may_be_callables_players_and_samplers() -> None:
     assert_same(sampler.collect(Scripted(duet, 2), [0, 1], opponents={1: sampler}), sampler.collect(Scripted(duet, 2), [0, 1]))
 
 
+class Onlooker:
+    """Answers with a token that only the environment can tell it."""
+
+    def act(self, environment: Scripted, observation: Observation, seed: int) -> list[int]:
+        assert observation.tokens.tolist() == [1 + len(environment.actions)]
+        return [10 * environment.task + len(environment.actions)]
+
+
+def test_players_may_look_at_an_environment_in_python() -> None:
+    world = Scripted(lambda task, seed, actions: over() if len(actions) == 3 else ask([1 + len(actions)], max_action_tokens=1))
+    played = Sampler(None, vocab_size=VOCAB).collect(world, [1, 2], group_size=2, opponents={0: Onlooker()}, record_players=True, threads=2)
+    assert [rollout.tokens.tolist() for rollout in played] == [[1, 10 * task, 2, 10 * task + 1, 3, 10 * task + 2] for task in (1, 1, 2, 2)]
+    players = {0: Onlooker(), 1: Onlooker()}
+    native = Sampler(None, vocab_size=256).collect(ConnectFour(), [""], group_size=1, opponents=players, record_players=True)
+    assert all(rollout.failed and "Python only" in rollout.extras["failure"] for rollout in native)
+    with pytest.raises(TypeError, match="object with act"):
+        Sampler(None, vocab_size=VOCAB).collect(world, [1], opponents={0: "nobody"}, record_players=True)
+
+
 def test_players_alone_need_no_policy() -> None:
     world = ConnectFour()
     player, sampler = world.uniform_player(), Sampler(None, vocab_size=272)

@@ -180,6 +180,8 @@ class PythonEnvironment final : public Environment {
 
     std::unique_ptr<Environment> clone() const override { return std::make_unique<PythonEnvironment>(instance_, tasks_, num_seats_); }
 
+    const py::object& instance() const { return *instance_; }
+
   private:
     SharedObject prototype_, tasks_, instance_;
     int num_seats_;
@@ -190,7 +192,7 @@ class PythonPlayer final : public Player {
     PythonPlayer(SharedObject callable, SharedObject observation_type)
         : callable_(std::move(callable)), observation_type_(std::move(observation_type)) {}
 
-    std::vector<int32_t> act(const Environment&, const Observation& observation, uint64_t seed) const override {
+    std::vector<int32_t> act(const Environment& environment, const Observation& observation, uint64_t seed) const override {
         const py::gil_scoped_acquire gil;
         return without_python_errors([&] {
             py::object legal = py::none();
@@ -202,7 +204,10 @@ class PythonPlayer final : public Player {
             const py::object shown = (*observation_type_)(
                 py::arg("tokens") = to_array(observation.tokens), py::arg("seat") = observation.seat, py::arg("legal") = legal,
                 py::arg("stop") = shown_stop(observation), py::arg("max_action_tokens") = observation.max_action_tokens);
-            return to_tokens((*callable_)(shown, py::int_(seed)), "action");
+            if (!py::hasattr(*callable_, "act")) return to_tokens((*callable_)(shown, py::int_(seed)), "action");
+            const auto* world = dynamic_cast<const PythonEnvironment*>(&environment);
+            if (world == nullptr) throw std::runtime_error("a " + type_name(*callable_) + " with act plays in environments written in Python only");
+            return to_tokens(callable_->attr("act")(world->instance(), shown, py::int_(seed)), "action");
         });
     }
 

@@ -33,7 +33,8 @@ StopList to_stop(pybind11::handle object);
 EnvironmentFactory python_environment_factory(pybind11::object prototype, pybind11::object tasks, int num_seats);
 std::string python_task(std::size_t number);
 
-// callable(observation, seed) -> token ids, where the observation is an instance of `observation_type`.
+// callable(observation, seed) -> token ids, where the observation is an instance of `observation_type`. An object with a method
+// act(environment, observation, seed) is handed the episode's Python environment, too, and must leave it as it is.
 std::shared_ptr<const Player> python_player(pybind11::object callable, pybind11::object observation_type);
 
 }  // namespace paradigm

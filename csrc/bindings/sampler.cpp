@@ -71,8 +71,9 @@ std::vector<std::string> python_tasks(const py::list& tasks) {
 SeatRole to_role(const py::handle& seat, const py::object& observation_type) {
     if (py::isinstance<py::int_>(seat)) return {seat.cast<int32_t>(), nullptr};
     if (py::isinstance<NativePlayer>(seat)) return {-1, seat.cast<const NativePlayer&>().player};
-    if (PyCallable_Check(seat.ptr()) == 0) {
-        throw py::type_error("a seat must be played by a policy, a NativePlayer or a callable, got " + std::string(Py_TYPE(seat.ptr())->tp_name));
+    if (PyCallable_Check(seat.ptr()) == 0 && !py::hasattr(seat, "act")) {
+        throw py::type_error("a seat must be played by a policy, a NativePlayer, a callable or an object with act, got " +
+                             std::string(Py_TYPE(seat.ptr())->tp_name));
     }
     return {-1, python_player(py::reinterpret_borrow<py::object>(seat), observation_type)};
 }

@@ -196,7 +196,7 @@ void Scheduler::drain() {
 
 // An episode that ran waits for its acting seat's policy, or is over.
 void Scheduler::take_back(Episode& episode) {
-    if (episode.is_cancelled && !episode.is_over) episode.fail("the request was cancelled");
+    if (episode.is_cancelled && !episode.is_over) episode.fail("the request was cancelled", "cancelled");
     report(episode);
     if (episode.is_over) {
         finish(episode);

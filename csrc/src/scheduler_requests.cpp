@@ -94,7 +94,7 @@ void Scheduler::give_up(int64_t index) {
                 const auto at = std::find_if(queue->begin(), queue->end(), [&episode](const Seat* seat) { return seat->episode == &episode; });
                 if (at == queue->end()) continue;
                 queue->erase(at);
-                episode.fail("the request was cancelled");
+                episode.fail("the request was cancelled", "cancelled");
                 finish(episode);
                 return;
             }

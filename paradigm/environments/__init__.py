@@ -11,6 +11,12 @@ from paradigm.environments.arithmetic import (
 )
 from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
+from paradigm.environments.documents import BM25Search, Documents
+from paradigm.environments.gymnasium import Gymnasium
+from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
+from paradigm.environments.minigrid import minigrid, minigrid_text
+from paradigm.environments.open_spiel import OpenSpiel
+from paradigm.environments.pettingzoo import PettingZoo
 from paradigm.environments.protocol import Environment, EnvironmentFault, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
 from paradigm.environments.workers import Workers
@@ -18,11 +24,17 @@ from paradigm.environments.workers import Workers
 __all__ = [
     "Arithmetic",
     "ArithmeticLabel",
+    "BM25Search",
     "Code",
     "ConnectFour",
+    "Documents",
     "Environment",
     "EnvironmentFault",
+    "Gymnasium",
+    "Metamath",
     "Observation",
+    "OpenSpiel",
+    "PettingZoo",
     "SingleTurn",
     "Step",
     "Workers",
@@ -32,4 +44,8 @@ __all__ = [
     "arithmetic_tasks",
     "arithmetic_text",
     "from_verifier",
+    "metamath_split",
+    "minigrid",
+    "minigrid_text",
+    "propositional_theory",
 ]

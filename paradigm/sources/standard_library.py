@@ -13,7 +13,7 @@ from typing import Any
 from paradigm.sources.corpus import Corpus, write_corpus
 from paradigm.tokenizer import Tokenizer
 
-__all__ = ["standard_library_corpus"]
+__all__ = ["standard_library_corpus", "standard_library_files"]
 
 _LEFT_OUT = frozenset({
     "__pycache__", "_bundled", "dist-packages", "idlelib", "idle_test", "lib2to3", "lib-dynload", "site-packages", "test", "tests", "turtledemo",
@@ -35,29 +35,41 @@ def standard_library_corpus(
     Returns: the corpus, open; its manifest's provenance has `sha256`, a hash over all names and contents, and the Python version.
     Raises: FileNotFoundError if this Python came without sources.
     """
-    root = Path(sysconfig.get_path("stdlib"))
-    names = sorted(_source_names(root), key=lambda name: hashlib.sha256(name.encode()).digest())
     chosen: list[tuple[str, str, dict[str, Any]]] = []
     total = 0
-    for name in names:
-        data = (root / name).read_bytes()
-        if b"\0" in data or (max_bytes is not None and total + len(data) > max_bytes):
-            continue
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError:  # a few sources are in other encodings on purpose
-            continue
+    for name, text in standard_library_files(max_bytes):
+        data = text.encode()
         total += len(data)
         chosen.append((name, text, {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "num_documents": int(bool(text))}))
-    chosen.sort(key=lambda item: item[0])
-    if not total:
-        raise FileNotFoundError(f"this Python came without the sources of its standard library in {str(root)!r}")
     sources = [entry for _, _, entry in chosen]
     digest = hashlib.sha256("".join(f"{entry['path']}\0{entry['sha256']}\n" for entry in sources).encode()).hexdigest()
     provenance = {"text": "the Python standard library", "python": platform.python_version(), "sha256": digest, "bytes": total}
     return write_corpus(
         (text for _, text, _ in chosen), out, tokenizer, shard_tokens=shard_tokens, overwrite=overwrite, sources=sources, provenance=provenance
     )
+
+
+def standard_library_files(max_bytes: int | None = None) -> list[tuple[str, str]]:
+    """Names and texts of the running Python's standard library, sorted; chosen as by `standard_library_corpus`.
+
+    Raises: FileNotFoundError if this Python came without sources.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    names = sorted(_source_names(root), key=lambda name: hashlib.sha256(name.encode()).digest())
+    chosen: list[tuple[str, str]] = []
+    total = 0
+    for name in names:
+        data = (root / name).read_bytes()
+        if b"\0" in data or (max_bytes is not None and total + len(data) > max_bytes):
+            continue
+        try:
+            chosen.append((name, data.decode("utf-8")))
+        except UnicodeDecodeError:  # a few sources are in other encodings on purpose
+            continue
+        total += len(data)
+    if not total:
+        raise FileNotFoundError(f"this Python came without the sources of its standard library in {str(root)!r}")
+    return sorted(chosen)
 
 
 def _source_names(root: Path) -> Iterator[str]:
