@@ -32,6 +32,7 @@ void Episode::restart(int64_t number) {
     begin(number, number / rules_.group_size);
     request.reset();
     for (std::size_t s = 0; s < seats.size(); ++s) {
+        seats[s].sampling = nullptr;
         const int64_t trajectory = number * static_cast<int64_t>(seats.size()) + static_cast<int64_t>(s);
         const auto forced = rules_.forced.find(trajectory);
         seats[s].clear(trajectory, rules_.max_tokens, forced == rules_.forced.end() ? nullptr : &forced->second,
@@ -43,6 +44,7 @@ void Episode::restart(std::shared_ptr<const Request> asked) {
     begin(asked->index, asked->group);
     request = std::move(asked);
     for (std::size_t s = 0; s < seats.size(); ++s) {
+        seats[s].sampling = &request->sampling;
         seats[s].clear(index * static_cast<int64_t>(seats.size()) + static_cast<int64_t>(s), request->max_tokens, nullptr,
                        seats[s].policy < 0 ? nullptr : request->stop);
     }

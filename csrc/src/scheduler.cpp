@@ -92,6 +92,7 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
     const auto [first, end] = rules->episodes.value_or(std::pair<int64_t, int64_t>{0, all});
     require(0 <= first && first <= end && end <= all, "episodes must be a range within the " + std::to_string(all) + " there are, got " +
                                                           std::to_string(first) + " to " + std::to_string(end));
+    takes_requests_ = rules->tasks.empty();
     next_episode_ = first;
     end_episode_ = end;
     num_episodes_ = end - first;
@@ -188,7 +189,7 @@ void Scheduler::drain() {
         std::lock_guard<std::mutex> lock(world_->mutex);
         taken_.swap(world_->done);
     }
-    take_requests();
+    if (takes_requests_) take_requests();
     num_running_ -= taken_.size();
     for (Episode* episode : taken_) take_back(*episode);
     taken_.clear();
@@ -309,7 +310,7 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
         try {
             Progress progress = seat.choose(tokens[r], logprobs[r], kept_logmass[r], policy.version, supports);
             if (progress == Progress::acting && seat.forced_is_due()) progress = seat.impose_forced(supports);
-            report(*seat.episode);
+            if (takes_requests_) report(*seat.episode);
             if (progress == Progress::acting) {
                 make_ready(seat);
             } else {

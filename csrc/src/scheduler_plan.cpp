@@ -240,11 +240,11 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
     plan.trajectory[r] = static_cast<uint64_t>(seat.trajectory);
     plan.position[r] = static_cast<uint32_t>(end);
     plan.support_row[r] = seat.support_row();
-    if (const Request* request = seat.episode->request.get(); request != nullptr) {
-        plan.temperature[r] = request->sampling.temperature;
-        plan.top_k[r] = request->sampling.top_k;
-        plan.top_p[r] = request->sampling.top_p;
-        plan.min_p[r] = request->sampling.min_p;
+    if (seat.sampling != nullptr) {
+        plan.temperature[r] = seat.sampling->temperature;
+        plan.top_k[r] = seat.sampling->top_k;
+        plan.top_p[r] = seat.sampling->top_p;
+        plan.min_p[r] = seat.sampling->min_p;
     }
 }
 

@@ -28,7 +28,7 @@ void check(const SamplingParameters& sampling) {
 
 void Scheduler::submit(Request request) {
     const int64_t most = std::numeric_limits<int64_t>::max() / static_cast<int64_t>(world_->rules->roles.size()) - 1;
-    require(end_episode_ == 0, "submit: this collection has its tasks already");
+    require(takes_requests_, "submit: this collection has its tasks already");
     require(request.index >= 0 && request.index <= most, "index must be in 0.." + std::to_string(most) + ", got " + std::to_string(request.index));
     require(request.group >= 0, "group must be >= 0, got " + std::to_string(request.group));
     require(request.max_tokens >= 1 && request.max_tokens <= world_->rules->max_tokens,

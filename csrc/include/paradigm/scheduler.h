@@ -229,6 +229,7 @@ class Scheduler {
     std::vector<PolicyState> policies_;
     SamplingParameters sampling_;
     bool record_all_;
+    bool takes_requests_;  // there are no tasks: episodes are submitted
     int64_t num_episodes_ = 0, next_episode_ = 0, end_episode_ = 0, num_done_ = 0, num_failed_ = 0;
     std::map<std::string, int64_t> failure_reasons_;
     std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool

@@ -94,14 +94,15 @@ class Seat {
     int32_t fed = 0;            // tokens whose keys and values are in the cache
     int32_t slot = -1;          // of its policy, while the episode runs
     int64_t trajectory = 0;     // the trajectory's index, which names its sampling noise
+    const struct SamplingParameters* sampling = nullptr;  // of its draws; null: the collection's
     int32_t policy = -1;        // who plays it; -1: a player
     int32_t prompt_length = 0;  // tokens before the first action, once it has begun
     class Episode* episode = nullptr;
     bool has_started = false;   // some of the tokens fed were its own, not taken over from another sequence
-    int32_t covered = 0;        // greatest `fed` so far, that of the step being planned included: an eviction does not lower it
-    uint64_t prefix = 0;        // number, in the prefix index, of its first fed / block_size blocks of prompt, while that is being fed
     bool is_stale = false;      // some of its keys and values in the cache were computed under earlier weights
     bool is_swapped = false;    // they were copied out of the cache, and have to be copied back before more is fed
+    int32_t covered = 0;        // greatest `fed` so far, that of the step being planned included: an eviction does not lower it
+    uint64_t prefix = 0;        // number, in the prefix index, of its first fed / block_size blocks of prompt, while that is being fed
     int32_t reported = 0;       // tokens that were reported, where they are
 
   private:
@@ -123,11 +124,10 @@ class Seat {
     int32_t stop_[kInlineStops] = {};
     int32_t last_chosen_ = -1;   // token of this action that was chosen last; -1: none yet
     int32_t reward_token_ = -1;  // where rewards go: the token that completed the latest decision
-    bool is_thinking_ = false;
+    bool is_thinking_ = false, has_text_stops_ = false, has_stopped_ = false;
     float early_reward_ = 0;     // received before the first decision
 
     std::vector<int32_t> more_stops_;
-    bool has_text_stops_ = false, has_stopped_ = false;
     int32_t action_stop_state_ = 0, trajectory_stop_state_ = 0;
     std::shared_ptr<const StopStrings> action_stop_, trajectory_stop_;  // the observation's; the episode's
     std::shared_ptr<const LegalSet> legal_;  // the trie node is the range [legal_low_, legal_high_) of its ranks at depth legal_depth_
