@@ -167,7 +167,10 @@ void garbage_costs_only_its_own_episode() {
     const auto reason_of = [&kinds](std::size_t i) -> std::string {
         if (kinds[i].first == "finite") return "reward";
         if (kinds[i].first == "ended before it asked") return "no_action";
-        return kinds[i].first == "oops" || kinds[i].first == "no std::exception" ? "raise" : "garbage";
+        for (const char* raised : {"oops", "no std::exception", "empty sequence", "prefix-free"}) {  // the last two by LegalSet, in the environment
+            if (kinds[i].first == raised) return "raise";
+        }
+        return "garbage";
     };
     std::vector<std::string> tasks;
     for (std::size_t i = 0; i < kinds.size(); ++i) {
@@ -180,7 +183,7 @@ void garbage_costs_only_its_own_episode() {
         step.rewards = {1};
         const bool later = task != "good" && std::stoi(task) < 14;  // these go wrong in the second turn
         if (task != "good" && actions.size() == (later ? 1 : 0)) kinds[static_cast<std::size_t>(std::stoi(task))].second(step);
-        step.terminated = actions.size() == 3;
+        step.terminated = step.terminated || actions.size() == 3;
         return step;
     };
     const TrajectoryBuffer buffer = collect(rules_of(1, answer, tasks, 50), 3, 2, 100);
