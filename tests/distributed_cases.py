@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 import traceback
-
 from contextlib import nullcontext
 
 from paradigm.distributed import joined
@@ -14,8 +13,9 @@ TIMEOUT = 300  # seconds
 
 
 def run_ranks(world, function, *arguments, may_fail=False, join=True):
-    """What `function(*arguments)` returns on each of `world` ranks, which stand as under torchrun and have joined unless they will do so themselves; in
-    place of it, where one fails and that is allowed, the exception; EOFError where one is killed.
+    """What `function(*arguments)` returns on each of `world` ranks, which stand as under torchrun, and have joined unless they will do so themselves.
+
+    In place of it, where one may fail and does, the exception; EOFError where one is killed.
     """
     if world == 1:
         return [function(*arguments)]

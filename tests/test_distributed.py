@@ -25,8 +25,8 @@ def everything(folder):
     assert distributed.summed(array.numpy()).tolist() == [torch.tensor(0.1 + r).item() for r in range(3)]
     assert distributed.from_first(lambda: {"rank": rank}) == {"rank": 0}
     metrics = [{"a/x_sum": torch.tensor(1.0 + rank), "a/x_max": torch.tensor(float(i * rank))} for i in range(2)]
-    gathered = distributed.per_rank(metrics)
-    assert [{name: value.item() for name, value in part.items()} for part in gathered] == [{"a/x_sum": 2.0 + 2 * r, "a/x_max": float(r)} for r in range(3)]
+    gathered = [{name: value.item() for name, value in part.items()} for part in distributed.per_rank(metrics)]
+    assert gathered == [{"a/x_sum": 2.0 + 2 * r, "a/x_max": float(r)} for r in range(3)]
 
     path = folder / "made"
     with distributed.first_alone():

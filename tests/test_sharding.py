@@ -31,7 +31,7 @@ def learner_of(optimizer="adamw", dtype="float32", **options):
 
 
 def imitated(learner, first=0, steps=STEPS, spoilt=(), **pack):
-    """Rows of metrics of steps over one set of documents each, of which the ranks have their shares; sets differ in size, the least are 3 documents."""
+    """Rows of metrics of steps over one set of documents each, of which the ranks have their shares; the smallest sets are 3 documents."""
     found = []
     for step in range(first, first + steps):
         buffer = documents(n=3 + 4 * (step % 3), seed=step)
