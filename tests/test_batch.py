@@ -103,3 +103,31 @@ def test_groups_count_the_same_however_long_they_are():
     (batch,) = PackedBatch.pack(buffer, 100, normalize="groups", advantage=1.0)
     assert batch.streams["advantage"].tolist() == [0.125] * 4 + [0.25] * 2
     assert batch.document.tolist() == [0, 0, 0, 1, 2, 2]
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=40), st.integers(40, 90), st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_ranks_share_a_set_whose_counts_are_the_wholes(lengths, max_tokens, ranks) -> None:
+    buffer = _documents(lengths)
+    whole = PackedBatch.pack(buffer, max_tokens, rows="all", normalize="trajectories", ce=1.0)
+    shares = [PackedBatch.pack(buffer, max_tokens, rows="all", normalize="trajectories", share=(r, ranks), ce=1.0) for r in range(ranks)]
+    assert len({len(share) for share in shares}) == 1, "equally many batches each"
+    assert all(b.num_tokens <= max_tokens for share in shares for b in share)
+
+    def rows(batches):
+        found = [zip(b.trajectory.tolist(), b.target.tolist(), b.streams["ce"].tolist()) for b in batches]
+        return sorted(row for batch in found for row in batch)
+
+    assert rows(b for share in shares for b in share) == rows(whole), "every row once, with the weight that it has in the whole"
+    loads = [sum(b.num_tokens for b in share) for share in shares]
+    assert max(loads) - min(loads) <= max(lengths), "dealt by tokens"
+
+
+def test_ranks_share_whole_pairs() -> None:
+    buffer = _documents([4, 3, 5, 2, 6, 3, 7], action_mask=np.ones(30, bool))
+    pairs = [[0, 1], [2, 1], [3, 4], [5, 6]]
+    shares = [PackedBatch.pack(buffer, 30, pairs=pairs, share=(r, 4)) for r in range(4)]
+    assert [len(share) for share in shares] == [1] * 4
+    found = [np.unique(b.trajectory.numpy())[b.pairs.numpy()].tolist() for (b,) in shares]
+    assert sorted(pair for part in found for pair in part) == sorted(pairs) and [] in found
+    assert sum(float(b.pair_weight.sum()) for (b,) in shares) == 1

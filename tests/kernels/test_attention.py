@@ -93,7 +93,9 @@ def test_nothing_but_empty_documents(dtype: torch.dtype) -> None:
     assert out.shape == (3, 2, 8) and not out.any()
     grads = torch.autograd.grad(out, inputs, torch.ones_like(out), allow_unused=True)
     assert not any(g.any() for g in grads if g is not None)
-    assert attention(*make(dtype, 8, (2, 1), 0), layout_of([])).shape == (0, 2, 8)
+    inputs = make(dtype, 8, (2, 1), 0)
+    out = attention(*inputs, layout_of([]))
+    assert out.shape == (0, 2, 8) and [g.shape for g in torch.autograd.grad(out.sum(), inputs)] == [x.shape for x in inputs]
 
 
 def test_huge_logits_pick_one_key() -> None:
