@@ -65,6 +65,10 @@ class RolloutDriver:
         if not self.engines:
             self.core.wait()
 
+    def num_playing(self, policy: Any) -> int:
+        """How many of the samplers at work have this policy."""
+        return sum(player.policy is policy for player in self._players)
+
     def change_weights(self, number: int, apply: Callable[[], None], version: int, *, keep: bool) -> None:
         """Lets `apply` change the weights of a policy, and its live sequences go on."""
         self._prepared[number].close()  # whatever it made of the old weights

@@ -235,6 +235,8 @@ class Sampler:
             raise ValueError(f"version must be greater than {self.version}, got {version}")
         if on_update not in ("recompute", "keep"):
             raise ValueError(f"on_update must be 'recompute' or 'keep', got {on_update!r}")
+        if self._at_work is not None and self._at_work[0].num_playing(self.policy) > 1:
+            raise ValueError("weights must not change while two samplers at work have the same policy: copy it for one of them")
         apply = weights_update(self.policy, weights)
 
         def update() -> int:

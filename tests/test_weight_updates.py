@@ -196,3 +196,6 @@ def test_an_opponents_weights_may_change_too() -> None:
                 own = batch.version == version
                 assert own.any() and torch.equal(policy.log_probs(batch)[own], batch.streams["behaviour_logprob"][own])
             assert batch.version.max() == len(policies) - 1
+    twin = Sampler(ours.policy)
+    with pytest.raises(ValueError, match="two samplers at work have the same policy"):
+        ours.collect(Scripted(answer, 2), [1], opponents={1: twin}, max_tokens=60, between_steps=lambda: ours.update_weights(later) and None)
