@@ -110,7 +110,8 @@ def informative(buffer: TrajectoryBuffer) -> tuple[NDArray[np.bool_], int]:
     """Which trajectories lie in groups whose rewards differ: DAPO's dynamic sampling (arXiv:2503.14476, eq. 11), ScaleRL's zero-variance
     filter. Dropped with `TrajectoryBuffer.select`, the others do not count in what a loss is averaged over.
 
-    Returns: bool [n], False for trajectories that failed or have no finite reward; and the number of groups without spread (those of one member among them).
+    Returns: bool [n], False for trajectories that failed or have no finite reward; and the number of groups without spread (those of one
+    member among them).
     """
     found = np.zeros(len(buffer), dtype=bool)
     buffer = _finite(buffer)

@@ -185,7 +185,7 @@ class Sampler:
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
-            stack.enter_context(_closing(core))
+            stack.enter_context(_closing(core, environment))
             for player in players:
                 stack.enter_context(player._prepared())
             for number, (engine, player) in enumerate(zip(engines, players)):
@@ -376,11 +376,17 @@ class _Engine:
 
 
 @contextlib.contextmanager
-def _closing(core: Any) -> Iterator[None]:
+def _closing(core: Any, environment: Any) -> Iterator[None]:
+    stopping: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     try:
         yield
+    except BaseException:
+        stopping = getattr(environment, "interrupted", contextlib.nullcontext)()
+        raise
     finally:
-        if not core.close():
+        with stopping:
+            is_closed = core.close()
+        if not is_closed:
             _log.warning("an environment or a player is still at work; its thread ends when that call returns")
 
 

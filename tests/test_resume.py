@@ -104,6 +104,7 @@ def test_every_stage_survives_being_killed(tmp_path) -> None:
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         rows = [[json.loads(line) for line in (tmp_path / run / name).read_text().splitlines()] for run in ("undisturbed", "killed")]
         timing = ("seconds", "throughput/tokens_per_second", "rollout/model_s", "rollout/core_s", "rollout/environments_s", "rollout/all_s",
-                  "rollout/idle_share", "rollout/prefixes_shared", "rollout/tokens_shared", "rollout/evictions", "rollout/tokens_recomputed")  # fmt: skip
+                  "rollout/idle_share", "rollout/prefixes_shared", "rollout/tokens_shared", "rollout/evictions",
+                  "rollout/tokens_recomputed")  # fmt: skip
         plain = [[{k: v for k, v in row.items() if k not in timing} for row in side] for side in rows]
         assert plain[0] == plain[1], f"{name} differs after the kills"
