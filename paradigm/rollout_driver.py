@@ -34,15 +34,16 @@ _log = logging.getLogger(__name__)
 class RolloutDriver:
     """A core and the policies that it plans for: runs their steps by turns, and changes weights between steps. Within its context, one thread."""
 
-    def __init__(self, core: Any, engines: list[Engine], players: list[Sampler], max_tokens: int):
+    def __init__(self, core: Any, engines: list[Engine], players: list[Sampler], environment: Any, max_tokens: int):
         self.core, self.engines, self.max_tokens = core, engines, max_tokens
+        self._environment = environment
         self._players = players
         self._prepared: list[contextlib.ExitStack] = []  # by policy: what it needs while it decodes
 
     def __enter__(self) -> RolloutDriver:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
-            stack.enter_context(_closing(self.core))
+            stack.enter_context(_closing(self.core, self._environment))
             for number, player in enumerate(self._players):
                 if player._at_work is not None:
                     raise RuntimeError("a sampler does one thing at a time: this one is at work in another collection")
@@ -220,9 +221,15 @@ def weights_update(policy: Any, weights: nn.Module | Mapping[str, Tensor] | Call
 
 
 @contextlib.contextmanager
-def _closing(core: Any) -> Iterator[None]:
+def _closing(core: Any, environment: Any) -> Iterator[None]:
+    stopping: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     try:
         yield
+    except BaseException:
+        stopping = getattr(environment, "interrupted", contextlib.nullcontext)()
+        raise
     finally:
-        if not core.close():
+        with stopping:
+            is_closed = core.close()
+        if not is_closed:
             _log.warning("an environment or a player is still at work; its thread ends when that call returns")

@@ -274,7 +274,7 @@ class Sampler:
             threads=threads if threads is not None else getattr(environment, "threads", None) or min(8, os.cpu_count() or 1),
             record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop), episodes=episodes,
         )
-        return RolloutDriver(core, engines, players, max_tokens)
+        return RolloutDriver(core, engines, players, environment, max_tokens)
 
     def _seat(self, num_seats: int, opponents: dict[int, Any]) -> tuple[list[Sampler], list[Any]]:
         """The samplers at work, this one first, and who plays each seat: the number of one of them, or a player."""

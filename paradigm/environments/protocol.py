@@ -59,7 +59,8 @@ class Environment(Protocol):
     """A world of one episode at a time, deterministic in (task, seed, actions).
 
     Some attributes are optional: `num_seats` (1 where absent), `name`, `clone() -> Environment`, a copy in the same state
-    (`copy.deepcopy` where absent), `threads`, from how many the sampler is to step it, and `replayable`, False if it is not deterministic.
+    (`copy.deepcopy` where absent); `threads`, from how many the sampler is to step it; `replayable`, False if it is not deterministic;
+    `interrupted()`, a context in which calls end soon, for a sampler that stops early.
     """
 
     def reset(self, task: Any, seed: int) -> Step:

@@ -57,6 +57,11 @@ class WorkerConnection:
         pid, self._pid = self._pid, 0
         return self._forker.kill(pid) if pid else None
 
+    def interrupt(self) -> None:
+        """Kills the worker while another thread may be talking to it, which sees that it ended."""
+        if pid := self._pid:
+            self._forker.kill(pid)
+
     def _receive(self) -> bytes:
         (length,) = HEADER.unpack(self._take(HEADER.size))
         if length > self._max_bytes + _BESIDE_THE_STEP:

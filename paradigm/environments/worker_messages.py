@@ -144,7 +144,11 @@ def _oversize(num_bytes: int, max_bytes: int) -> EnvironmentFault:
 def _encode_observation(observation: Any, max_bytes: int) -> _Observation:
     legal, stop = observation.legal, observation.stop
     if legal is not None:
-        legal = [_tokens(sequence, "legal", max_bytes) for sequence in legal]
+        given, legal = legal, []
+        left = max_bytes
+        for sequence in given:
+            legal.append(_tokens(sequence, "legal", left))
+            left -= len(legal[-1])
         if not legal:
             raise ValueError("legal must be None or hold at least one sequence, got none")
     limit, thought_until = observation.max_action_tokens, getattr(observation, "thought_until", None)

@@ -33,6 +33,8 @@ from paradigm.environments.worker_messages import Answer, Call, Hello, decode_st
 __all__ = ["Workers"]
 
 _PATIENCE_S = 0.05
+_CLOSING_S = 5.0
+_STOPPED = "the workers were closed or interrupted"
 _answer_decoder = msgspec.msgpack.Decoder(Answer)
 _hello_decoder = msgspec.msgpack.Decoder(Hello)
 
@@ -119,6 +121,18 @@ class Workers:
             raise RuntimeError("step needs a reset before it")
         return self._own.step(action)
 
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """For a sampler that stops early: a context in which calls fail at once, those that are out, too."""
+        if self._pool is None:
+            yield
+            return
+        self._pool.interrupt()
+        try:
+            yield
+        finally:
+            self._pool.resume()
+
     def close(self) -> None:
         """Ends the processes; episodes that are still at work fail."""
         if self._pool is not None:
@@ -182,7 +196,8 @@ class _Pool:
         self._forker = Forker(factory, start_timeout, max_bytes)
         self._changed = threading.Condition()
         self._workers: list[_Worker] = []
-        self._replayable, self._closed, self._numbers = True, False, 0
+        self._replayable, self._numbers = True, 0
+        self._num_stops = 0  # while it is more, calls fail
 
     def next_number(self) -> int:
         with self._changed:
@@ -233,13 +248,28 @@ class _Pool:
 
     def close(self) -> None:
         with self._changed:
-            self._closed = True
-            idle = [worker for worker in self._workers if not worker.is_busy]
+            self._num_stops += 1
             self._changed.notify_all()
-        self._forker.close()  # calls that are out see their workers' end
+        self._forker.close()  # calls that are out see their workers' end, and are over before the interpreter is
+        with self._changed:
+            self._changed.wait_for(lambda: not any(worker.is_busy for worker in self._workers), _CLOSING_S)
+            idle = [worker for worker in self._workers if not worker.is_busy]
         for worker in idle:
             if worker.connection is not None:
                 worker.connection.close()
+
+    def interrupt(self) -> None:
+        with self._changed:
+            self._num_stops += 1
+            self._changed.notify_all()
+            at_work = [worker.connection for worker in self._workers if worker.is_busy]
+        for connection in at_work:
+            if connection is not None:
+                connection.interrupt()
+
+    def resume(self) -> None:
+        with self._changed:
+            self._num_stops -= 1
 
     def _call(self, worker: _Worker, episode: _Episodes, task: tuple[bytes, int] | None) -> Call:
         worker.num_calls += 1
@@ -256,8 +286,8 @@ class _Pool:
         started = time.monotonic()
         with self._changed:
             while True:
-                if self._closed:
-                    raise EnvironmentFault("stopped", "the workers were closed")
+                if self._num_stops:
+                    raise EnvironmentFault("stopped", _STOPPED)
                 own = episode.worker if episode.worker is not None and not episode.worker.is_gone else None
                 if own is not None and not own.is_busy:
                     own.is_busy = True
@@ -268,13 +298,13 @@ class _Pool:
                     if not is_reset and not self._replayable:
                         raise EnvironmentFault("lost", "another episode's fault ended the worker, and the environment is not replayable")
                     idle = [worker for worker in self._workers if not worker.is_busy]
-                    if len(self._workers) < self._processes:
-                        idle.append(_Worker())
-                        self._workers.append(idle[-1])
                     if idle:
                         chosen = min(idle, key=lambda worker: worker.num_calls)
                         chosen.is_busy = True
                         return chosen
+                    if len(self._workers) < self._processes:
+                        self._workers.append(_Worker())
+                        return self._workers[-1]
                 self._changed.wait(left if 0 < left < math.inf else None)
 
     @contextmanager
@@ -304,4 +334,6 @@ class _Pool:
             raise EnvironmentFault("start", f"{fault.failure_reason} while the environment was built: {fault}") from None
         if hello.error:
             raise EnvironmentFault("start", hello.error)
+        if self._num_stops:
+            raise EnvironmentFault("stopped", _STOPPED)
         return hello
