@@ -148,7 +148,7 @@ class RolloutSource:
             pairs = pairs[(teaching.num_actions[pairs] > 0).all(1)]
             pack_tokens = max(pack_tokens, int(teaching.lengths[pairs].sum(1).max(initial=0)))
         divisor: Any = "tokens" if pairs is not None else self._divisor(teaching)  # pairs count the same, whatever is averaged over
-        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, **streams)
+        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, share_prompts=config.share_prompts, **streams)
         if config.correction is not None:
             changed = [corrected(batch, log_probs(policy, batch), config.correction) for batch in batches]
             batches, info = [batch for batch, _ in changed], info | reduce_metrics([metrics for _, metrics in changed])

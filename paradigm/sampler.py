@@ -28,6 +28,7 @@ from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import packed_linear
 from paradigm.kernels.linear_logprob import wide
 from paradigm.kernels.sample_token import sample_token
+from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["CollectionStats", "Player", "Sampler"]
@@ -55,8 +56,9 @@ class CollectionStats:
         evictions, tokens_recomputed: sequences that lost their blocks of the cache to older ones; tokens fed again for that.
         model_s, core_s, wait_s, total_s: seconds in the policies with the drawing of tokens; in the core's planning; waiting for
             environments while no policy could run; in all.
-        flops: useful floating-point operations, as if each trajectory were fed once and on its own; 0 if the policy does not tell
-            (`policy.flops`). Where prompts are shared, fewer are executed.
+        flops: useful floating-point operations (`policy.flops`; 0 if the policy does not tell), a function of the trajectories alone: what
+            precedes the last action of each that did not fail is fed once, a group's common prompt once for all of it, and every action's
+            logits are computed.
     """
 
     num_episodes: int
@@ -191,10 +193,13 @@ class Sampler:
             arrays, failures = core.take()
         if core.num_failed:
             _log.warning("%d of %d episodes failed; one of them: %s", core.num_failed, num_episodes, next(iter(failures.values()), "not recorded"))
-        self.stats = self._stats(core, engines, num_episodes, time.perf_counter() - started)
         name = getattr(environment, "name", type(environment).__name__)
         extras = {row: {"failure": message} for row, message in failures.items()}
-        return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=str(name), extras=extras)
+        total_s = time.perf_counter() - started
+        rollouts = TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=str(name), extras=extras)
+        own = [seat for seat, player in enumerate(seats) if player == 0] if engines and players[0] is self else []
+        self.stats = self._stats(core, engines, num_episodes, total_s, rollout_flops(self.policy, rollouts, own))
+        return rollouts
 
     def _seat(self, num_seats: int, opponents: dict[int, Any]) -> tuple[list[Sampler], list[Any]]:
         """The samplers at work, this one first, and who plays each seat: the number of one of them, or a player."""
@@ -232,16 +237,14 @@ class Sampler:
             if switched:
                 self.policy.exact = before
 
-    def _stats(self, core: Any, engines: list[_Engine], num_episodes: int, total_s: float) -> CollectionStats:
+    def _stats(self, core: Any, engines: list[_Engine], num_episodes: int, total_s: float, flops: int) -> CollectionStats:
         own = core.counters(0) if engines else {}
-        covered, sampled = own.get("tokens_covered", 0), own.get("tokens_sampled", 0)
-        flops = getattr(self.policy, "flops", None)
         return CollectionStats(
             num_episodes=num_episodes, num_failed=core.num_failed, steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
-            tokens_sampled=sampled, prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
+            tokens_sampled=own.get("tokens_sampled", 0), prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
             evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), model_s=sum(e.model_s for e in engines),
             core_s=max(0.0, sum(e.core_s for e in engines) - core.wait_s), wait_s=core.wait_s, total_s=total_s,
-            flops=0 if flops is None or covered == 0 else int(flops(covered, own["keys_covered"] / covered, num_predictions=sampled)),
+            flops=flops,
         )
 
     def _room(self, max_tokens: int, slots: int) -> tuple[PagedCache | None, int]:
