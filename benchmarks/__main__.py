@@ -93,12 +93,13 @@ def _run(console: Console, name: str, setting: Setting, out: Path | None) -> _Ou
         if out is not None:
             day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
             outcome.path = out / f"{day}-{device_slug(setting.device)}-{name}{'-quick' if setting.quick else ''}.jsonl"
-        for case in subject.cases(setting):
+        for number, case in enumerate(subject.cases(setting)):
             console.print(f"  {time.monotonic() - started:6.0f} s  {case.op} {case.shape} {case.dtype}", highlight=False, markup=False)
-            records = list(measure(name, case, setting, subject.RIVALS))
+            records = list(measure(name, case, setting, subject.RIVALS, number))
             for r in records:
                 figures = r.not_measured if r.rate is None else f"{r.rate:,.4g} {r.unit}" + ("" if r.ratio is None else f", {r.ratio:.2f}x")
-                console.print(f"            {r.provider}: {figures}", highlight=False, markup=False)
+                parts = "" if r.parts_ms is None else f" ({', '.join(f'{part} {ms:,.0f} ms' for part, ms in r.parts_ms.items())})"
+                console.print(f"            {r.provider}: {figures}{parts}", highlight=False, markup=False)
             outcome.records += records
             if outcome.path is not None:
                 write_records(outcome.path, outcome.records)
@@ -112,7 +113,7 @@ def _run(console: Console, name: str, setting: Setting, out: Path | None) -> _Ou
 
 def _table(records: Sequence[Record]) -> Table:
     table = Table(show_lines=False, pad_edge=False)
-    for title in ("op", "shape", "dtype", "provider", "ms", "p20", "p80", "rate", "of ceiling", "ratio", "goal", "peak MiB"):
+    for title in ("op", "shape", "dtype", "provider", "ms", "p20", "p80", "rate", "of ceiling", "ratio", "of floor", "goal", "peak MiB"):
         table.add_column(title, justify="left" if title in ("op", "shape", "dtype", "provider") else "right", overflow="fold")
     previous = None
     for r in records:
@@ -122,14 +123,17 @@ def _table(records: Sequence[Record]) -> Table:
         previous = case
         head = (*case, r.provider)
         if r.ms is None:
-            table.add_row(*head, "", "", "", r.not_measured or "", "", "", "", "")
+            table.add_row(*head, "", "", "", r.not_measured or "", "", "", "", "", "")
             continue
         share = "" if r.share_of_ceiling is None else f"{100 * r.share_of_ceiling:.3g}% {r.ceiling}"
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
         aims = ([] if r.goal is None else [f"{r.goal:g}x"]) + ([] if r.limit_ms is None else [f"{r.limit_ms:g} ms"])
+        aims += [] if r.floor_limit is None else [f"{r.floor_limit:g} of floor"]
         goal = f"{' '.join(aims)} {'yes' if r.is_reached else 'NO'}" if r.is_aimed_at else ""
-        peak = "" if r.peak_mib is None else f"{r.peak_mib:,.0f}"
-        table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, goal, peak)
+        floor = "" if r.times_floor is None else f"{r.times_floor:.2f}"
+        peaks = r.peak_mib if r.process_peak_mib is None else r.process_peak_mib
+        peak = "" if peaks is None else f"{peaks:,.0f}"
+        table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, floor, goal, peak)
     return table
 
 

@@ -255,7 +255,8 @@ def _fit_groups(buffer: TrajectoryBuffer, rows: np.ndarray, max_tokens: int) -> 
     filled = rows[lengths[rows] > 0]
     shared[filled] = shared_prompt_lengths(buffer, filled)
     clusters: dict[int, list[int]] = {}  # by first member
-    sizes, leader_of = np.zeros(len(buffer), np.int64), {}
+    sizes = np.zeros(len(buffer), np.int64)
+    leader_of: dict[tuple[int, int, int], int] = {}
     for row in filled.tolist():
         key = (int(buffer.group[row]), int(buffer.seat[row]), int(shared[row]))
         leader, added = leader_of.get(key, -1), int(lengths[row] - shared[row])
@@ -295,7 +296,7 @@ def _batch(
     masked = bool((support >= 0).any())
     return PackedBatch(
         tokens=torch.from_numpy(buffer.tokens[fed]),
-        layout=Layout(torch.from_numpy(cuts.astype(np.int32)), parent),
+        layout=Layout(torch.from_numpy(cuts.astype(np.int32)), None if parent is None else parent.tolist()),
         position=torch.from_numpy(position),
         target=torch.from_numpy(buffer.tokens[rows].astype(np.int64)),
         streams={name: torch.from_numpy(np.ascontiguousarray(stream[rows], dtype=np.float32)) for name, stream in weights.items()},

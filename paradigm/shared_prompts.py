@@ -99,5 +99,5 @@ def rollout_flops(policy: Any, rollouts: TrajectoryBuffer, seats: Sequence[int])
     group = group_numbers(rollouts, rows)
     clusters = [np.flatnonzero(group == number).tolist() for number in range(int(group.max()) + 1)]
     documents = tree(clusters, fed, shared_prompt_lengths(rollouts, rows))
-    layout = Layout(np.concatenate([[0], np.cumsum(documents.lengths)]), documents.parent)
+    layout = Layout([0, *np.cumsum(documents.lengths).tolist()], documents.parent.tolist())
     return int(flops(layout.num_tokens, layout, num_predictions=int(rollouts.num_actions[rows].sum())))
