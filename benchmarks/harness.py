@@ -126,7 +126,7 @@ class Record:
 
     ms, p20, p80 are milliseconds a run; rate is in `unit`; share_of_ceiling compares the useful work with the fastest probe of the
     same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before; parts_ms are the parts' medians;
-    times_floor is ms over the provider `floor`'s; process_peak_mib is the peak of a process that runs this provider alone, and step_peak_mib how
+    times_floor is the rate of the provider `floor` over this one's; process_peak_mib is the peak of a process that runs this provider alone, and step_peak_mib how
     much of that came after everything was built. Records of 2026-11-25 and before lack the last six fields.
     """
 
@@ -322,7 +322,7 @@ def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str
         timing = timings.get(name)
         ratio = timing.rate / timings[case.reference].rate if timing and case.reference in timings else None
         goal, (floor, floor_limit) = case.goals.get(name), case.floors.get(name, ("", None))
-        times_floor = timing.ms / timings[floor].ms if timing and floor in timings else None
+        times_floor = timings[floor].rate / timing.rate if timing and floor in timings else None
         process_peak, step_peak = apart.get(name, (None, None))
         share = None
         if timing and case.cost and case.ceiling in probes:
