@@ -1,4 +1,4 @@
-"""python -m benchmarks [subject ...] [--quick] [--out DIR] [--device cpu] [--list]: measure, print tables, write records."""
+"""paradigm bench [subject ...] [--quick] [--out DIR] [--device cpu] [--show FILE ...]: measure, print tables, write records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import Record, Setting, measure, write_records
+from benchmarks.harness import Record, Setting, measure, read_records, write_records
 from benchmarks.machine import describe_machine, device_slug, is_installed
 
 _HERE = Path(__file__).resolve().parent
@@ -44,22 +44,48 @@ class _Outcome:
     path: Path | None = None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+_EPILOG = """\
+examples:
+  {prog}                               what can be measured, against whom, and which rivals are missing
+  {prog} grpo_step --quick             a smoke test in a minute: its figures mean little, and go nowhere without --out
+  {prog} grpo_step sft_step            measure, print a table, write benchmarks/results/DATE-DEVICE-SUBJECT.jsonl
+  {prog} all --out /tmp/results        everything
+  {prog} --show benchmarks/results/*rollouts.jsonl
+                                                the tables of records, taken anywhere
+
+OMP_NUM_THREADS sets the threads, the same for all rivals of a race. Run on an idle machine: a busy one is reported, with its load, in each record.
+What the figures mean, and what is unfair to whom: docs/benchmarks.md. The README's table is made of the newest records by
+python -m benchmarks.readme.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmarks") -> int:
     """Returns: the exit status, 1 if a subject failed (a missing rival is no failure)."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure paradigm beside its rivals.")
-    parser.add_argument("subjects", nargs="*", metavar="subject", help="what to measure; all of them if none is named")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Measure paradigm beside its rivals: they take turns in one process, the machine's ceilings among them.",
+        epilog=_EPILOG.format(prog=prog), formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("subjects", nargs="*", metavar="subject", help="what to measure, or 'all'; without any, they are listed")
     parser.add_argument("--quick", action="store_true", help="a smoke test of a few rounds and small jobs: its figures mean little")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the records go ({_RESULTS.relative_to(_HERE.parent)}; none with --quick)")
     parser.add_argument("--device", default="cpu", help="where paradigm and its rivals run, in torch's words: cpu, cuda, cuda:1")
-    parser.add_argument("--list", action="store_true", help="say what can be measured, against whom, and which rivals are missing")
+    parser.add_argument("--list", action="store_true", help="say what can be measured (of the subjects named), and measure nothing")
+    parser.add_argument("--show", nargs="+", type=Path, metavar="FILE", help="print the tables of record files, and measure nothing")
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    unknown = [name for name in options.subjects if name not in subject_names()]
+    if options.show:
+        for path in options.show:
+            console.print(str(path), highlight=False)
+            console.print(_table(read_records(path)))
+        return 0
+    unknown = [name for name in options.subjects if name not in (*subject_names(), "all")]
     if unknown:
-        parser.error(f"subject must be one of {', '.join(subject_names())}, got {unknown[0]!r}")
-    chosen = options.subjects or subject_names()
-    if options.list:
-        _list(console, chosen)
+        parser.error(f"subject must be one of {', '.join(subject_names())} or all, got {unknown[0]!r}")
+    chosen = subject_names() if "all" in options.subjects else options.subjects
+    if options.list or not chosen:
+        _list(console, chosen or subject_names())
+        if not chosen and not options.list:
+            console.print(f"\nTo measure: {prog} SUBJECT ... or all; {prog} --help says more.", highlight=False, markup=False)
         return 0
     setting = Setting(quick=options.quick, device=options.device)
     out = options.out or (None if options.quick else _RESULTS)
