@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -95,13 +96,8 @@ class _Words:
         return as_text(ids)
 
 
-def roll_out(policy: Any, job: Job, step: int = 0, sampler: Any = None, environment: Any = None) -> Any:
+def roll_out(sampler: Any, environment: Any, job: Job, step: int = 0) -> Any:
     """A step's rollouts. Raises: RuntimeError unless every completion has all its tokens."""
-    from paradigm.sampler import Sampler
-
-    sampler = make_sampler(policy, job) if sampler is None else sampler
-    assert isinstance(sampler, Sampler)
-    environment = make_environment(policy.config.vocab_size, job) if environment is None else environment
     first = step % _NUM_STEPS * job.num_prompts
     length = job.prompt_tokens + job.new_tokens
     rollouts = sampler.collect(
@@ -144,7 +140,7 @@ def _ours(job: Job, shape: dict[str, Any], dtype: str, setting: Setting, *, shar
 
         def run() -> None:
             start = time.perf_counter()
-            rollouts = roll_out(policy, job, learner.num_steps, sampler, environment)
+            rollouts = roll_out(sampler, environment, job, learner.num_steps)
             drawn = time.perf_counter()
             for batch in pack(rollouts, share=share):
                 learner.forward_backward(batch, objective)
@@ -225,20 +221,18 @@ def make_trainer(
 
 
 def compare_gradients(shape: dict[str, Any], job: Job) -> str:
-    """Gradients of both on the same rollouts and weights, in float32, the loss being 0 at a ratio of 1 for both.
+    """Losses (0 but for rounding, at ratios of 1) and gradients of both on the same rollouts and weights, in float32.
 
-    Raises: RuntimeError if they differ by more than 1e-4 of their norm.
+    Raises: RuntimeError if gradients differ by more than 1e-4 of their norm, or losses by more than 1e-6.
     """
-    import tempfile
-
     job = job._replace(num_prompts=2, new_tokens=min(job.new_tokens, 16))
     policy = make_policy(shape, "float32")
-    rollouts = roll_out(policy, job)
-    ours, loss = our_gradient(policy, rollouts)
+    rollouts = roll_out(make_sampler(policy, job), make_environment(shape["vocab_size"], job), job)
+    ours, loss = _our_gradient(policy, rollouts)
     model = to_transformers(policy, "sdpa")
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(job, shape, model, folder, micro_batch=job.num_completions)
-        theirs, their_loss = trl_gradient(trainer, rollouts, job)
+        theirs, their_loss = _trl_gradient(trainer, rollouts, job)
     names = [name for name, _ in policy.named_parameters()]
     apart = math.sqrt(sum(float((ours[n] - theirs[n]).square().sum()) for n in names))
     norm = math.sqrt(sum(float(theirs[n].square().sum()) for n in names))
@@ -247,7 +241,7 @@ def compare_gradients(shape: dict[str, Any], job: Job) -> str:
     return f"the same {job.num_completions} rollouts give gradients that differ by {apart / norm:.1g} of their norm"
 
 
-def our_gradient(policy: Any, rollouts: Any) -> tuple[dict[str, torch.Tensor], float]:
+def _our_gradient(policy: Any, rollouts: Any) -> tuple[dict[str, torch.Tensor], float]:
     from paradigm.learner import Learner
     from paradigm.objective import PPOClip
 
@@ -257,7 +251,7 @@ def our_gradient(policy: Any, rollouts: Any) -> tuple[dict[str, torch.Tensor], f
     return {name: gradient for name, gradient in gradients.items() if gradient is not None}, loss
 
 
-def trl_gradient(trainer: Any, rollouts: Any, job: Job) -> tuple[dict[str, torch.Tensor], float]:
+def _trl_gradient(trainer: Any, rollouts: Any, job: Job) -> tuple[dict[str, torch.Tensor], float]:
     from paradigm.advantage import group_advantages
 
     tokens = torch.from_numpy(rollouts.tokens.reshape(job.num_completions, -1)).long()

@@ -53,12 +53,12 @@ def cases(setting: Setting) -> Iterator[Case]:
     job = Job(num_documents=8, median=16, longest=40) if setting.quick else Job()
     steps = job.steps(SMALL["vocab_size"])
     tokens = [sum(map(len, step)) for step in steps]
+    shortest, longest = (pick(len(document) for step in steps for document in step) for pick in (min, max))
     for dtype in ("float32",) if setting.quick else ("float32", "bfloat16"):
         cost = floor_of(tokens[0], job.num_documents, SMALL, dtype, "meta").flops / tokens[0]
         yield Case(
             op="SFT step", shape=f"{job.num_documents} documents of {np.mean(tokens) / job.num_documents:.0f} tokens in the mean, "
-            f"{min(map(len, sum(steps, [])))} to {max(map(len, sum(steps, [])))}", dtype=dtype, config=describe(SMALL), unit="tok/s", cost=cost,
-            ceiling=f"matmul {dtype}",
+            f"{shortest} to {longest}", dtype=dtype, config=describe(SMALL), unit="tok/s", cost=cost, ceiling=f"matmul {dtype}",
             providers={
                 "paradigm": _ours(job, SMALL, dtype, setting), "TRL": _trl(job, SMALL, dtype, setting),
                 "products alone": lambda dtype=dtype: _floor(job, SMALL, dtype, setting),
@@ -126,7 +126,8 @@ def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Calla
 
 
 def make_trainer(
-    steps: list[list[list[int]]], shape: dict[str, Any], model: Any, folder: str, mode: str, micro_batch: int, device: str = "cpu", callbacks: Any = None
+    steps: list[list[list[int]]], shape: dict[str, Any], model: Any, folder: str, mode: str, micro_batch: int, device: str = "cpu",
+    callbacks: Any = None,
 ) -> Any:  # fmt: skip
     """TRL's trainer over the documents in their order: "padded", or "padding-free", a micro-batch in one row with positions that start anew.
 

@@ -125,9 +125,10 @@ class Record:
     """A row: one provider's result in one case. Where it was not measured, `not_measured` says why and the figures are None.
 
     ms, p20, p80 are milliseconds a run; rate is in `unit`; share_of_ceiling compares the useful work with the fastest probe of the
-    same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before; parts_ms are the parts' medians;
-    times_floor is the rate of the provider `floor` over this one's; process_peak_mib is the peak of a process that runs this provider alone, and step_peak_mib how
-    much of that came after everything was built. Records of 2026-11-25 and before lack the last six fields.
+    same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before; parts_ms are the parts'
+    medians; times_floor is the rate of the provider `floor` over this one's; process_peak_mib is the peak of a process that runs this
+    provider alone, and step_peak_mib how much of that came after everything was built. Records of 2026-11-25 and before lack the last six
+    fields.
     """
 
     subject: str
@@ -288,7 +289,9 @@ def fastest(
     return Contestant(built[winner], f"{winner}, the fastest of: {'; '.join(tried)}", getattr(built[winner], "parts", {}), winner)
 
 
-def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str] | None = None, number: int = 0) -> Iterator[Record]:
+def measure(
+    subject: str, case: Case, setting: Setting, rivals: Mapping[str, str] | None = None, number: int = 0
+) -> Iterator[Record]:  # fmt: skip
     """Builds, races and records a case's providers, one record each, the missing ones included.
 
     Args:

@@ -125,7 +125,8 @@ def _cell(row: Row, shown: Sequence[Record | None], link: str) -> str:
     first = next(r for r in shown if r is not None)
     dagger = "\u2020" if any(r is not None and r.commit.endswith("-dirty") for r in shown) else ""
     if row.is_time:
-        scale, unit = (1e-3, "s") if first.ms is not None and first.ms >= 1000 else (1, "ms") if first.ms is not None and first.ms >= 1 else (1e3, "us")
+        ms = first.ms or 0.0
+        scale, unit = (1e-3, "s") if ms >= 1000 else (1.0, "ms") if ms >= 1 else (1e3, "us")
         figures = _joined(shown, lambda r: _short_number((r.ms or 0) * scale))
     else:
         figures, unit = _joined(shown, lambda r: _short_number(r.rate or 0)), "rows/s" if row.subject == "sample_token" else first.unit

@@ -5,11 +5,12 @@ import threading
 import pytest
 import torch
 
-from benchmarks import bench_grpo_step, bench_sft_step
+from benchmarks import bench_growth, bench_grpo_step, bench_sft_step
 from benchmarks.harness import Setting
 from benchmarks.models import SMALL
 from benchmarks.products import Products
 from benchmarks.trl_peer import as_text, number_tokenizer, timed
+from paradigm.kernels.layout import Layout
 from paradigm.policy import Policy, PolicyConfig
 
 SHAPE = {**SMALL, "hidden_size": 32, "num_layers": 2, "intermediate_size": 48, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16}
@@ -36,7 +37,8 @@ def test_the_floor_of_a_step_counts_its_tokens() -> None:
         floor = bench_grpo_step.floor_of(JOB, SHAPE, "float32", "meta", share=share).flops
         rollout = policy.flops(2 * 6 + 8 * 4, 1.0, num_predictions=2 + 8 * 4) - (2 * 6 + 8 * 4) * attention
         assert floor == rollout + policy.flops(fed, 1.0, num_predictions=40, backward=True) - 3 * fed * attention
-    assert bench_sft_step.floor_of(50, 4, SHAPE, "float32", "meta").flops == policy.flops(50, 1.0, num_predictions=46, backward=True) - 150 * attention
+    floor = bench_sft_step.floor_of(50, 4, SHAPE, "float32", "meta").flops
+    assert floor == policy.flops(50, 1.0, num_predictions=46, backward=True) - 150 * attention
 
 
 def test_cases_name_their_floors_and_references() -> None:
@@ -63,6 +65,20 @@ def test_the_verifier_and_text() -> None:
     assert bench_grpo_step.score(as_text([0, 135, 136, 200])) == 0.5 and bench_grpo_step.score("") == 0.0
     words = bench_grpo_step._Words()
     assert words.encode(words.decode([3, 271])) == [3, 271]
+
+
+def test_growth_counts_useful_work() -> None:
+    cases = {case.op: case for case in bench_growth.cases(Setting(quick=True))}
+    assert len(cases) == 5 and all(case.reference in case.providers for case in cases.values())
+    policy = Policy(PolicyConfig(**SMALL), device="meta")
+    done = [build().run() for build in cases["training step, documents"].providers.values()]
+    one = policy.flops(64, Layout([0, 64]), num_predictions=63, backward=True) / 1e9
+    assert done == pytest.approx([one, 4 * one])
+    alone, shared = (build().run() for build in cases["rollouts, group size"].providers.values())
+    # of 8 prompts of 16 tokens 2 are left
+    assert alone - shared == pytest.approx(6 * policy.flops(16, 17 / 2, num_predictions=0) / 1e9)
+    apart, together = (build().run() for build in cases["rollouts, slots"].providers.values())
+    assert apart == together == alone
 
 
 class TestAgainstTRL:
