@@ -197,7 +197,7 @@ class Sampler:
         extras = {row: {"failure": message} for row, message in failures.items()}
         total_s = time.perf_counter() - started
         rollouts = TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=str(name), extras=extras)
-        own = [seat for seat, player in enumerate(seats) if player == 0] if engines and players[0] is self else []
+        own = [seat for seat, player in enumerate(seats) if player == 0]  # without a policy another sampler's, and nothing is counted
         self.stats = self._stats(core, engines, num_episodes, total_s, rollout_flops(self.policy, rollouts, own))
         return rollouts
 
