@@ -43,7 +43,7 @@ test-resume: $(core) $(VENV)/.test
 	$(python) -m pytest tests/test_resume.py -s
 
 bench: $(core) $(VENV)/.bench
-	$(python) -m benchmarks --out benchmarks/results
+	$(python) -m benchmarks all --out benchmarks/results
 
 results: $(core)
 	$(python) -m benchmarks.quickstart_seeds --out benchmarks/results

@@ -1,4 +1,4 @@
-"""python -m benchmarks [subject ...] [--quick] [--out DIR] [--device cpu] [--list]: measure, print tables, write records."""
+"""paradigm bench [subject ...] [--quick] [--out DIR] [--device cpu] [--show FILE ...]: measure, print tables, write records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from types import ModuleType
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import Record, Setting, measure, write_records
+from benchmarks.harness import Record, Setting, measure, read_records, write_records
 from benchmarks.machine import describe_machine, device_slug, is_installed
 
 _HERE = Path(__file__).resolve().parent
@@ -44,22 +44,48 @@ class _Outcome:
     path: Path | None = None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+_EPILOG = """\
+examples:
+  {prog}                               what can be measured, against whom, and which rivals are missing
+  {prog} grpo_step --quick             a smoke test in a minute: its figures mean little, and go nowhere without --out
+  {prog} grpo_step sft_step            measure, print a table, write benchmarks/results/DATE-DEVICE-SUBJECT.jsonl
+  {prog} all --out /tmp/results        everything
+  {prog} --show benchmarks/results/*rollouts.jsonl
+                                                the tables of records, taken anywhere
+
+OMP_NUM_THREADS sets the threads, the same for all rivals of a race. Run on an idle machine: a busy one is reported, with its load, in each record.
+What the figures mean, and what is unfair to whom: docs/benchmarks.md. The README's table is made of the newest records by
+python -m benchmarks.readme.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmarks") -> int:
     """Returns: the exit status, 1 if a subject failed (a missing rival is no failure)."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure paradigm beside its rivals.")
-    parser.add_argument("subjects", nargs="*", metavar="subject", help="what to measure; all of them if none is named")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Measure paradigm beside its rivals: they take turns in one process, the machine's ceilings among them.",
+        epilog=_EPILOG.format(prog=prog), formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("subjects", nargs="*", metavar="subject", help="what to measure, or 'all'; without any, they are listed")
     parser.add_argument("--quick", action="store_true", help="a smoke test of a few rounds and small jobs: its figures mean little")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the records go ({_RESULTS.relative_to(_HERE.parent)}; none with --quick)")
     parser.add_argument("--device", default="cpu", help="where paradigm and its rivals run, in torch's words: cpu, cuda, cuda:1")
-    parser.add_argument("--list", action="store_true", help="say what can be measured, against whom, and which rivals are missing")
+    parser.add_argument("--list", action="store_true", help="say what can be measured (of the subjects named), and measure nothing")
+    parser.add_argument("--show", nargs="+", type=Path, metavar="FILE", help="print the tables of record files, and measure nothing")
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
-    unknown = [name for name in options.subjects if name not in subject_names()]
+    if options.show:
+        for path in options.show:
+            console.print(str(path), highlight=False)
+            console.print(_table(read_records(path)))
+        return 0
+    unknown = [name for name in options.subjects if name not in (*subject_names(), "all")]
     if unknown:
-        parser.error(f"subject must be one of {', '.join(subject_names())}, got {unknown[0]!r}")
-    chosen = options.subjects or subject_names()
-    if options.list:
-        _list(console, chosen)
+        parser.error(f"subject must be one of {', '.join(subject_names())} or all, got {unknown[0]!r}")
+    chosen = subject_names() if "all" in options.subjects else options.subjects
+    if options.list or not chosen:
+        _list(console, chosen or subject_names())
+        if not chosen and not options.list:
+            console.print(f"\nTo measure: {prog} SUBJECT ... or all; {prog} --help says more.", highlight=False, markup=False)
         return 0
     setting = Setting(quick=options.quick, device=options.device)
     out = options.out or (None if options.quick else _RESULTS)
@@ -93,12 +119,13 @@ def _run(console: Console, name: str, setting: Setting, out: Path | None) -> _Ou
         if out is not None:
             day = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
             outcome.path = out / f"{day}-{device_slug(setting.device)}-{name}{'-quick' if setting.quick else ''}.jsonl"
-        for case in subject.cases(setting):
+        for number, case in enumerate(subject.cases(setting)):
             console.print(f"  {time.monotonic() - started:6.0f} s  {case.op} {case.shape} {case.dtype}", highlight=False, markup=False)
-            records = list(measure(name, case, setting, subject.RIVALS))
+            records = list(measure(name, case, setting, subject.RIVALS, number))
             for r in records:
                 figures = r.not_measured if r.rate is None else f"{r.rate:,.4g} {r.unit}" + ("" if r.ratio is None else f", {r.ratio:.2f}x")
-                console.print(f"            {r.provider}: {figures}", highlight=False, markup=False)
+                parts = "" if r.parts_ms is None else f" ({', '.join(f'{part} {ms:,.0f} ms' for part, ms in r.parts_ms.items())})"
+                console.print(f"            {r.provider}: {figures}{parts}", highlight=False, markup=False)
             outcome.records += records
             if outcome.path is not None:
                 write_records(outcome.path, outcome.records)
@@ -112,7 +139,7 @@ def _run(console: Console, name: str, setting: Setting, out: Path | None) -> _Ou
 
 def _table(records: Sequence[Record]) -> Table:
     table = Table(show_lines=False, pad_edge=False)
-    for title in ("op", "shape", "dtype", "provider", "ms", "p20", "p80", "rate", "of ceiling", "ratio", "goal", "peak MiB"):
+    for title in ("op", "shape", "dtype", "provider", "ms", "p20", "p80", "rate", "of ceiling", "ratio", "of floor", "goal", "peak MiB"):
         table.add_column(title, justify="left" if title in ("op", "shape", "dtype", "provider") else "right", overflow="fold")
     previous = None
     for r in records:
@@ -122,14 +149,17 @@ def _table(records: Sequence[Record]) -> Table:
         previous = case
         head = (*case, r.provider)
         if r.ms is None:
-            table.add_row(*head, "", "", "", r.not_measured or "", "", "", "", "")
+            table.add_row(*head, "", "", "", r.not_measured or "", "", "", "", "", "")
             continue
         share = "" if r.share_of_ceiling is None else f"{100 * r.share_of_ceiling:.3g}% {r.ceiling}"
         ratio = "" if r.ratio is None else f"{r.ratio:.2f}x"
         aims = ([] if r.goal is None else [f"{r.goal:g}x"]) + ([] if r.limit_ms is None else [f"{r.limit_ms:g} ms"])
+        aims += [] if r.floor_limit is None else [f"{r.floor_limit:g} of floor"]
         goal = f"{' '.join(aims)} {'yes' if r.is_reached else 'NO'}" if r.is_aimed_at else ""
-        peak = "" if r.peak_mib is None else f"{r.peak_mib:,.0f}"
-        table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, goal, peak)
+        floor = "" if r.times_floor is None else f"{r.times_floor:.2f}"
+        peaks = r.peak_mib if r.process_peak_mib is None else r.process_peak_mib
+        peak = "" if peaks is None else f"{peaks:,.0f}"
+        table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, floor, goal, peak)
     return table
 
 

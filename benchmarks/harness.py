@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.apart import apart_peaks
 from benchmarks.machine import Probe, ceiling_probes, describe_machine, peak_mib, synchronizer, versions
 
 __all__ = ["Case", "Contestant", "Record", "Samples", "Setting", "Timing", "fastest", "measure", "race", "read_records", "write_records"]
@@ -25,10 +26,12 @@ Clock = Callable[[], float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How to measure: `quick` for a smoke test whose figures mean little; `device` in torch's words."""
+    """How to measure: `quick` for a smoke test whose figures mean little; `device` in torch's words; `variant`, where a
+    rival has several, the only one to build."""
 
     quick: bool = False
     device: str = "cpu"
+    variant: str = ""
 
     @property
     def rounds(self) -> tuple[int, int]:
@@ -42,10 +45,16 @@ class Setting:
 
 
 class Contestant(NamedTuple):
-    """Somebody ready to run: `run` does the job once and returns the amount of work done, or None if that is the case's."""
+    """Somebody ready to run: `run` does the job once and returns the amount of work done, or None if that is the case's.
+
+    parts: seconds of each part of the job by name, to which each run appends. variant: which of several ways was taken (see `fastest`).
+    A run that holds threads or the like has a method `close`.
+    """
 
     run: Callable[[], float | None]
     detail: str = ""
+    parts: Mapping[str, list[float]] = {}
+    variant: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,8 @@ class Case:
         ceiling: which ceiling the share refers to: "matmul float32", "matmul bfloat16" or "copy".
         goals: by provider, the least ratio aimed at.
         limits_ms: by provider, the most milliseconds a run that are aimed at.
+        floors: by provider, another one that does only what it cannot do without, and the greatest multiple of its time that is aimed at.
+        peaks_apart: also measure each provider's peak memory in a process of its own.
         packages: distributions whose versions are recorded.
         unfair: what is unfair to whom.
         prediction: what we expected before measuring.
@@ -80,6 +91,8 @@ class Case:
     ceiling: str = ""
     goals: Mapping[str, float] = dataclasses.field(default_factory=dict)
     limits_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    floors: Mapping[str, tuple[str, float]] = dataclasses.field(default_factory=dict)
+    peaks_apart: bool = False
     packages: tuple[str, ...] = ()
     unfair: str = ""
     prediction: str = ""
@@ -112,7 +125,10 @@ class Record:
     """A row: one provider's result in one case. Where it was not measured, `not_measured` says why and the figures are None.
 
     ms, p20, p80 are milliseconds a run; rate is in `unit`; share_of_ceiling compares the useful work with the fastest probe of the
-    same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before.
+    same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before; parts_ms are the parts'
+    medians; times_floor is the rate of the provider `floor` over this one's; process_peak_mib is the peak of a process that runs this
+    provider alone, and step_peak_mib how much of that came after everything was built. Records of 2026-11-25 and before lack the last six
+    fields.
     """
 
     subject: str
@@ -147,28 +163,37 @@ class Record:
     date: str
     quick: bool
     notes: dict[str, str]
+    parts_ms: dict[str, float] | None = None
+    floor: str = ""
+    times_floor: float | None = None
+    floor_limit: float | None = None
+    process_peak_mib: float | None = None
+    step_peak_mib: float | None = None
 
     @property
     def is_aimed_at(self) -> bool:
         """Whether there is a goal or a limit, and it was measured."""
-        return (self.goal is not None and self.ratio is not None) or (self.limit_ms is not None and self.ms is not None)
+        pairs = ((self.goal, self.ratio), (self.limit_ms, self.ms), (self.floor_limit, self.times_floor))
+        return any(aim is not None and got is not None for aim, got in pairs)
 
     @property
     def is_reached(self) -> bool:
         """Whether what was measured keeps its goal and its limit."""
         too_slow = self.goal is not None and self.ratio is not None and self.ratio < self.goal
-        return not too_slow and not (self.limit_ms is not None and self.ms is not None and self.ms > self.limit_ms)
+        too_high = self.floor_limit is not None and self.times_floor is not None and self.times_floor > self.floor_limit
+        return not too_slow and not too_high and not (self.limit_ms is not None and self.ms is not None and self.ms > self.limit_ms)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """Raises: ValueError if the line is no object with exactly a record's fields."""
+        """Raises: ValueError if the line is no object with exactly a record's fields; those that earlier records lack may be absent."""
         entries = json.loads(line)
         names = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(entries, dict) or entries.keys() != names:
-            wrong = sorted(names ^ set(entries)) if isinstance(entries, dict) else type(entries).__name__
+        later = {field.name for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING}
+        if not isinstance(entries, dict) or (names ^ entries.keys()) - (later - entries.keys()):
+            wrong = sorted((names ^ entries.keys()) - (later - entries.keys())) if isinstance(entries, dict) else type(entries).__name__
             raise ValueError(f"a record must have exactly its fields, got wrong or missing: {wrong}")
         return cls(**entries)
 
@@ -230,14 +255,19 @@ def _sample(
 
 
 def fastest(
-    variants: Mapping[str, Callable[[], Callable[[], float | None]]], *, tries: int = 2, synchronize: Callable[[], object] = lambda: None
-) -> Contestant:
+    variants: Mapping[str, Callable[[], Callable[[], float | None]]], *, tries: int = 2, synchronize: Callable[[], object] = lambda: None,
+    only: str = "", equal_work: bool = True,
+) -> Contestant:  # fmt: skip
     """The fastest of the ways in which a rival can run: each is built, warmed up and tried; the detail says which won, and by how much.
 
-    A variant whose build or first run raises NotImplementedError, ImportError or ValueError is passed over, if another one works.
+    A variant whose build or first run raises NotImplementedError, ImportError or ValueError is passed over, if another one works. With the name
+    `only` that one is built and not tried. Where runs of the variants do not do equal work, seconds for a unit of it decide.
     """
     best_s: dict[str, float] = {}
     built, failures = {}, {}
+    if only:
+        run = variants[only]()
+        return Contestant(run, only, getattr(run, "parts", {}), only)
     for name, build in variants.items():
         try:
             built[name] = build()
@@ -245,16 +275,23 @@ def fastest(
         except (NotImplementedError, ImportError, ValueError) as error:
             failures[name] = error
             continue
-        best_s[name] = min(_sample(built[name], 1, 1.0, time.perf_counter, synchronize)[0] for _ in range(tries))
+        samples = [_sample(built[name], 1, 1.0, time.perf_counter, synchronize) for _ in range(tries)]
+        best_s[name] = min(seconds / (1.0 if equal_work else work) for seconds, work in samples)
     if not best_s:
         raise next(iter(failures.values()))
     winner = min(best_s, key=best_s.__getitem__)
-    tried = [f"{name} {1e3 * s:.1f} ms" for name, s in sorted(best_s.items(), key=lambda entry: entry[1])]
+    for name, run in built.items():
+        if name != winner and hasattr(run, "close"):
+            run.close()
+    unit = "ms" if equal_work else "ms a unit of work"
+    tried = [f"{name} {1e3 * s:.4g} {unit}" for name, s in sorted(best_s.items(), key=lambda entry: entry[1])]
     tried += [f"{name} does not run: {error}" for name, error in failures.items()]
-    return Contestant(built[winner], f"{winner}, the fastest of: {'; '.join(tried)}")
+    return Contestant(built[winner], f"{winner}, the fastest of: {'; '.join(tried)}", getattr(built[winner], "parts", {}), winner)
 
 
-def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str] | None = None) -> Iterator[Record]:
+def measure(
+    subject: str, case: Case, setting: Setting, rivals: Mapping[str, str] | None = None, number: int = 0
+) -> Iterator[Record]:  # fmt: skip
     """Builds, races and records a case's providers, one record each, the missing ones included.
 
     Args:
@@ -262,6 +299,7 @@ def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str
         case: the job.
         setting: how.
         rivals: import name -> what to pip install, to name what is missing.
+        number: which of the subject's cases it is, from 0.
     Raises: ValueError if the reference is none of the providers.
     """
     if case.reference not in case.providers:
@@ -277,10 +315,18 @@ def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str
         samples = race(everybody, rounds=setting.rounds, budget_s=setting.budget_s, work=case.work, synchronize=synchronize)
         ceilings = {name: _ceiling(samples[f"ceiling: {name}"], probe) for name, probe in probes.items()}
     timings = {name: Timing.of(samples[name]) for name in timed}
+    parts = {name: _parts_ms(c.parts, len(samples[name].seconds)) for name, c in contestants.items()}
+    peaks = {name: peak_mib(run, setting.device) for name, run in timed.items()}
+    for run in timed.values():
+        if hasattr(run, "close"):
+            run.close()
+    apart = {name: apart_peaks(subject, number, name, c.variant, setting) for name, c in contestants.items()} if case.peaks_apart else {}
     for name in case.providers:
         timing = timings.get(name)
         ratio = timing.rate / timings[case.reference].rate if timing and case.reference in timings else None
-        goal = case.goals.get(name)
+        goal, (floor, floor_limit) = case.goals.get(name), case.floors.get(name, ("", None))
+        times_floor = timings[floor].rate / timing.rate if timing and floor in timings else None
+        process_peak, step_peak = apart.get(name, (None, None))
         share = None
         if timing and case.cost and case.ceiling in probes:
             share = timing.rate * case.cost / (ceilings[case.ceiling] * probes[case.ceiling].scale)
@@ -289,10 +335,11 @@ def measure(subject: str, case: Case, setting: Setting, rivals: Mapping[str, str
             dtype=case.dtype, config=case.config, ms=timing and timing.ms, p20=timing and timing.p20, p80=timing and timing.p80,
             num_samples=len(samples[name].seconds) if timing else 0, rate=timing and timing.rate, unit=case.unit, ceiling=case.ceiling,
             share_of_ceiling=share, reference=case.reference, ratio=ratio, goal=goal, limit_ms=case.limits_ms.get(name),
-            peak_mib=peak_mib(timed[name], setting.device) if timing else None, not_measured=missing.get(name),
+            peak_mib=peaks.get(name), parts_ms=parts.get(name) or None, floor=floor, times_floor=times_floor, floor_limit=floor_limit,
+            process_peak_mib=process_peak, step_peak_mib=step_peak, not_measured=missing.get(name),
             ceilings={f"{name} {probe.unit}": ceilings[name] for name, probe in probes.items() if name in ceilings},
             versions=versions(case.packages), quick=setting.quick,
-            notes={"unfair": case.unfair, "prediction": case.prediction, "outcome": _outcome(case, name, timing, ratio)}, **machine,
+            notes={"unfair": case.unfair, "prediction": case.prediction, "outcome": _outcome(case, name, timing, ratio, times_floor)}, **machine,
         )  # type: ignore[arg-type]  # the machine's entries are the record's of the same names
 
 
@@ -307,6 +354,11 @@ def _build(case: Case, rivals: Mapping[str, str]) -> tuple[dict[str, Contestant]
     return contestants, missing
 
 
+def _parts_ms(parts: Mapping[str, list[float]], num_samples: int) -> dict[str, float]:
+    """Medians of the last runs, those that were timed."""
+    return {name: 1e3 * float(np.median(seconds[-num_samples:])) for name, seconds in parts.items() if seconds and num_samples}
+
+
 def _counted(probe: Probe) -> Callable[[], float]:
     def run() -> float:
         probe.run()
@@ -319,13 +371,16 @@ def _ceiling(samples: Samples, probe: Probe) -> float:
     return probe.work / min(samples.seconds) / probe.scale
 
 
-def _outcome(case: Case, name: str, timing: Timing | None, ratio: float | None) -> str:
+def _outcome(case: Case, name: str, timing: Timing | None, ratio: float | None, times_floor: float | None) -> str:
     parts = []
     goal, limit_ms = case.goals.get(name), case.limits_ms.get(name)
     if ratio is not None and (name != case.reference or goal is not None):
         parts.append(f"{ratio:.3g}x {case.reference}" + ("" if goal is None else f" (goal {goal:g}x {'reached' if ratio >= goal else 'missed'})"))
     if timing is not None and limit_ms is not None:
         parts.append(f"{timing.ms:.4g} ms (limit {limit_ms:g} ms {'kept' if timing.ms <= limit_ms else 'missed'})")
+    if times_floor is not None:
+        floor, limit = case.floors[name]
+        parts.append(f"{times_floor:.3g} times {floor} (limit {limit:g} {'kept' if times_floor <= limit else 'missed'})")
     return "; ".join(parts)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-__all__ = ["Probe", "ceiling_probes", "describe_machine", "device_slug", "is_installed", "peak_mib", "synchronizer", "versions"]
+__all__ = ["Probe", "ceiling_probes", "describe_machine", "device_slug", "is_installed", "peak_mib", "resident_mib", "synchronizer", "versions"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _COPY_BYTES = 256 * 2**20  # past the caches that a machine of this size owns
@@ -76,17 +76,22 @@ def peak_mib(run: Callable[[], object], device: str) -> float | None:
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        before = _resident_kib("VmRSS")
-        run()
-        return max(0, _resident_kib("VmHWM") - before) / 1024
     except OSError:
         run()
         return None
+    before = resident_mib("VmRSS")
+    run()
+    peak = resident_mib("VmHWM")
+    return None if before is None or peak is None else max(0.0, peak - before)
 
 
-def _resident_kib(entry: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{entry}:")[1].split()[0])
+def resident_mib(entry: str) -> float | None:
+    """MiB of this process in memory, now ("VmRSS") or at most so far ("VmHWM"); None where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return int(status.split(f"{entry}:")[1].split()[0]) / 1024
 
 
 def is_installed(module: str) -> bool:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from paradigm.environments.protocol import Environment
 from paradigm.sampler import OnUpdate, Player, Sampler, Stop, as_list, name_of
+from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["AsyncSampler", "Finished", "RequestCancelled", "RolloutRequest", "SamplerClosed", "Tokens"]
@@ -182,6 +183,7 @@ class AsyncSampler:
         self._room = asyncio.Semaphore(max_requests)
         self._requests: dict[int, RolloutRequest] = {}  # whose end the core has not told yet
         self._indices = itertools.count()
+        self._flops = 0
         self._updates: deque[tuple[concurrent.futures.Future[int], Callable[[], Callable[[], int]]]] = deque()  # for the thread
         self._wake = threading.Event()
         self._closing = False
@@ -289,7 +291,7 @@ class AsyncSampler:
                     self._hand_over()
                     if self._core.is_idle:
                         self._wake.wait()
-            self.sampler.stats = self.sampler._stats(self._core, self._driver.engines, self._core.num_done, time.perf_counter() - started)
+            self.sampler.stats = self.sampler._stats(self._core, self._driver.engines, self._core.num_done, time.perf_counter() - started, self._flops)
         except BaseException as error:  # whatever it is, those who wait have to learn of it
             cause = error
         self._in_loop(self._end, cause)
@@ -312,6 +314,8 @@ class AsyncSampler:
 
     def _hand_over(self) -> None:
         events, finished = self._core.take_events(), self._core.take_finished()
+        if finished is not None:
+            self._flops += rollout_flops(self.sampler.policy, TrajectoryBuffer(finished[0]), self._driver.own_seats)
         if events is not None or finished is not None:
             self._in_loop(self._deliver, events, finished)
 

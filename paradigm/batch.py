@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from paradigm.kernels.layout import Layout
+from paradigm.shared_prompts import Tree, shared_prompt_lengths, tree
 from paradigm.trajectory import Trajectory, TrajectoryBuffer
 
 # T input tokens, N prediction rows, B trajectories, n tokens of all trajectories, S support masks
@@ -28,10 +30,13 @@ COEFFICIENT_STREAMS = ("ce", "advantage", "policy", "kl", "entropy", "value", "d
 class PackedBatch:
     """T input tokens of whole trajectories back to back, and N prediction rows: hidden state `position[i]` predicts `target[i]`.
 
+    With shared prompts a group's prompt is a document of its own, once, the parent of those that hold its trajectories' continuations.
+
     tokens int32 [T]; layout, where trajectories begin; position int64 [N]; target int64 [N]; streams, float32 [N] each, by name;
     support int32 [N] (row of support_table, -1 for all) or None; support_table int32 [S, W], the bits of uint32, or None;
     version int32 [N]; trajectory int64 [N], which trajectory of the packed set; temperature, at which log-probs are taken;
-    pairs int32 [P, 2], documents of this batch, the first preferred to the second, with pair_weight float32 [P]; or None.
+    pairs int32 [P, 2], documents of this batch, the first preferred to the second, with pair_weight float32 [P]; or None; row_document int64 [N],
+    the document of each row's trajectory where that does not follow from `position`, or None.
     """
 
     tokens: Tensor
@@ -46,6 +51,7 @@ class PackedBatch:
     temperature: float = 1.0
     pairs: Tensor | None = None
     pair_weight: Tensor | None = None
+    row_document: Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -61,12 +67,14 @@ class PackedBatch:
 
     @property
     def document(self) -> Tensor:
-        """int64 [N], which document of this batch each row belongs to; it never decreases."""
+        """int64 [N], which document of this batch each row belongs to (of a shared prompt's rows, the continuation's); it never decreases."""
+        if self.row_document is not None:
+            return self.row_document
         return torch.bucketize(self.position, self.layout.cu_seqlens[1:], right=True)
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch with its tensors on `device`."""
-        names = ("tokens", "position", "target", "version", "trajectory", "support", "support_table", "pairs", "pair_weight")
+        names = ("tokens", "position", "target", "version", "trajectory", "support", "support_table", "pairs", "pair_weight", "row_document")
         moved = {name: getattr(self, name) for name in names}
         moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()}
         return replace(self, layout=self.layout.to(device), streams={k: t.to(device, non_blocking=True) for k, t in self.streams.items()}, **moved)  # type: ignore[arg-type]
@@ -75,7 +83,7 @@ class PackedBatch:
     def pack(
         cls, trajectories: TrajectoryBuffer | Sequence[Trajectory], max_tokens: int, *, rows: Literal["action", "all", "none"] = "action",
         normalize: Literal["tokens", "trajectories", "groups", "none"] | float = "tokens", pairs: Any = None, share: tuple[int, int] = (0, 1),
-        **streams: Any,
+        share_prompts: bool = False, **streams: Any,
     ) -> list[PackedBatch]:
         """Packs whole trajectories into batches of at most `max_tokens` tokens, best fit first, in an order that depends only on them.
 
@@ -91,10 +99,12 @@ class PackedBatch:
                 1 / that.
             share: (rank, ranks): only that rank's batches of the set, whose trajectories are dealt evenly by their tokens. Streams are divided by the
                 counts of the whole set all the same. Ranks get equally many batches, of which the last may be empty.
+            share_prompts: compute the prompt that a group's trajectories begin with once for all of them that lie in one batch, which groups are
+                kept in as far as they fit. Log-probs are the same, bit for bit; gradients are summed in another order. Not with pairs.
             streams: name = one number, an array [B] (a value a trajectory) or an array [n] (a value a token of the buffer). Without any,
                 `ce=1`. `behaviour_logprob` is taken from the trajectories' own log-probs unless given.
         Raises: ValueError if a trajectory (or what pairs join) is too long, a stream has another shape, a pair names no trajectory or has a
-            member without rows, or temperatures differ.
+            member without rows, pairs are to share prompts, or temperatures differ.
         """
         buffer = _as_buffer(trajectories)
         order = np.argsort(buffer.index, kind="stable")
@@ -104,6 +114,8 @@ class PackedBatch:
             raise ValueError(f"max_tokens must hold the longest trajectory ({lengths[kept].max()} tokens), got {max_tokens}")
         if rows not in ("action", "all", "none"):
             raise ValueError(f"rows must be 'action', 'all' or 'none', got {rows!r}")
+        if share_prompts and pairs is not None:
+            raise ValueError("share_prompts must be False with pairs, got True")
         if not streams and pairs is None:
             streams = {"ce": 1.0}
         mask = buffer.action_mask.copy() if rows == "action" else np.full(buffer.num_tokens, rows == "all")
@@ -121,10 +133,12 @@ class PackedBatch:
             kept_pairs = _check_pairs(pairs, buffer, mask, rows)
             weight = 1.0 if normalize == "none" else 1 / (normalize if isinstance(normalize, (int, float)) else max(len(kept_pairs), 1))
             bins = _fit_joined(kept_pairs, order, lengths, max_tokens, share)
-            return [_paired(_batch(buffer, bin_, mask, weights, temperature), bin_, kept_pairs, weight) for bin_ in bins]
+            return [_paired(_batch(buffer, bin_, None, mask, weights, temperature), bin_, kept_pairs, weight) for bin_ in bins]
         if rows != "none":
             kept = kept[buffer._sum(mask)[kept] > 0]
-        return [_batch(buffer, bin_, mask, weights, temperature) for bin_ in _fit(kept, lengths, max_tokens, share)]
+        if share_prompts:
+            return [_batch(buffer, *bin_, mask, weights, temperature) for bin_ in _fit_groups(buffer, kept, max_tokens, share)]
+        return [_batch(buffer, bin_, None, mask, weights, temperature) for bin_ in _fit(kept, lengths, max_tokens, share)]
 
 
 def _as_buffer(trajectories: TrajectoryBuffer | Sequence[Trajectory]) -> TrajectoryBuffer:
@@ -253,23 +267,64 @@ def _paired(batch: PackedBatch, members: np.ndarray, pairs: np.ndarray, weight: 
     return replace(batch, pairs=torch.from_numpy(number[here]), pair_weight=torch.full((len(here),), weight))
 
 
-def _batch(buffer: TrajectoryBuffer, members: np.ndarray, mask: np.ndarray, weights: Mapping[str, np.ndarray], temperature: float) -> PackedBatch:
+def _fit_groups(buffer: TrajectoryBuffer, rows: np.ndarray, max_tokens: int, share: tuple[int, int]) -> list[tuple[np.ndarray, Tree | None]]:
+    """Best fit of whole groups, each cut where it is too long for a batch: the trajectories of each batch, and their tree."""
+    lengths, shared = buffer.lengths, np.zeros(len(buffer), np.int64)
+    filled = rows[lengths[rows] > 0]
+    shared[filled] = shared_prompt_lengths(buffer, filled)
+    clusters: dict[int, list[int]] = {}  # by first member
+    sizes = np.zeros(len(buffer), np.int64)
+    leader_of: dict[tuple[int, int, int], int] = {}
+    for row in filled.tolist():
+        key = (int(buffer.group[row]), int(buffer.seat[row]), int(shared[row]))
+        leader, added = leader_of.get(key, -1), int(lengths[row] - shared[row])
+        if shared[row] == 0 or leader < 0 or sizes[leader] + added > max_tokens:
+            leader_of[key] = leader = row
+            clusters[leader], sizes[leader] = [], shared[row]
+        clusters[leader].append(row)
+        sizes[leader] += added
+    batches: list[tuple[np.ndarray, Tree | None]] = []
+    for leaders in _fit(np.array(list(clusters), np.int64), sizes, max_tokens, share):
+        if not leaders.size:  # another rank has more
+            batches.append((leaders, None))
+            continue
+        members = np.concatenate([clusters[leader] for leader in leaders.tolist()])
+        bounds = np.cumsum([0, *(len(clusters[leader]) for leader in leaders.tolist())])
+        numbered = [list(range(start, stop)) for start, stop in pairwise(bounds.tolist())]
+        batches.append((members, tree(numbered, lengths[members], shared[members])))
+    return batches
+
+
+def _batch(
+    buffer: TrajectoryBuffer, members: np.ndarray, shared: Tree | None, mask: np.ndarray, weights: Mapping[str, np.ndarray], temperature: float
+) -> PackedBatch:
     lengths = buffer.lengths[members]
     cuts = np.concatenate([[0], np.cumsum(lengths)])
     source = np.arange(cuts[-1]) + np.repeat(buffer.offsets[members] - cuts[:-1], lengths)
     predicted = np.flatnonzero(mask[source])
+    owner = np.repeat(np.arange(len(members)), lengths)[predicted]
+    position, fed, parent, document = predicted - 1, source, None, None
+    if shared is not None:
+        starts = np.concatenate([[0], np.cumsum(shared.lengths)])
+        offset = position - cuts[owner]  # of the predicting token in its trajectory
+        document = shared.own[owner]
+        in_prompt = offset < shared.start[document]
+        position = np.where(in_prompt, starts[shared.parent[document]] + offset, starts[document] + offset - shared.start[document])
+        fed = np.arange(starts[-1]) + np.repeat(buffer.offsets[members[shared.trajectory]] + shared.start - starts[:-1], shared.lengths)
+        cuts, parent = starts, shared.parent
     rows = source[predicted]
     support = buffer.support[rows]
     masked = bool((support >= 0).any())
     return PackedBatch(
-        tokens=torch.from_numpy(buffer.tokens[source]),
-        layout=Layout(torch.from_numpy(cuts.astype(np.int32))),
-        position=torch.from_numpy(predicted - 1),
+        tokens=torch.from_numpy(buffer.tokens[fed]),
+        layout=Layout(torch.from_numpy(cuts.astype(np.int32)), None if parent is None else parent.tolist()),
+        position=torch.from_numpy(position),
         target=torch.from_numpy(buffer.tokens[rows].astype(np.int64)),
         streams={name: torch.from_numpy(np.ascontiguousarray(stream[rows], dtype=np.float32)) for name, stream in weights.items()},
         version=torch.from_numpy(buffer.version[rows]),
-        trajectory=torch.from_numpy(np.repeat(members, lengths)[predicted]),
+        trajectory=torch.from_numpy(members[owner]),
         support=torch.from_numpy(support) if masked else None,
         support_table=torch.from_numpy(buffer.support_table.view(np.int32)) if masked else None,
         temperature=temperature,
+        row_document=None if document is None else torch.from_numpy(document),
     )

@@ -29,6 +29,7 @@ examples:
   paradigm report runs/quickstart-1 runs/quickstart-2     one page that compares runs
   paradigm data build notes/ more.jsonl --out corpus/     text into checksummed token shards
   torchrun --nproc-per-node 2 -m paradigm run recipes/quickstart.toml     run, each stage alone, and eval, on several ranks
+  paradigm bench grpo_step --quick                        this machine beside TRL; without a subject, what can be measured
 """
 
 
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Under torchrun, each of its ranks runs it; the first speaks for all, but for errors.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["bench"]:  # its options are the benchmarks' own
+        return _explained(lambda: _bench(arguments[1:]))
     parser = _parser()
     # argparse takes no positional after an option: overrides that follow one are what is left over
     options, rest = parser.parse_known_args(arguments)
@@ -47,22 +51,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(options, "command"):
         parser.print_help()
         return 2
-    # of torchrun, before a process group is there to ask
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.INFO if _rank() == 0 else logging.WARNING, format="%(message)s")
+    return _explained(lambda: options.command(options))
+
+
+def _rank() -> int:
+    """Torchrun's, before a process group is there to ask."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _explained(run: Callable[[], int | None]) -> int:
+    """The exit status of a command that returns one, or None for 0; errors are explained without a traceback."""
     try:
-        options.command(options)
+        return run() or 0
     except KeyboardInterrupt:
-        if rank == 0:
+        if _rank() == 0:
             sys.stderr.write("\nInterrupted; what was checkpointed is kept.\n")
         return 130
     except (ConfigError, ValueError, OSError, ImportError) as error:
         if os.environ.get("PARADIGM_TRACEBACK"):
             raise
-        who = f"paradigm (rank {rank})" if ranks > 1 else "paradigm"
+        who = f"paradigm (rank {_rank()})" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "paradigm"
         sys.stderr.write(f"{who}: {error}\n(set PARADIGM_TRACEBACK=1 to see where)\n")
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "write one self-contained page about a run, or comparing several")
     report.add_argument("runs", nargs="+", type=Path, help="run directories")
     report.add_argument("--out", type=Path, help="the page (default: report.html in the first run directory)")
+    bench = command("bench", lambda options: None, "measure this machine beside TRL, transformers and others (from a checkout); --help says more")
+    bench.add_argument("subjects", nargs="*")
     data = commands.add_parser("data", help="prepare data").add_subparsers(title="commands", metavar="COMMAND", required=True)
     summary = "text, JSONL and folders into checksummed token shards"
     build = data.add_parser("build", help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -308,6 +321,20 @@ def _report(options: argparse.Namespace) -> None:
     for folder in options.runs:
         _run_info(folder)
     Console().print(f"report: {write_report(options.runs, options.out)}")
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    """The benchmarks are no part of the package: their records, the README they fill and their pinned rivals are the repository's."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "benchmarks" / "harness.py").is_file():
+        raise ConfigError(
+            f"paradigm bench runs from a checkout, and this paradigm is installed in {root}: its benchmarks, records and pinned rivals are in the "
+            "repository only. Clone it, and there: pip install --editable '.[bench]', then paradigm bench"
+        )
+    sys.path.insert(0, str(root))
+    from benchmarks.__main__ import main as measure
+
+    return measure(arguments, prog="paradigm bench")
 
 
 if __name__ == "__main__":

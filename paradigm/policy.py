@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, cast
@@ -203,7 +204,8 @@ class Policy(nn.Module):
         Args:
             num_tokens: tokens fed.
             context: a packed layout, or the mean number of keys that a token attends to. Under a causal mask only the half below the
-                diagonal counts; a sliding window's layers count their window.
+                diagonal counts, of whatever document precedes (`layout.parent`) all; a sliding window's layers count their window. With a mean
+                they count the least of the two, which is too much where some tokens lie within the window.
             num_predictions: rows that the language-model head predicts; all tokens by default. The embedding's look-up costs nothing.
             backward: count the backward pass too, twice the forward's.
         """
@@ -211,7 +213,8 @@ class Policy(nn.Module):
         projections = config.hidden_size * config.width * 2 * (config.num_heads + config.kv_heads)
         weights = config.num_layers * (projections + 3 * config.hidden_size * config.intermediate_size)
         head = config.vocab_size * config.hidden_size * (num_tokens if num_predictions is None else num_predictions)
-        pairs = sum(_num_pairs(num_tokens, context, config.window(layer)) for layer in range(config.num_layers))
+        windows = Counter(config.window(layer) for layer in range(config.num_layers))
+        pairs = sum(count * _num_pairs(num_tokens, context, window) for window, count in windows.items())
         forward = 2 * weights * num_tokens + 2 * head + 4 * config.num_heads * config.width * pairs
         return round(forward) * (3 if backward else 1)
 

@@ -93,6 +93,7 @@ class RL(Stage):
     drop_uninformative: leave out groups whose rewards are all equal. drop_solved: never attempt again a task solved at this rate; 0 keeps all.
     overlong_share: a rollout in the last share of max_tokens is punished, up to -1 at max_tokens; 0 punishes none.
     auxiliary_every, auxiliary_epochs, auxiliary_kl: PPG's phase after so many steps (0: none), its passes, and the weight of staying.
+    share_prompts: a group's prompt goes through the update once for all its rollouts, which saves work where prompts are long.
     beta: DPO's. teacher: for "distillation", the earlier stage whose policy teaches.
     pretrain: coefficient of cross entropy on pretrain_tokens a step of the documents of the stage pretrain_of; 0 mixes none in.
     temperature: of sampling. max_tokens: the longest trajectory.
@@ -127,6 +128,7 @@ class RL(Stage):
     auxiliary_every: int = 0
     auxiliary_epochs: int = 6
     auxiliary_kl: float = 1.0
+    share_prompts: bool = False
     beta: float = 0.1
     teacher: str = ""
     pretrain: float = 0.0
@@ -172,6 +174,8 @@ class RL(Stage):
             raise ValueError(f"overlong_share must be in [0, 1), got {self.overlong_share}")
         if (self.objective == "distillation") != bool(self.teacher):
             raise ValueError(f"teacher must name a stage with objective 'distillation' and no other, got {self.teacher!r} with {self.objective!r}")
+        if self.share_prompts and self.objective == "dpo":
+            raise ValueError("share_prompts must be false with objective 'dpo', whose pairs lie apart, got true")
         if bool(self.pretrain) != bool(self.pretrain_of):
             raise ValueError(f"pretrain_of must name a stage where pretrain > 0 and only there, got {self.pretrain_of!r} with {self.pretrain}")
 

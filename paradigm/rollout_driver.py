@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 class RolloutDriver:
     """A core and the policies that it plans for: runs their steps by turns, and changes weights between steps. Within its context, one thread."""
 
-    def __init__(self, core: Any, engines: list[Engine], players: list[Sampler], environment: Any, max_tokens: int):
-        self.core, self.engines, self.max_tokens = core, engines, max_tokens
+    def __init__(self, core: Any, engines: list[Engine], players: list[Sampler], environment: Any, max_tokens: int, own_seats: list[int]):
+        self.core, self.engines, self.max_tokens, self.own_seats = core, engines, max_tokens, own_seats
         self._environment = environment
         self._players = players
         self._prepared: list[contextlib.ExitStack] = []  # by policy: what it needs while it decodes

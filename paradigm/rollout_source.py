@@ -163,7 +163,7 @@ class RolloutSource:
             pairs = pairs[(teaching.num_actions[pairs] > 0).all(1)]
             pack_tokens = max(pack_tokens, int(teaching.lengths[pairs].sum(1).max(initial=0)))
         divisor: Any = "tokens" if pairs is not None else self._divisor(teaching)  # pairs count the same, whatever is averaged over
-        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, share=distributed.share(), **streams)
+        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, share=distributed.share(), share_prompts=config.share_prompts, **streams)
         if batches and (config.correction is not None or not self.sampler.is_exact):
             own = [log_probs(policy, batch) for batch in batches]
             if not self.sampler.is_exact:

@@ -25,6 +25,7 @@ from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.kernels.layout import PagedCache
 from paradigm.rollout_driver import Engine, RolloutDriver, weights_update
+from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["CollectionStats", "Player", "Sampler"]
@@ -58,8 +59,9 @@ class CollectionStats:
         swaps: of these evictions, those of sequences that kept what earlier weights had made, which was copied out instead.
         model_s, core_s, wait_s, total_s: seconds in the policies with the drawing of tokens; in the core's planning; waiting for
             environments while no policy could run; in all.
-        flops: useful floating-point operations, as if each trajectory were fed once and on its own; 0 if the policy does not tell
-            (`policy.flops`). Where prompts are shared, fewer are executed.
+        flops: useful floating-point operations (`policy.flops`; 0 if the policy does not tell), a function of the trajectories alone: what
+            precedes the last action of each that did not fail is fed once, a group's common prompt once for all of it, and every action's
+            logits are computed.
     """
 
     num_episodes: int
@@ -196,9 +198,11 @@ class Sampler:
         if core.num_failed:
             told = next((message for _, message in failures.values()), "not recorded")
             _log.warning("%d of %d episodes failed, %s; one of them: %s", core.num_failed, num_episodes, core.failure_reasons, told)
-        self.stats = self._stats(core, driver.engines, num_episodes, time.perf_counter() - started)
+        total_s = time.perf_counter() - started
         extras = {row: {"failure": message, "failure_reason": reason} for row, (reason, message) in failures.items()}
-        return TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
+        rollouts = TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
+        self.stats = self._stats(core, driver.engines, num_episodes, total_s, rollout_flops(self.policy, rollouts, driver.own_seats))
+        return rollouts
 
     @property
     def is_exact(self) -> bool:
@@ -274,7 +278,8 @@ class Sampler:
             threads=threads if threads is not None else getattr(environment, "threads", None) or min(8, os.cpu_count() or 1),
             record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop), episodes=episodes,
         )
-        return RolloutDriver(core, engines, players, environment, max_tokens)
+        own_seats = [seat for seat, player in enumerate(seats) if player == 0]  # without a policy another sampler's, and nothing is counted
+        return RolloutDriver(core, engines, players, environment, max_tokens, own_seats)
 
     def _seat(self, num_seats: int, opponents: dict[int, Any]) -> tuple[list[Sampler], list[Any]]:
         """The samplers at work, this one first, and who plays each seat: the number of one of them, or a player."""
@@ -312,18 +317,16 @@ class Sampler:
             if switched:
                 self.policy.exact = before
 
-    def _stats(self, core: Any, engines: list[Engine], num_episodes: int, total_s: float) -> CollectionStats:
+    def _stats(self, core: Any, engines: list[Engine], num_episodes: int, total_s: float, flops: int) -> CollectionStats:
         own = core.counters(0) if engines else {}
-        covered, sampled = own.get("tokens_covered", 0), own.get("tokens_sampled", 0)
-        flops = getattr(self.policy, "flops", None)
         return CollectionStats(
             num_episodes=num_episodes, num_failed=core.num_failed, failure_reasons=core.failure_reasons,
             steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
-            tokens_sampled=sampled, prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
+            tokens_sampled=own.get("tokens_sampled", 0), prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
             evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), swaps=own.get("swaps", 0),
             model_s=sum(e.model_s for e in engines),
             core_s=max(0.0, sum(e.core_s for e in engines) - core.wait_s), wait_s=core.wait_s, total_s=total_s,
-            flops=0 if flops is None or covered == 0 else int(flops(covered, own["keys_covered"] / covered, num_predictions=sampled)),
+            flops=flops,
         )
 
     def _room(self, max_tokens: int, slots: int) -> tuple[PagedCache | None, int]:

@@ -15,6 +15,7 @@ from benchmarks import __main__ as command
 from benchmarks import harness, machine
 from benchmarks.harness import Case, Contestant, Record, Samples, Setting, Timing, fastest, measure, race, read_records, write_records
 from benchmarks.models import QUICKSTART, SMALL, describe, make_policy
+from paradigm import cli
 from paradigm.config import read_toml
 
 ROOT = Path(__file__).parent.parent
@@ -156,11 +157,39 @@ def test_records_hold_what_the_house_demands(tiny, tmp_path) -> None:
     assert demanded | {"device", "cores", "threads", "versions", "commit", "date"} <= set(json.loads(path.read_text().splitlines()[0]))
 
 
+def test_parts_floors_and_peaks_apart_are_recorded(tiny, monkeypatch) -> None:
+    parts: dict[str, list[float]] = {"first": [], "second": []}
+
+    def run() -> None:
+        sum(range(20_000))
+        parts["first"].append(float(len(parts["first"])))
+        parts["second"].append(0.5)
+
+    asked = []
+    monkeypatch.setattr(harness, "apart_peaks", lambda *what: asked.append(what) or (100.0, 7.0))
+    case = dataclasses.replace(
+        tiny, providers={"slow": lambda: Contestant(run, parts=parts, variant="a"), "quick": tiny.providers["quick"]}, goals={}, limits_ms={},
+        floors={"slow": ("quick", 1.5), "quick": ("slow", 1.5)}, peaks_apart=True,
+    )  # fmt: skip
+    slow, quick = measure("tiny", case, Setting(quick=True), number=3)
+    assert slow.parts_ms is not None and slow.parts_ms["second"] == 500 and quick.parts_ms is None
+    # run at least 5 times for a sample of 5 ms or more: two to warm up, three samples, of which the last three runs are taken
+    assert slow.parts_ms["first"] >= 3000
+    assert slow.floor == "quick" and slow.times_floor == pytest.approx(quick.rate / slow.rate) and slow.times_floor > 1.5 and not slow.is_reached
+    assert quick.times_floor == pytest.approx(1 / slow.times_floor) and quick.is_reached and quick.is_aimed_at
+    assert slow.notes["outcome"].endswith("times quick (limit 1.5 missed)")
+    assert (slow.process_peak_mib, slow.step_peak_mib) == (100.0, 7.0) and asked[0] == ("tiny", 3, "slow", "a", Setting(quick=True))
+
+
 def test_a_line_that_is_no_record_is_refused(tiny) -> None:
     record = next(measure("tiny", tiny, Setting(quick=True)))
     entries = json.loads(record.to_json())
     with pytest.raises(ValueError, match="commit"):
         Record.from_json(json.dumps({k: v for k, v in entries.items() if k != "commit"}))
+    with pytest.raises(ValueError, match="speed"):
+        Record.from_json(json.dumps({**entries, "speed": 1}))
+    old = {k: v for k, v in entries.items() if k not in ("parts_ms", "floor", "times_floor", "floor_limit", "process_peak_mib", "step_peak_mib")}
+    assert Record.from_json(json.dumps(old)) == record
     with pytest.raises(ValueError, match="exactly"):
         Record.from_json("[]")
 
@@ -215,7 +244,29 @@ def test_list_names_every_subject(capsys) -> None:
     assert command.main(["--list"]) == 0
     printed = capsys.readouterr().out
     names = command.subject_names()
-    assert {"attention", "rollouts", "connect_four", "train_step"} <= set(names) and all(name in printed for name in names)
+    assert {"attention", "rollouts", "connect_four", "train_step", "grpo_step"} <= set(names) and all(name in printed for name in names)
+    assert command.main([], prog="paradigm bench") == 0 and "To measure: paradigm bench SUBJECT ... or all" in capsys.readouterr().out
+
+
+def test_the_command_runs_the_benchmarks_of_its_checkout_and_says_where_it_cannot(capsys, monkeypatch, tmp_path) -> None:
+    assert cli.main(["bench", "--list", "scheduler"]) == 0
+    assert "scheduler  plan + commit" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+    assert "paradigm bench grpo_step --quick" in capsys.readouterr().out
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "site-packages" / "paradigm" / "cli.py"))
+    assert cli.main(["bench", "scheduler"]) == 1
+    assert "paradigm bench runs from a checkout" in capsys.readouterr().err
+
+
+def test_records_of_every_age_are_read_and_shown(capsys) -> None:
+    paths = sorted((ROOT / "benchmarks" / "results").glob("*.jsonl"))
+    old = next(path for path in paths if path.name.startswith("2026-11-22"))
+    assert read_records(old)[0].times_floor is None
+    assert all(read_records(path) for path in paths)
+    assert command.main(["--show", str(old)]) == 0
+    printed = capsys.readouterr().out
+    assert "31.51x" in printed and "no filter" not in printed and "sample_token" in printed
 
 
 def test_an_unknown_subject_is_refused(capsys) -> None:
@@ -246,7 +297,7 @@ def test_one_subject_that_fails_does_not_stop_the_others(tiny, monkeypatch, tmp_
     subjects = {"broken": _Subject([tiny, broken]), "sound": _Subject([tiny])}
     monkeypatch.setattr(command, "subject_names", lambda: sorted(subjects))
     monkeypatch.setattr(command, "load_subject", subjects.__getitem__)
-    assert command.main(["--quick", "--out", str(tmp_path)]) == 1
+    assert command.main(["all", "--quick", "--out", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
     assert "broken: 3 rows" in printed and "FAILED: RuntimeError: it broke" in printed
     assert "sound: 3 rows; 0 of 2 goals reached; absent: not measured: pip install 'open-spiel>=2'" in printed

@@ -2,11 +2,13 @@
 
 import contextlib
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from paradigm.batch import PackedBatch
 from paradigm.kernels.cpu_slots import CPU
@@ -298,6 +300,30 @@ def test_parameters_and_flops_counted_by_hand() -> None:
     assert policy.flops(5, Layout([0, 3, 5], parent=[-1, 0])) == forward + 2 * 6 * 4 * 16 * 2 * 2
     windowed = make("qwen2", num_layers=1, sliding_window=2, layer_types=("sliding_attention",))
     assert windowed.flops(4, Layout([0, 4])) - windowed.flops(4, 0) == (1 + 2 + 2 + 2) * 4 * 16 * 4
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parent", "changes"),
+    [([1, 1, 1], None, {}), ([7, 1, 12], None, {"num_kv_heads": 1}), ([9, 3, 5], [-1, 0, 0], {}), ([6, 2], None, {"tie_word_embeddings": True})],
+)
+def test_flops_are_those_that_torch_counts(lengths: list[int], parent: list[int] | None, changes: dict[str, Any]) -> None:
+    """In float64 attention is the reference: products of whole rectangles, of which a causal mask hides a part that does not count here."""
+    policy = make(**changes).double()
+    policy.exact = False
+    layout = Layout(bounds(lengths), parent=parent)
+    for backward in (False, True):
+        with FlopCounterMode(display=False) as counter:
+            logits = torch.nn.functional.linear(policy(random_tokens(layout.num_tokens), layout), policy.head_weight)
+            if backward:
+                logits.sum().backward()
+        counted = counter.get_flop_counts()["Global"]
+        products = counted.pop(torch.ops.aten.bmm)
+        before = [0 if p < 0 else lengths[p] for p in parent or [-1] * len(lengths)]
+        rectangles = sum(n * (p + n) for n, p in zip(lengths, before))
+        a_pair = 3 * 4 * 4 * 16 * (3 if backward else 1)  # layers, two products, heads, channels
+        assert products == rectangles * a_pair
+        hidden = sum(n * (n - 1) // 2 for n in lengths)
+        assert policy.flops(layout.num_tokens, layout, backward=backward) == sum(counted.values()) + products - hidden * a_pair
 
 
 def test_wrong_calls() -> None:

@@ -54,6 +54,23 @@ def test_averages_by_hand() -> None:
         np.testing.assert_allclose(streams["kl"], np.broadcast_to(0.5 / divisor(rollouts, own), len(own)), rtol=1e-5, err_msg=average)
 
 
+@pytest.mark.parametrize("objective", ["ppo", "gspo", "vtrace"])
+def test_shared_prompts_change_the_tokens_of_an_update_and_not_its_gradient(objective) -> None:
+    gradients, tokens = [], []
+    for share in (False, True):
+        policy = Policy(CONFIG, seed=0)
+        source, learner = source_of(objective, policy, share_prompts=share), Learner(policy)
+        ((part,),) = (update.parts for update in source.updates(0))
+        for batch in part.batches:
+            learner.forward_backward(batch, part.objective)
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters() if p.grad is not None]))
+        tokens.append(sum(batch.num_tokens for batch in part.batches))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+    assert gradients[0].abs().max() > 1e-3 and tokens[1] < tokens[0]
+    with pytest.raises(ValueError, match="share_prompts must be false with objective 'dpo'"):
+        RL.of("dpo", name="rl", share_prompts=True)
+
+
 @pytest.mark.parametrize("objective", ["scalerl", "dapo"])
 def test_groups_without_spread_are_dropped_before_the_average(objective) -> None:
     # penalties that differ within every group must not make it look informative

@@ -1,0 +1,177 @@
+"""The README's throughput table, made of the newest records of each subject on each machine: python -m benchmarks.readme [--check]."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.harness import Record, read_records
+
+__all__ = ["main", "render"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+_BEGIN, _END = "<!-- made by python -m benchmarks.readme: begin -->", "<!-- made by python -m benchmarks.readme: end -->"
+_FILE = re.compile(r"(\d{4}-\d\d-\d\d)-(.+)-([a-z_0-9]+)\.jsonl")
+_MACHINES = {"epyc-2c": "2 cores of a Zen 4 (AVX-512 BF16)", "xeon-processor-2c": "2 cores of a Xeon (AMX)"}
+
+
+class Point(NamedTuple):
+    """Which record: op, dtype and provider, and a piece of its shape or config."""
+
+    op: str
+    piece: str
+    dtype: str
+    provider: str = "paradigm"
+
+    def matches(self, record: Record) -> bool:
+        where = f"{record.shape}; {record.config};"
+        return (record.op, record.dtype, record.provider) == (self.op, self.dtype, self.provider) and self.piece in where
+
+
+class Row(NamedTuple):
+    """A line of the table: several points of one subject, shown side by side."""
+
+    what: str
+    rival: str
+    subject: str
+    points: tuple[Point, ...]
+    is_time: bool = False
+
+
+def _grpo(dtype: str) -> tuple[Point, ...]:
+    return tuple(Point("GRPO step", "", dtype, provider) for provider in ("paradigm", "paradigm, prompts not shared in the update"))
+
+
+def _rollouts(dtype: str) -> tuple[Point, ...]:
+    return tuple(Point("rollout", f"batch {n},", dtype, "paradigm exact") for n in (1, 32, 256))
+
+
+def _draws(vocabulary: int) -> tuple[Point, ...]:
+    filters = ("no filter,", "top_k=50,", "top_p=0.95,", "top_k=50 top_p=0.95 min_p=0.05,")
+    return tuple(Point("sample_token", f"[256, {vocabulary}]; {piece}", "float32") for piece in filters)
+
+
+_GAMES, _OPEN_SPIEL = "connect_four", "OpenSpiel from Python, trajectories kept"
+_ROWS = (
+    Row("a whole GRPO step, 2.4M parameters, fp32: prompts shared in the update / not", "TRL", "grpo_step", _grpo("float32"), True),
+    Row("the same in bf16", "TRL", "grpo_step", _grpo("bfloat16"), True),
+    Row("an SFT step, documents of many lengths: fp32 / bf16", "TRL", "sft_step", tuple(Point("SFT step", "", d) for d in ("float32", "bfloat16"))),
+    Row("a training step, 2.4M parameters, fp32: documents of 50 / 512", "transformers", "train_step",
+        tuple(Point("train step", f"2.4M, 8192 tokens in documents of {n};", "float32") for n in (50, 512))),
+    Row("rollouts, 2.4M parameters, fp32: batch 1 / 32 / 256", "transformers.generate", "rollouts", _rollouts("float32")),
+    Row("the same in bf16", "transformers.generate", "rollouts", _rollouts("bfloat16")),
+    Row("a token from [256, 32000] logits: no filter / top-k / top-p / all three", "the fastest way in torch", "sample_token", _draws(32000)),
+    Row("the same from [256, 151936]", "the fastest way in torch", "sample_token", _draws(151936)),
+    Row("Connect-Four, 1 thread: native players / plan and commit of uniform moves", _OPEN_SPIEL, _GAMES,
+        tuple(Point(_GAMES, "", "int32", f"paradigm, {who}, 1 thread") for who in ("native players", "plan/commit of uniform ids"))),
+    Row("planning and committing a step of 1,024 sequences: no cache / paged, prompts shared", "", "scheduler",
+        tuple(Point("plan + commit", f"1024 decoding sequences{rest};", "int32") for rest in ("", ", paged")), True),
+)  # fmt: skip
+
+
+def newest(results: Path) -> dict[tuple[str, str], tuple[Path, list[Record]]]:
+    """The newest records of each (machine, subject), by the date in the file's name; those of `--quick` are none."""
+    found: dict[tuple[str, str], tuple[Path, list[Record]]] = {}
+    for path in sorted(results.glob("*.jsonl")):
+        named = _FILE.fullmatch(path.name)
+        if named is None:
+            continue
+        subject = next((row.subject for row in _ROWS if path.stem.endswith(f"-{row.subject}")), None)
+        if subject is not None:
+            machine = path.stem[len(named[1]) + 1 : -len(subject) - 1]
+            found[machine, subject] = (path, read_records(path))
+    return found
+
+
+def render(root: Path = _ROOT) -> str:
+    """The table and what it needs said, in Markdown, with links from the README's folder."""
+    files = newest(root / "benchmarks" / "results")
+    machines = sorted({machine for machine, _ in files}, key=lambda m: (*_dates(files, m)[::-1], m), reverse=True)
+    heads = [f"{_MACHINES.get(m, m)}, {' to '.join(sorted(set(_dates(files, m))))}" for m in machines]
+    lines = [f"| what | rival | {' | '.join(heads)} |", f"|---|---|{'---|' * len(machines)}"]
+    missed: list[str] = []
+    for row in _ROWS:
+        cells = []
+        for machine in machines:
+            path, records = files.get((machine, row.subject), (Path(), []))
+            shown = [next((r for r in records if point.matches(r) and r.ms is not None), None) for point in row.points]
+            cells.append(_cell(row, shown, path.relative_to(root).as_posix() if records else "") if any(shown) else "not measured")
+            missed += [f"{r.op} {r.shape} {r.dtype} {r.provider.removeprefix('paradigm').strip(', ')} on {_short(machine)}: {r.notes['outcome']}"
+                       for r in shown if r is not None and r.is_aimed_at and not r.is_reached]  # fmt: skip
+        if any(cell != "not measured" for cell in cells):
+            lines.append(f"| {row.what} | {row.rival} | {' | '.join(cells)} |")
+    text = "\n".join(lines) + "\n"
+    if "\u2020" in text:
+        text += "\n\u2020 Of a tree with uncommitted changes.\n"
+    if missed:
+        text += "\nGoals missed: " + "; ".join(re.sub(r"\s+", " ", line) for line in missed) + ".\n"
+    return text
+
+
+def _dates(files: dict[tuple[str, str], tuple[Path, list[Record]]], machine: str) -> tuple[str, str]:
+    days = sorted(path.name[:10] for (m, _), (path, _) in files.items() if m == machine)
+    return days[0], days[-1]
+
+
+def _short(machine: str) -> str:
+    return "the Zen 4" if machine.startswith("epyc") else "the Xeon" if machine.startswith("xeon") else machine
+
+
+def _cell(row: Row, shown: Sequence[Record | None], link: str) -> str:
+    first = next(r for r in shown if r is not None)
+    dagger = "\u2020" if any(r is not None and r.commit.endswith("-dirty") for r in shown) else ""
+    if row.is_time:
+        ms = first.ms or 0.0
+        scale, unit = (1e-3, "s") if ms >= 1000 else (1.0, "ms") if ms >= 1 else (1e3, "us")
+        figures = _joined(shown, lambda r: _short_number((r.ms or 0) * scale))
+    else:
+        figures, unit = _joined(shown, lambda r: _short_number(r.rate or 0)), "rows/s" if row.subject == "sample_token" else first.unit
+    floors = _joined(shown, lambda r: f"{r.times_floor:.2g}") if first.times_floor is not None else ""
+    floor = f", {floors} times [the floor](docs/benchmarks.md#the-floor)" if floors else ""
+    if not row.rival:
+        return f"[{figures} {unit}]({link}){dagger}"
+    ratios = _joined(shown, lambda r: "\u2013" if r.ratio is None else f"{r.ratio:.2g}x")
+    return f"{figures} {unit}, [**{ratios}**]({link}){dagger}{floor}"
+
+
+def _joined(shown: Sequence[Record | None], figure: Callable[[Record], str]) -> str:
+    return " / ".join("\u2013" if r is None else figure(r) for r in shown)
+
+
+def _short_number(value: float) -> str:
+    for scale, letter in ((1e6, "M"), (1e3, "k"), (1.0, "")):
+        if value >= scale:
+            return f"{value / scale:.2g}{letter}" if value / scale < 9.95 else f"{value / scale:.0f}{letter}"
+    return f"{value:.2g}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the table into the README; with --check only says whether it is there. Returns: the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the README is out of date")
+    options = parser.parse_args(arguments)
+    path = _ROOT / "README.md"
+    before = path.read_text(encoding="utf-8")
+    after = replaced(before, render())
+    if options.check:
+        if before != after:
+            sys.stderr.write("README.md is older than benchmarks/results: run python -m benchmarks.readme\n")
+        return int(before != after)
+    path.write_text(after, encoding="utf-8")
+    return 0
+
+
+def replaced(readme: str, table: str) -> str:
+    """The README with the table between its marks. Raises: ValueError if it lacks them."""
+    if readme.count(_BEGIN) != 1 or readme.count(_END) != 1:
+        raise ValueError(f"README.md must have the lines {_BEGIN!r} and {_END!r} once each")
+    head, rest = readme.split(_BEGIN)
+    return f"{head}{_BEGIN}\n{table}{_END}{rest.split(_END)[1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
