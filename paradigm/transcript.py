@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from paradigm.environments import ArithmeticLabel
+from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import Segment, Trajectory
 
 _KINDS = {
@@ -21,6 +22,8 @@ STYLES = {
 
 def token_kinds(trajectory: Trajectory, environment: Any) -> list[str]:
     """What each token of a trajectory is: prompt, thought, action, observation, error or correction."""
+    if hasattr(environment, "of_task"):  # a mixture
+        environment = environment.of_task(trajectory.task)
     kinds = [_KINDS[Segment(segment)] for segment in trajectory.segment.tolist()]
     if hasattr(environment, "classify"):
         for i, label in enumerate(environment.classify(trajectory.tokens, trajectory.action_mask).tolist()):
@@ -28,13 +31,14 @@ def token_kinds(trajectory: Trajectory, environment: Any) -> list[str]:
     return kinds
 
 
-def transcript(trajectory: Trajectory, environment: Any) -> list[dict[str, str]]:
-    """Runs of byte tokens of the same kind as [{"text", "kind"}]; tokens that are no bytes appear by number."""
+def transcript(trajectory: Trajectory, environment: Any, tokenizer: Tokenizer | None = None) -> list[dict[str, str]]:
+    """Runs of tokens of the same kind as [{"text", "kind"}], in the tokenizer's text; None: bytes. The token that ends a text is left out."""
+    tokenizer = tokenizer or Tokenizer()
     parts = []
     for kind, group in groupby(zip(token_kinds(trajectory, environment), trajectory.tokens.tolist()), key=lambda pair: pair[0]):
-        tokens = [token for _, token in group]
-        raw = b"".join(bytes([t]) if t < 256 else f"<{t}>".encode() for t in tokens)
-        parts.append({"text": raw.decode("utf-8", errors="replace"), "kind": kind})
+        text = tokenizer.decode([token for _, token in group if token != tokenizer.eos_id])
+        if text:
+            parts.append({"text": text, "kind": kind})
     return parts
 
 

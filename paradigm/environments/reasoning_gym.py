@@ -6,34 +6,30 @@ A response is scratch work, `#`, and the answer, which the generator's own score
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from paradigm.environments.splits import Split, split_of
 from paradigm.environments.worked_problems import Problem
 from paradigm.verifiers import Verdict
 from paradigm.verifiers.reasoning_gym import ReasoningGymVerifier, kept_random_state
 
 __all__ = ["MARKER", "ReasoningGymProblems", "derivation"]
 
-Split = Literal["train", "validation", "test"]
-
 MARKER = "#"
 _BLOCK = 256  # problems of one of the generator's seeds
-_SHARES = {"train": range(80), "validation": range(80, 85), "test": range(85, 100)}  # of a hash of the question, in hundredths
 _TRIES = 40  # problems drawn for each one wanted, before they may repeat
 
 
 class ReasoningGymProblems:
     """One generator's problems. A task is a pair (seed of the generator, index).
 
-    A problem belongs to the split that a hash of its question says, so no seed shows a problem of the test split in training: 80, 5 and 15 in a
-    hundred questions are in train, validation and test.
+    A problem belongs to the split that a hash of its question says (`split_of`), so no seed shows a problem of the test split in training.
 
     Args:
         generator: reasoning-gym's name of it. options: of its configuration, without `seed` and `size`.
@@ -64,7 +60,7 @@ class ReasoningGymProblems:
             for index in range(_BLOCK):
                 tried += 1
                 question = str(self._entry((block, index))["question"])
-                if _hundredth(question) not in _SHARES[split] or (question in seen and tried < _TRIES * n):
+                if split_of(question) != split or (question in seen and tried < _TRIES * n):
                     continue
                 seen.add(question)
                 found.append((block, index))
@@ -97,10 +93,6 @@ class ReasoningGymProblems:
         dataset = self._dataset(task[0])
         with kept_random_state():
             return dataset[task[1]]
-
-
-def _hundredth(question: str) -> int:
-    return int.from_bytes(hashlib.blake2b(question.encode(), digest_size=8).digest(), "little") % 100
 
 
 def derivation(generator: str, entry: Mapping[str, Any]) -> str:

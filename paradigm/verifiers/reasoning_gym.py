@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib.metadata
+import json
 import random
 import re
 import threading
@@ -118,7 +119,7 @@ class ReasoningGymVerifier:
         if _runs(answer, reference):
             return Verdict(0.0, "the answer would run something")
         options = {"seed": dataset.config.seed, "size": dataset.config.size} | self.options
-        said = self._ready().ask(self.generator, options, index, answer)
+        said = self._ready().ask(self.generator, options, index, json.loads(json.dumps(entry, default=str)), answer)
         if said is None:
             return Verdict(0.0, error="the sandbox's reasoning-gym did not start")
         relation = {b"true": "is right", b"false": "is not right"}.get(said, "takes too long, or too much memory, to score")
