@@ -15,7 +15,10 @@ Name = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class KindObjective:
-    """Options of `RL`, which explains them, for the rollouts of one kind. What is left out is as in the stage; with an `objective`, as in its paper."""
+    """Options of `RL`, which explains them, for the rollouts of one kind.
+
+    What is left out is as in the stage; with an `objective` of the kind's own, as in its paper.
+    """
 
     objective: Name | None = None
     advantage: Literal["group", "leave_one_out", "batch", "gae", "none"] | None = None

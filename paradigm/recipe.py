@@ -56,8 +56,8 @@ class EvaluationConfig:
 class Recipe:
     """One run: a policy, a world, stages in order, and what is measured.
 
-    dtype: of the weights and of training. slots: sequences sampled at once. initial: a Hugging Face folder of weights that "scratch" stands for, whose
-    tokenizer is taken too if it has one, or "smollm2", the SmolLM2-135M of the extra gguf; `policy` may then be left out.
+    dtype: of the weights and of training. slots: sequences sampled at once. initial: a Hugging Face folder of weights that "scratch" stands for,
+    whose tokenizer is taken too if it has one, or "smollm2", the SmolLM2-135M of the extra gguf; `policy` may then be left out.
     """
 
     name: str

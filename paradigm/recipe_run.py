@@ -18,8 +18,8 @@ import torch
 
 from paradigm.checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from paradigm.evaluation import CORRECT, attempt, evaluate, play_match, recover
-from paradigm.learner import Learner, Schedule
 from paradigm.initial import initial_folder
+from paradigm.learner import Learner, Schedule
 from paradigm.metrics import MetricsLogger, Progress
 from paradigm.mixture_world import open_world
 from paradigm.objective import reduce_metrics
@@ -268,7 +268,8 @@ class RecipeRun:
         """pass@k of a stage's policy, over all kinds and for each, trained on or not; written to pass_at_k.json."""
         config, path = self.recipe.evaluation, self.files.folder / "pass_at_k.json"
         rows = [row for row in read_json(path, []) if row["stage"] != stage.name]
-        for transfer, tasks in ((False, self.world.held_out(config.pass_at_problems)), (True, self.world.transfer_tasks(config.pass_at_problems))):
+        held_out, others = self.world.held_out(config.pass_at_problems), self.world.transfer_tasks(config.pass_at_problems)
+        for transfer, tasks in ((False, held_out), (True, others)):
             if not len(tasks):
                 continue
             result = attempt(sampler, self.world.environment, tasks, samples=config.samples, temperature=1.0, max_tokens=config.max_tokens,

@@ -88,8 +88,8 @@ class RL(Stage):
     overlong_share: a rollout in the last share of max_tokens is punished, up to -1 at max_tokens; 0 punishes none.
     auxiliary_every, auxiliary_epochs, auxiliary_kl: PPG's phase after so many steps (0: none), its passes, and the weight of staying.
     beta: DPO's. teacher: for "distillation", the earlier stage whose policy teaches.
-    kinds: for kinds of a mixture, by name, what differs there, see `KindObjective`; their rollouts are normalised and averaged apart, and weigh in the
-    update by their share of all rollouts.
+    kinds: for kinds of a mixture, by name, what differs there, see `KindObjective`; their rollouts are normalised and averaged apart, and weigh
+    in the update by their share of all rollouts.
     pretrain: coefficient of cross entropy on pretrain_tokens a step of the documents of the stage pretrain_of; 0 mixes none in.
     temperature: of sampling. max_tokens: the longest trajectory.
     """

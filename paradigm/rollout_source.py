@@ -19,6 +19,7 @@ from paradigm.evaluation import CORRECT
 from paradigm.importance import corrected
 from paradigm.kernels.gae import gae
 from paradigm.kl import Divergence
+from paradigm.mixture_world import AnyWorld
 from paradigm.objective import CrossEntropy, reduce_metrics
 from paradigm.optimizer import Schedule
 from paradigm.preference import best_and_worst
@@ -27,7 +28,6 @@ from paradigm.rl_stage import ACTOR_CRITIC, RL
 from paradigm.sampler import Sampler
 from paradigm.stage import Part, Update
 from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
-from paradigm.mixture_world import AnyWorld
 
 # n tokens of all rollouts, B rollouts
 
@@ -237,11 +237,11 @@ def kind_metrics(rollouts: TrajectoryBuffer, kind_of: Callable[[Any], str] | Non
     metrics: dict[str, float] = {}
     for name in names.tolist() if len(names) > 1 else ():
         own = kinds == name
-        metrics |= {
-            f"rollout/success/{name}": float((rollouts.reward[own] >= CORRECT).mean()), f"rollout/reward_mean/{name}": float(rollouts.reward[own].mean()),
-            f"rollout/action_tokens_mean/{name}": float(rollouts.num_actions[own].mean()), f"rollout/failed/{name}": float(rollouts.failed[own].sum()),
-            f"rollout/rollouts/{name}": float(own.sum()),
+        values = {
+            "success": (rollouts.reward[own] >= CORRECT).mean(), "reward_mean": rollouts.reward[own].mean(),
+            "action_tokens_mean": rollouts.num_actions[own].mean(), "failed": rollouts.failed[own].sum(), "rollouts": own.sum(),
         }  # fmt: skip
+        metrics |= {f"rollout/{metric}/{name}": float(value) for metric, value in values.items()}
     return metrics
 
 

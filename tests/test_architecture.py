@@ -16,7 +16,8 @@ PACKAGE = ROOT / "paradigm"
 LAYERS = [
     {"cli"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "world",
-     "evaluation", "transcript", "text_world", "mixture_world", "kind_objective", "initial", "report", "match_report", "claims", "figures", "drawing"},
+     "text_world", "mixture_world", "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
+     "figures", "drawing"},
     {"learner", "batch_loss", "sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "transformer", "rope", "weights", "batch", "trajectory", "tokenizer", "chat_template",

@@ -2,7 +2,8 @@
 
 Scorers that compare texts or read plain numbers run here. All others run in a sandbox, since what they do with an answer may be to evaluate it
 (sympy, `eval`) or to work for ever (`1e999999999` as a fraction). What no scorer should be asked is refused before: numbers that are not, look-alike
-characters, texts far longer than the answer, and what would run something where it is evaluated, since that could write its own verdict. A verdict is as lenient as the scorer: number_sorting's takes numbers that are off by less than 1.
+characters, texts far longer than the answer, and what would run something where it is evaluated, since that could write its own verdict. A verdict
+is as lenient as the scorer: number_sorting's takes numbers that are off by up to 1.
 """
 
 from __future__ import annotations
