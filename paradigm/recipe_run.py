@@ -237,7 +237,8 @@ class RecipeRun:
                 key=(self.recipe.seed, DISTIL_KEY),
             )  # fmt: skip
             provenance = {"recipe": self.recipe.name, "stage": stage.name, "start": stage.start, "seed": self.recipe.seed, "attempts": len(rollouts)}
-            write_distilled(rollouts, folder, self.tokenizer, min_reward=stage.min_reward, drop_thoughts=not stage.keep_thoughts, provenance=provenance)
+            drop = not stage.keep_thoughts
+            write_distilled(rollouts, folder, self.tokenizer, min_reward=stage.min_reward, drop_thoughts=drop, provenance=provenance)
         return Demonstrations.open(folder)
 
     def evaluate(self, stage: Stage, policy: Policy, step: int, tokens: int, *, final: bool) -> None:

@@ -50,7 +50,8 @@ class Evaluation:
 
     `tokens` is trained tokens over the whole run at that point (for a control: over its own path); `temperature` 0 is greedy; `correct` may
     hold halves (draws); `by_operation` is {"+": [correct, problems]}, in a mixture by kind, and `transfer` the same of kinds never trained on;
-    `final` is false for a point inside a stage. `opponent` is "uniform", "demonstrator", an earlier stage, or empty where the problems are no games; `wins`, `draws` and `losses` then add up to `problems`.
+    `final` is false for a point inside a stage. `opponent` is "uniform", "demonstrator", an earlier stage, or empty where the problems are no
+    games; `wins`, `draws` and `losses` then add up to `problems`.
     """
 
     policy: str

@@ -20,8 +20,8 @@ class WorldConfig:
     """The environment and its demonstrator.
 
     kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", or a "mixture" of several `kinds`. Arithmetic: operations, digits of
-    an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`), calculator (a tool for partial products); demonstrators get a step wrong at error_rate and
-    notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of
+    an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`), calculator (a tool for partial
+    products); demonstrators get a step wrong at error_rate and notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of
     demonstrations and RL start from 0 to opening_plies random moves, and in weak_share of the demonstrated games the
     demonstrator's opponent is the uniform player. reasoning_gym: a generator by its name, with options of its configuration. gsm8k, problems:
     path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked solutions in the
