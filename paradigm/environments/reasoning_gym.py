@@ -99,7 +99,7 @@ def derivation(generator: str, entry: Mapping[str, Any]) -> str:
     """Scratch work for a problem, each step ended by `;`; empty for generators whose answers are written at once.
 
     Sums go term by term (`4-1=3;3-7=-4;`), a greatest common divisor goes by Euclid's remainders (`48,36;36,12;`), letters are counted word by
-    word, from left to right (`hundred1;and1;`).
+    word, from left to right (`hundred:1;and:1;`).
     """
     work = _DERIVATIONS.get(generator)
     return "" if work is None else work(entry["metadata"])
@@ -135,7 +135,7 @@ def _letters(metadata: Mapping[str, Any]) -> str:
     total, steps = 0, []
     for word in metadata["span"]:
         total += word.lower().count(metadata["target_letter"])
-        steps.append(f"{word.lower()}{total};")
+        steps.append(f"{word.lower()}:{total};")
     return "".join(steps)
 
 

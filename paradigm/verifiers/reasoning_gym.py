@@ -37,6 +37,7 @@ _NO_NUMBER = re.compile(r"(?<![a-z])[+-]?s?(nan|inf|infinity|oo|zoo)[0-9]*(?![a-
 _CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
 _FUNCTIONS = frozenset({"sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "exp", "log", "ln", "sqrt", "Abs"})
 _TRICK = re.compile(r"__|[\])}'\"]\s*\(|[A-Za-z_\])}'\"]\s*\.|\.\s*[A-Za-z_]|[#\\@;]|\blambda\b")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]*)?")
 _LOCK = threading.RLock()
 
 
@@ -112,6 +113,8 @@ class ReasoningGymVerifier:
         if refused is not None:
             return Verdict(0.0, refused)
         if not self.is_sandboxed:
+            if reference in answer and answer != reference and not _NUMBER.fullmatch(answer):
+                return Verdict(0.0, "the answer has more than one thing in it")  # word_sorting and letter_jumble stop reading at their last word
             try:
                 full = dataset.score_answer(answer, entry) >= 1.0
             except Exception as error:  # the scorer's own fault: an answer that it cannot read is not the right one
