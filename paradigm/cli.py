@@ -161,9 +161,8 @@ def _show_answer(console: Console) -> Callable[[Any, Any], None]:
 
     def show(run: Any, stage: Any) -> None:
         path = run.files.folder / "transcripts.json"
-        for entry in json.loads(path.read_text()) if path.exists() else []:
-            if entry["stage"] == stage.name:
-                console.print(f"  after {stage.name}: ", as_text(entry["tokens"]), "[green]right[/green]" if entry["correct"] else "[red]wrong[/red]")
+        for entry in [e for e in json.loads(path.read_text()) if e["stage"] == stage.name][:1] if path.exists() else []:
+            console.print(f"  after {stage.name}: ", as_text(entry["tokens"]), "[green]right[/green]" if entry["correct"] else "[red]wrong[/red]")
         played = [e for e in run.files.evaluations() if e["stage"] == stage.name and e["final"] and e.get("opponent") and e["temperature"] == 1]
         if played:
             scores = ", ".join(f"{100 * e['correct'] / e['problems']:.1f}% against {e['opponent']}" for e in played)

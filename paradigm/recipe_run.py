@@ -25,7 +25,7 @@ from paradigm.mixture_world import open_world
 from paradigm.objective import reduce_metrics
 from paradigm.optimizer import Muon
 from paradigm.policy import Policy, PolicyConfig
-from paradigm.recipe import Recipe, recipe_values
+from paradigm.recipe import Recipe, decode_recipe, recipe_values
 from paradigm.rl_stage import RL
 from paradigm.rollout_source import RolloutSource, step_seed
 from paradigm.run import RunWriter, read_json, write_json
@@ -75,7 +75,7 @@ class RecipeRun:
         self.recipe, self.tensorboard = recipe, tensorboard
         self.files = RunWriter(folder, name=recipe.name, seed=recipe.seed, recipe=source_name)
         resolved = recipe_values(recipe)
-        if self.files.info.setdefault("resolved", resolved) != resolved:
+        if recipe_values(decode_recipe(self.files.info.setdefault("resolved", resolved))) != resolved:
             raise ValueError(f"{folder} holds a run of another recipe; give another folder, or delete it")
         if setup_seconds:
             self.files.info["setup_seconds"] = setup_seconds
