@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from paradigm.run_folder import Evaluation, Run
 from paradigm.statistics import Estimate, mean_over_seeds, proportion_difference, wilson_interval
 
 __all__ = [
-    "Group", "Measured", "PolicyName", "distillation_claim", "game_claim", "group_runs", "in_order", "learning_claim", "match_claim",
-    "opponents_claim", "policy_name", "recovery_claim", "stage_label", "stage_phrase", "throughput_claim",
+    "Group", "Measured", "PolicyName", "attempts_claim", "distillation_claim", "game_claim", "group_runs", "in_order", "kinds_claim",
+    "learning_claim", "match_claim", "opponents_claim", "policy_name", "recovery_claim", "stage_label", "stage_phrase", "throughput_claim",
+    "transfer_claim",
 ]  # fmt: skip
 
 
@@ -232,6 +233,57 @@ def distillation_claim(group: Group) -> str:
     ratio = max(before / after, after / before)
     how = f"{ratio:.1f} times {'fewer' if after < before else 'more'}" if ratio >= 1.05 else "about as many"
     return f"{claim}, writing {after:.1f} tokens a problem instead of {before:.1f} ({how})"
+
+
+def kinds_claim(group: Group) -> str:
+    """On how many kinds of problems RL is measurably above what it started from, and on how many below."""
+    counts: dict[str, list[Estimate]] = {"above": [], "below": [], "level": []}
+    for kind in dict.fromkeys(kind for run in group.runs for kind in run.kinds):
+        difference = _summed_difference(group, "rl", "imitated", lambda e, kind=kind: e.by_operation.get(kind))  # type: ignore[misc]
+        if difference is not None:
+            counts["above" if difference.low > 0 else "below" if difference.high < 0 else "level"].append(difference)
+    num = sum(map(len, counts.values()))
+    if not num:
+        return "RL and imitation have not both been evaluated on any kind of problem yet"
+    above, below, level = (len(counts[name]) for name in ("above", "below", "level"))
+    return f"Of {num} kinds of problems RL is measurably above imitation on {above}, below it on {below}, and not measurably different on {level}"
+
+
+def transfer_claim(group: Group) -> str:
+    """What RL does on kinds that were never trained on."""
+
+    def transfer(e: Evaluation) -> tuple[float, int] | None:
+        return (sum(k for k, _ in e.transfer.values()), sum(n for _, n in e.transfer.values())) if e.transfer else None
+
+    policy = next((p for p in ("rl", "imitated", *group.policies()) if any(transfer(e) for e in group.evaluations(p))), None)
+    if policy is None:
+        return "No policy has been evaluated on kinds that were never trained on"
+    counted = [counts for e in group.evaluations(policy) if (counts := transfer(e)) is not None]
+    correct, problems = sum(k for k, _ in counted), sum(n for _, n in counted)
+    claim = f"On kinds never trained on {policy_name(policy).phrase} solves {format_percent(correct / problems)} of problems"
+    difference = _summed_difference(group, policy, "imitated", transfer) if policy != "imitated" else None
+    return f"{claim}, {_compared(difference, 'imitation')}" if difference is not None else f"{claim}{_interval(wilson_interval(correct, problems))}"
+
+
+def attempts_claim(group: Group) -> str:
+    """What the largest number of attempts that was measured finds, before RL and after."""
+    rows = [row for row in group.runs[0].attempts if not row.kind and not row.transfer and row.pass_at]
+    if not rows:
+        return "pass@k was not measured in this run"
+    k = max((k for row in rows for k in row.pass_at), key=int)
+    at_k = {row.policy: row.estimate(k) for row in rows if k in row.pass_at}
+    named: list[str] = [p for p in ("imitated", "rl", "continued imitation") if p in at_k] or list(at_k)
+    listed = ", ".join(f"{format_percent(at_k[p].value)}{_interval(at_k[p])} after {policy_name(p).phrase}" for p in named)
+    return f"At least one of {k} attempts is right at {listed}" if int(k) > 1 else f"One attempt is right at {listed}"
+
+
+def _summed_difference(group: Group, policy: str, other: str, counts: Callable[[Evaluation], tuple[float, int] | None]) -> Estimate | None:
+    """The difference of two policies' counts, added up over seeds."""
+    ours = [c for e in group.evaluations(policy) if (c := counts(e)) is not None]
+    theirs = [c for e in group.evaluations(other) if (c := counts(e)) is not None]
+    if not ours or not theirs:
+        return None
+    return proportion_difference(sum(k for k, _ in ours), sum(n for _, n in ours), sum(k for k, _ in theirs), sum(n for _, n in theirs))
 
 
 def throughput_claim(group: Group, speeds: Sequence[float]) -> str:

@@ -25,6 +25,7 @@ examples:
   paradigm run --resume runs/quickstart-1                 go on where a killed run stopped, bit for bit
   paradigm rl recipes/quickstart.toml --from runs/quickstart-1/stages/imitate/model
   paradigm eval runs/quickstart-1 --stage rl --temperature 0
+  paradigm eval runs/reasoning-1 --samples 16 --pass-at 1,8,16
   paradigm sample runs/quickstart-1 "385+467"
   paradigm report runs/quickstart-1 runs/quickstart-2     one page that compares runs
   paradigm data build notes/ more.jsonl --out corpus/     text into checksummed token shards
@@ -109,11 +110,13 @@ def _parser() -> argparse.ArgumentParser:
         stage.add_argument("--from", dest="start", type=Path, metavar="MODEL", help="folder of weights to start from (default: random ones)")
         stage.add_argument("--out", type=Path, help="the run directory (default: runs/NAME-1, -2, ...); an interrupted one goes on")
         stage.set_defaults(kind=kind)
-    evaluation = command("eval", _on_every_rank(_eval), "measure a stage's policy on held-out problems, with a 95% interval")
+    evaluation = command("eval", _on_every_rank(_eval), "measure a stage's policy on held-out problems, pass@k for each kind, with 95% intervals")
     evaluation.add_argument("run", type=Path, help="a run directory")
     evaluation.add_argument("--stage", help="which stage's policy (default: the last of the main line)")
     evaluation.add_argument("--problems", type=int, default=1000, help="how many held-out problems (default: 1000)")
     evaluation.add_argument("--temperature", type=float, default=1.0, help="of sampling; 0 is greedy (default: 1)")
+    evaluation.add_argument("--samples", type=int, default=1, help="attempts at each problem, for pass@k (default: 1)")
+    evaluation.add_argument("--pass-at", metavar="K,K...", help="the k of pass@k, at most the samples (default: 1 and the samples)")
     evaluation.add_argument("--seed", type=int, default=1, help="of the sampling noise (default: 1)")
     sample = command("sample", _sample, "watch a stage's policy answer problems of yours")
     sample.add_argument("run", type=Path, help="a run directory")
@@ -206,9 +209,8 @@ def _show_answer(console: Console) -> Callable[[Any, Any], None]:
 
     def show(run: Any, stage: Any) -> None:
         path = run.files.folder / "transcripts.json"
-        for entry in json.loads(path.read_text()) if path.exists() else []:
-            if entry["stage"] == stage.name:
-                console.print(f"  after {stage.name}: ", as_text(entry["tokens"]), "[green]right[/green]" if entry["correct"] else "[red]wrong[/red]")
+        for entry in [e for e in json.loads(path.read_text()) if e["stage"] == stage.name][:1] if path.exists() else []:
+            console.print(f"  after {stage.name}: ", as_text(entry["tokens"]), "[green]right[/green]" if entry["correct"] else "[red]wrong[/red]")
         played = [e for e in run.files.evaluations() if e["stage"] == stage.name and e["final"] and e.get("opponent") and e["temperature"] == 1]
         if played:
             scores = ", ".join(f"{100 * e['correct'] / e['problems']:.1f}% against {e['opponent']}" for e in played)
@@ -263,35 +265,63 @@ def _opened(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def _eval(options: argparse.Namespace) -> None:
-    from paradigm.evaluation import evaluate
-    from paradigm.statistics import wilson_interval
+    from rich import box
+    from rich.table import Table
+
+    from paradigm.evaluation import attempt
 
     run, name = _opened(options)
     if run.world.is_game:
         raise ConfigError("games are measured against opponents, by the recipe's evaluation.opponents; see evaluations.jsonl")
-    result = evaluate(run.sampler(run.load_policy(name)), run.world.environment, run.world.held_out(options.problems),
-                      temperature=options.temperature, key=(options.seed, 1 << 42), kind_of=run.world.kind_of)  # fmt: skip
-    success, low, high = wilson_interval(result.correct, result.problems)
+    if options.samples < 1 or options.problems < 1:
+        raise ConfigError(f"--samples and --problems must be >= 1, got {options.samples} and {options.problems}")
+    try:
+        wanted = sorted({int(k) for k in options.pass_at.split(",")} if options.pass_at else {1, options.samples})
+    except ValueError as error:
+        raise ConfigError(f"--pass-at must be numbers like 1,8, got {options.pass_at!r}") from error
+    if not 1 <= wanted[0] <= wanted[-1] <= options.samples:
+        raise ConfigError(f"--pass-at must be from 1 to --samples {options.samples}, got {options.pass_at}")
+    sampler, world = run.sampler(run.load_policy(name)), run.world
     console = _console()
-    console.print(f"{name}: {result.correct} of {result.problems} right, {100 * success:.1f}% (95% interval {100 * low:.1f} to {100 * high:.1f}), "
-                  f"{result.tokens_per_problem:.1f} tokens a problem at temperature {options.temperature:g}")  # fmt: skip
-    for kind, (right, of) in result.by_operation.items():
-        console.print(f"  {kind}  {right} of {of}")
+    for what, tasks, key in (("", world.held_out(options.problems), 1 << 42), ("never trained on", world.transfer_tasks(options.problems), 3 << 42)):
+        if not len(tasks):
+            continue
+        result = attempt(sampler, world.environment, tasks, samples=options.samples, temperature=options.temperature, key=(options.seed, key),
+                         max_tokens=run.recipe.evaluation.max_tokens, kind_of=world.kind_of)  # fmt: skip
+        if what == "":
+            first = result.pass_at(1)
+            console.print(
+                f"{name}: {sum(result.correct)} of {len(tasks) * options.samples} right, {_interval(first)} (95% interval), "
+                f"{result.tokens_per_attempt:.1f} tokens a problem at temperature {options.temperature:g}", highlight=False,
+            )  # fmt: skip
+        table = Table(f"kind{', ' + what if what else ''}", "problems", *(f"pass@{k}" for k in wanted), box=box.SIMPLE_HEAD, pad_edge=False)
+        kinds = sorted(set(result.kinds))
+        for kind in (*(kinds if len(kinds) > 1 else ()), None):
+            counted = sum(kind in (None, own) for own in result.kinds)
+            table.add_row(kind if kind is not None else "all", f"{counted:,}", *(_interval(result.pass_at(k, kind)) for k in wanted))
+        console.print(table)
+        if result.failed:
+            console.print(f"{result.failed} attempts failed, and count as wrong")
+
+
+def _interval(estimate: Any) -> str:
+    return f"{100 * estimate.value:.1f}% ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
 def _sample(options: argparse.Namespace) -> None:
     import asyncio
 
     run, name = _opened(options)
-    tasks = list(options.problems or run.world.held_out(8))
-    asyncio.run(_stream_answers(Console(), run.world, run.sampler(run.load_policy(name)), tasks, options))
+    tasks = [run.world.posed(text) for text in options.problems] or list(run.world.held_out(8))
+    asyncio.run(_stream_answers(Console(), run, run.sampler(run.load_policy(name)), tasks, options))
 
 
-async def _stream_answers(console: Console, world: Any, sampler: Any, tasks: list[Any], options: argparse.Namespace) -> None:
+async def _stream_answers(console: Console, run: Any, sampler: Any, tasks: list[Any], options: argparse.Namespace) -> None:
     """All are answered at once; they are shown one after another, the one at the bottom as its tokens come."""
     from paradigm.async_sampler import AsyncSampler, Finished
     from paradigm.transcript import Transcriber, as_text
 
+    world = run.world
     num_answers = len(tasks) * options.samples
     async with AsyncSampler(sampler, world.environment, key=(options.seed, 1 << 43), max_requests=num_answers) as rollouts:
         requests = [
@@ -299,7 +329,7 @@ async def _stream_answers(console: Console, world: Any, sampler: Any, tasks: lis
             for number, task in enumerate(tasks) for _ in range(options.samples)
         ]  # fmt: skip
         for request in requests:
-            shown = Transcriber(world.environment)
+            shown = Transcriber(world.environment, run.tokenizer, request.task)
             async for event in request:
                 if isinstance(event, Finished):
                     rollout = event.trajectories[0]

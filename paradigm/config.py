@@ -95,7 +95,8 @@ def decode(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
 
 def encode(config: Any) -> dict[str, Any]:
     """The plain values of a dataclass as JSON would give them back (tuples are lists), for run.json and checkpoints."""
-    return msgspec.json.decode(msgspec.json.encode(config))
+    # asdict: of a dataclass that it made, msgspec writes only the fields that were given
+    return msgspec.json.decode(msgspec.json.encode(dataclasses.asdict(config)))
 
 
 def _refuse_unknown_keys(cls: Any, values: Any, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Measuring a policy: success on held-out tasks, games against an opponent, and recovery from a forced mistake."""
+"""Measuring a policy: success on held-out tasks, in one attempt or several, games against an opponent, and recovery from a forced mistake."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from paradigm.sampler import Sampler
+from paradigm.statistics import Estimate, pass_at_k
 from paradigm.trajectory import Segment, TrajectoryBuffer
 
 CORRECT = 1.0  # a verifier's full score
@@ -68,6 +69,37 @@ def summarize(rollouts: TrajectoryBuffer, kind_of: Callable[[Any], str] | None =
     return Evaluation(
         problems=len(rollouts), correct=int(right.sum()), tokens_per_problem=float(rollouts.num_actions.mean()) if len(rollouts) else 0.0,
         by_operation={kind: (tally[0], tally[1]) for kind, tally in sorted(kinds.items())},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """Several attempts at each of some problems: `correct` counts the right ones, problem by problem, `kinds` says of which kind each is."""
+
+    samples: int
+    correct: tuple[int, ...]
+    kinds: tuple[str, ...]
+    tokens_per_attempt: float
+    failed: int
+
+    def pass_at(self, k: int, kind: str | None = None) -> Estimate:
+        """pass@k with its 95% interval, over all problems or those of one kind."""
+        return pass_at_k([c for c, own in zip(self.correct, self.kinds) if kind in (None, own)], self.samples, k)
+
+
+def attempt(
+    sampler: Sampler, environment: Any, tasks: Sequence[Any], *, samples: int, temperature: float, key: tuple[int, int],
+    max_tokens: int | None = None, kind_of: Callable[[Any], str] | None = None,
+) -> Attempts:  # fmt: skip
+    """`samples` rollouts a task; one that failed counts as wrong. Raises: ValueError without a task."""
+    if not len(tasks):
+        raise ValueError("tasks must hold at least one, got none")
+    rollouts = sampler.collect(environment, tasks, group_size=samples, temperature=temperature, key=key, max_tokens=max_tokens)
+    right = (rollouts.reward >= CORRECT) & ~rollouts.failed
+    correct = np.bincount(rollouts.task, weights=right, minlength=len(tasks)).astype(np.int64)
+    return Attempts(
+        samples=samples, correct=tuple(correct.tolist()), kinds=tuple(kind_of(task) if kind_of else "" for task in tasks),
+        tokens_per_attempt=float(rollouts.num_actions.mean()), failed=int(rollouts.failed.sum()),
     )  # fmt: skip
 
 

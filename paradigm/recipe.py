@@ -17,12 +17,21 @@ from paradigm.world import WorldConfig
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """path: a JSONL file of problems, for worlds that read one."""
+
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """Held-out measurements after each stage.
 
     problems: how many. temperatures: of sampling, 0 is greedy. curve_problems: for points inside a stage. recovery: the stages whose
     policies are measured after a forced error, on recovery_problems each. opponents: for games, which problems then counts: "uniform",
-    "demonstrator" or an earlier stage.
+    "demonstrator" or an earlier stage. pass_at: the k of pass@k, measured after each stage by `samples` attempts at temperature 1 at each of
+    pass_at_problems problems (and as many of kinds that are never trained on); transfer_problems: of those, for every other measurement.
+    max_tokens: the longest rollout.
     """
 
     problems: int = 1000
@@ -31,14 +40,24 @@ class EvaluationConfig:
     recovery: tuple[str, ...] = ()
     recovery_problems: int = 500
     opponents: tuple[str, ...] = ()
+    pass_at: tuple[int, ...] = ()
+    samples: int = 16
+    pass_at_problems: int = 200
+    transfer_problems: int = 0
     max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        for k in self.pass_at:
+            if not 1 <= k <= self.samples:
+                raise ValueError(f"pass_at must be from 1 to the samples, {self.samples}, got {k}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One run: a policy, a world, stages in order, and what is measured.
 
-    dtype: of the weights and of training. slots: sequences sampled at once. initial: a folder of weights that "scratch" stands for.
+    dtype: of the weights and of training. slots: sequences sampled at once. initial: a Hugging Face folder of weights that "scratch" stands for,
+    whose tokenizer is taken too if it has one, or "smollm2", the SmolLM2-135M of the extra gguf; `policy` may then be left out.
     """
 
     name: str
@@ -46,10 +65,15 @@ class Recipe:
     dtype: str = "float32"
     slots: int = 256
     initial: str = ""
-    policy: PolicyConfig
+    policy: PolicyConfig | None = None
+    data: DataConfig = field(default_factory=DataConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     stages: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.policy is None and not self.initial:
+            raise ValueError("policy must be given where initial is not, got None")
 
     def stage(self, name: str) -> Stage:
         return next(stage for stage in self.stages if stage.name == name)
@@ -115,6 +139,11 @@ def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
         raise ConfigError(f"{where}.stages must hold at least one stage, got none")
     plain = {key: value for key, value in values.items() if key != "stages"}
     recipe = configuration.decode(Recipe, plain, where)
+    for stage in stages:
+        for kind in getattr(stage, "kinds", {}):
+            if kind not in recipe.world.trained_kinds:
+                trained = ", ".join(recipe.world.trained_kinds) or "none"
+                raise ConfigError(f"{where}.{stage.name}.kinds must name kinds of the world that are trained on ({trained}), got {kind!r}")
     return dataclasses.replace(recipe, stages=tuple(stages))
 
 

@@ -21,13 +21,15 @@ import torch
 from paradigm import distributed
 from paradigm.checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from paradigm.divided_sampler import DividedSampler
-from paradigm.evaluation import CORRECT, evaluate, play_match, recover
+from paradigm.evaluation import CORRECT, attempt, evaluate, play_match, recover
+from paradigm.initial import initial_folder
 from paradigm.learner import Learner, Schedule
 from paradigm.metrics import MetricsLogger, Progress
+from paradigm.mixture_world import open_world
 from paradigm.objective import reduce_metrics
 from paradigm.optimizer import Muon
-from paradigm.policy import Policy
-from paradigm.recipe import Recipe, recipe_values
+from paradigm.policy import Policy, PolicyConfig
+from paradigm.recipe import Recipe, decode_recipe, recipe_values
 from paradigm.rl_stage import RL
 from paradigm.rollout_source import RolloutSource, step_seed
 from paradigm.run import RunWriter, read_json, write_json
@@ -47,8 +49,7 @@ from paradigm.world import World
 _log = logging.getLogger(__name__)
 
 # steps of sampling noise that no training step uses
-EVALUATION_KEY, RECOVERY_KEY, DISTIL_KEY = 1 << 40, 1 << 41, 1 << 30
-SHOWN_PROBLEM = 3
+EVALUATION_KEY, RECOVERY_KEY, DISTIL_KEY, TRANSFER_KEY, ATTEMPTS_KEY = 1 << 40, 1 << 41, 1 << 30, 1 << 44, 1 << 45
 
 
 def run_recipe(
@@ -79,17 +80,29 @@ class RecipeRun:
         self.recipe, self.tensorboard = recipe, tensorboard
         self.files = RunWriter(folder, name=recipe.name, seed=recipe.seed, recipe=source_name)
         resolved = recipe_values(recipe)
-        if self.files.info.setdefault("resolved", resolved) != resolved:
+        if recipe_values(decode_recipe(self.files.info.setdefault("resolved", resolved))) != resolved:
             raise ValueError(f"{folder} holds a run of another recipe; give another folder, or delete it")
         if setup_seconds:
             self.files.info["setup_seconds"] = setup_seconds
-        self.files.info["num_parameters"] = sum(p.numel() for p in Policy(recipe.policy, seed=0).parameters())
+        with distributed.first_alone():
+            self.initial = initial_folder(recipe.initial, folder / "data" / "initial") if recipe.initial else None
+        has_own_tokenizer = self.initial is not None and (self.initial / "tokenizer.json").is_file()
+        self.tokenizer = Tokenizer.from_pretrained(self.initial) if self.initial is not None and has_own_tokenizer else Tokenizer()
+        self.world = open_world(recipe.world, recipe.seed, self.tokenizer, recipe.data.path)
+        if "num_parameters" not in self.files.info:
+            policy = Policy.from_pretrained(self.initial) if self.initial is not None else Policy(self._policy_config, seed=0)
+            self.files.info["num_parameters"] = sum(p.numel() for p in policy.parameters())
         self.files.save()
-        self.world = World(recipe.world, seed=recipe.seed)
         self._started = time.monotonic()
         if not self.world.is_game and not any(e["policy"] == "demonstrators" for e in self.files.evaluations()):
-            self.files.add_evaluation(policy="demonstrators", stage="", tokens=0, control=False, temperature=1.0, final=True,
-                                      **self.world.evaluate_demonstrators(recipe.evaluation.problems))  # fmt: skip
+            measured = self.world.evaluate_demonstrators(recipe.evaluation.problems)
+            if measured is not None:
+                self.files.add_evaluation(policy="demonstrators", stage="", tokens=0, control=False, temperature=1.0, final=True, **measured)
+
+    @property
+    def _policy_config(self) -> PolicyConfig:
+        assert self.recipe.policy is not None  # the recipe refuses to be without both this and an initial folder
+        return self.recipe.policy
 
     def policy_before(self, stage: Stage) -> tuple[Policy, int]:
         """The policy that a stage starts from, with the heads that the stage trains, and the tokens it had been trained on."""
@@ -102,9 +115,9 @@ class RecipeRun:
             start = stage.start
         if start == "scratch":
             dtype = getattr(torch, self.recipe.dtype)
-            if self.recipe.initial:
-                return Policy.from_pretrained(self.recipe.initial, dtype=dtype, heads=heads), 0
-            config = replace(self.recipe.policy, heads=heads or self.recipe.policy.heads)
+            if self.initial is not None:
+                return Policy.from_pretrained(self.initial, dtype=dtype, heads=heads), 0
+            config = replace(self._policy_config, heads=heads or self._policy_config.heads)
             return Policy(config, seed=self.recipe.seed).to(dtype), 0
         return self.load_policy(start, heads), self.files.finished(start)["tokens"]  # type: ignore[index]
 
@@ -168,7 +181,8 @@ class RecipeRun:
         trained_seconds = time.monotonic() - started
         policy.gather()
         self.evaluate(stage, policy.whole, done["step"], tokens, final=True)
-        distributed.by_first(policy.whole.save_pretrained)(self.files.stage_folder(stage.name) / "model")
+        own_tokenizer = self.tokenizer if self.recipe.initial else None
+        distributed.by_first(policy.whole.save_pretrained)(self.files.stage_folder(stage.name) / "model", tokenizer=own_tokenizer)
         self.files.info["stages"].append({
             "name": stage.name, "kind": stage.kind, "control": stage.control, "tokens": tokens, "trained_tokens": done["trained_tokens"],
             "rollout_tokens": getattr(source, "rollout_tokens", 0), "rollouts": getattr(source, "rollouts", 0),
@@ -208,7 +222,7 @@ class RecipeRun:
 
     def _documents(self, stage: Pretrain) -> MixtureStream:
         """Real text and worked problems, by their shares of tokens. The corpus is built once, in the run directory."""
-        folder, tokenizer = self.files.folder / "data" / "text", Tokenizer()
+        folder, tokenizer = self.files.folder / "data" / "text", self.tokenizer
         streams: dict[str, tuple[SampleStream, float]] = {}
         if stage.text_share > 0:
             with distributed.first_alone():
@@ -238,7 +252,7 @@ class RecipeRun:
             )  # fmt: skip
             provenance = {"recipe": self.recipe.name, "stage": stage.name, "start": stage.start, "seed": self.recipe.seed, "attempts": len(rollouts)}
             options: dict[str, Any] = {"min_reward": stage.min_reward, "drop_thoughts": not stage.keep_thoughts, "provenance": provenance}
-            distributed.by_first(write_distilled)(rollouts, folder, Tokenizer(), **options)
+            distributed.by_first(write_distilled)(rollouts, folder, self.tokenizer, **options)
         return Demonstrations.open(folder)
 
     def evaluate(self, stage: Stage, policy: Policy, step: int, tokens: int, *, final: bool) -> None:
@@ -253,14 +267,41 @@ class RecipeRun:
         for i, temperature in enumerate(config.temperatures if final else config.temperatures[:1]):
             result = evaluate(sampler, self.world.environment, tasks, temperature=temperature, key=(self.recipe.seed, EVALUATION_KEY + i),
                               max_tokens=config.max_tokens, kind_of=self.world.kind_of)  # fmt: skip
+            transfer = {}
+            if i == 0 and config.transfer_problems:
+                others = self.world.transfer_tasks(config.transfer_problems)
+                transfer = {"transfer": evaluate(sampler, self.world.environment, others, temperature=temperature, max_tokens=config.max_tokens,
+                                                 key=(self.recipe.seed, TRANSFER_KEY), kind_of=self.world.kind_of).by_operation}  # fmt: skip
             self.files.add_evaluation(**where, temperature=temperature, problems=result.problems, correct=result.correct,
-                                      tokens_per_problem=result.tokens_per_problem, by_operation=result.by_operation)  # fmt: skip
+                                      tokens_per_problem=result.tokens_per_problem, by_operation=result.by_operation, **transfer)  # fmt: skip
         if final:
-            self._add_transcript(stage, sampler)
+            self._add_transcripts(stage, sampler)
+            if config.pass_at:
+                self._measure_attempts(stage, sampler)
+
+    def _measure_attempts(self, stage: Stage, sampler: Sampler) -> None:
+        """pass@k of a stage's policy, over all kinds and for each, trained on or not; written to pass_at_k.json."""
+        config, path = self.recipe.evaluation, self.files.folder / "pass_at_k.json"
+        rows = [row for row in distributed.from_first(lambda: read_json(path, [])) if row["stage"] != stage.name]
+        held_out, others = self.world.held_out(config.pass_at_problems), self.world.transfer_tasks(config.pass_at_problems)
+        for transfer, tasks in ((False, held_out), (True, others)):
+            if not len(tasks):
+                continue
+            result = attempt(sampler, self.world.environment, tasks, samples=config.samples, temperature=1.0, max_tokens=config.max_tokens,
+                             key=(self.recipe.seed, ATTEMPTS_KEY + transfer), kind_of=self.world.kind_of)  # fmt: skip
+            kinds = sorted(set(result.kinds))
+            for kind in (None, *kinds) if len(kinds) > 1 else (None,):
+                counted = sum(kind in (None, own) for own in result.kinds)
+                rows.append({
+                    "policy": stage.label, "stage": stage.name, "control": stage.control, "kind": kind or "", "transfer": transfer,
+                    "problems": counted, "samples": result.samples, "pass_at": {str(k): list(result.pass_at(k, kind)) for k in config.pass_at},
+                })  # fmt: skip
+        write_json(path, rows)
 
     def _play_opponents(self, stage: Stage, sampler: Sampler, where: dict[str, Any]) -> None:
         """Matches against each opponent that is there by now; after a stage, the first game of the last match is kept to be shown."""
         config = self.recipe.evaluation
+        assert isinstance(self.world, World)
         final = where["final"]
         last = None
         for number, name in enumerate(config.opponents):
@@ -283,18 +324,22 @@ class RecipeRun:
 
     def _opponent(self, name: str) -> Any:
         if name == "uniform":
+            assert isinstance(self.world, World)
             return self.world.environment.uniform_player()
         return self.world.demonstrator if name == "demonstrator" else self.sampler(self.load_policy(name))
 
-    def _add_transcript(self, stage: Stage, sampler: Sampler) -> None:
-        """Answers the one fixed held-out problem that is shown after every stage."""
-        tasks = self.world.held_out(SHOWN_PROBLEM + 1)[SHOWN_PROBLEM:]
-        (answer,) = sampler.collect(self.world.environment, tasks, group_size=1, temperature=1.0, key=(self.recipe.seed, EVALUATION_KEY),
-                                    max_tokens=self.recipe.evaluation.max_tokens)  # fmt: skip
+    def _add_transcripts(self, stage: Stage, sampler: Sampler) -> None:
+        """Answers the fixed held-out problems that are shown after every stage: one, or one of each kind of a mixture."""
+        tasks = self.world.shown_tasks()
+        answers = sampler.collect(self.world.environment, tasks, group_size=1, temperature=1.0, key=(self.recipe.seed, EVALUATION_KEY),
+                                  max_tokens=self.recipe.evaluation.max_tokens)  # fmt: skip
         path = self.files.folder / "transcripts.json"
         shown = [t for t in read_json(path, []) if t["stage"] != stage.name]
-        shown.append({"stage": stage.name, "control": stage.control, "problem": str(tasks[0]), "correct": answer.reward >= CORRECT,
-                      "tokens": transcript(answer, self.world.environment)})  # fmt: skip
+        shown += [
+            {"stage": stage.name, "control": stage.control, "problem": self.world.describe(answer.task), "correct": answer.reward >= CORRECT,
+             "tokens": transcript(answer, self.world.environment, self.tokenizer)}
+            for answer in answers
+        ]  # fmt: skip
         write_json(path, shown)
 
     def measure_recovery(self) -> None:

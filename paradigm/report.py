@@ -46,6 +46,7 @@ from paradigm.figures import (
     paired_bars,
     throughput_bars,
 )  # fmt: skip
+from paradigm.kind_report import kind_sections
 from paradigm.match_report import match_sections, match_table, match_tiles
 from paradigm.metrics import format_duration
 from paradigm.run_folder import Evaluation, Run, Transcript, read_run
@@ -137,8 +138,11 @@ def _page(runs: Sequence[Run], groups: Sequence[Group]) -> dict[str, Any]:
             "control": any(e.policy == "continued imitation" for run in runs for e in run.evaluations),
             "demonstrators": any(group.success("demonstrators") for group in groups),
         },
-        "recovery": {"claim": recovery, **_recovery_figure(groups, text(recovery))},
-        "distillation": {"claim": distillation, "svg": _distillation_figure(groups, text(distillation))},
+        "kinds": kind_sections(groups, claim, _learning_parts),
+        "recovery": {"claim": recovery, "asked": any(run.asks_for("evaluation", "recovery") for run in runs),
+                     **_recovery_figure(groups, text(recovery))},
+        "distillation": {"claim": distillation, "svg": _distillation_figure(groups, text(distillation)),
+                         "asked": any(run.has_stage("distil") for run in runs)},
         "problems": [_problem([t for t in transcripts if t.problem == problem], problem, shown_run) for problem in problems],
         "transcript_run": shown_run.name if len(runs) > 1 else "",
         "token_kinds": [(k, v) for k, v in TOKEN_KINDS.items() if any(token.kind == k for t in transcripts for token in t.tokens)],
@@ -152,7 +156,8 @@ def _figure(draw: Callable[[float, str], str]) -> Markup:
     return Markup(draw(_WIDE, "wide") + draw(_NARROW, "narrow"))  # drawings escape their text
 
 
-def _learning_figure(groups: Sequence[Group], description: str) -> Markup | None:
+def _learning_parts(groups: Sequence[Group]) -> tuple[list[Band], list[Curve], list[Level]]:
+    """Stages, curves along the trained tokens, and the demonstrators' level."""
     paths = [[s for s in run.stages if not s.control] for run in groups[0].runs]
     bands = [Band(stage_label(s.name), s.kind, sum(path[i].trained_tokens for path in paths) / len(paths)) for i, s in enumerate(paths[0])]
     curves, levels = [], []
@@ -170,7 +175,11 @@ def _learning_figure(groups: Sequence[Group], description: str) -> Markup | None
         curves.append(Curve(_mean_points(controls), "control", f"continued imitation{suffix}"))
         if (demonstrators := group.success("demonstrators")) is not None:
             levels.append(Level(f"demonstrators{suffix}", demonstrators.estimate))
-    curves = [curve for curve in curves if curve.points]
+    return bands, [curve for curve in curves if curve.points], levels
+
+
+def _learning_figure(groups: Sequence[Group], description: str) -> Markup | None:
+    bands, curves, levels = _learning_parts(groups)
     return _figure(lambda width, css_class: learning_curve(bands, curves, levels, description, width, css_class)) if curves else None
 
 

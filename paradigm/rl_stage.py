@@ -24,22 +24,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 from paradigm.actor_critic import ActorCritic
 from paradigm.importance import ImportanceCorrection
+from paradigm.kind_objective import KindObjective, Name
 from paradigm.kl import Divergence, KLPenalty
 from paradigm.objective import CISPO, Combined, MaskedReinforce, PPOClip, Reinforce
 from paradigm.objective_rows import Objective, SequenceObjective
 from paradigm.preference import DPO
 from paradigm.sequence_objective import GSPO
 from paradigm.stage import Stage
-
-Name = Literal[
-    "reinforce", "rloo", "reinforce++", "ppo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "icepop", "scalerl", "vtrace", "upgo", "alphastar", "ppg",
-    "dpo", "distillation",
-]  # fmt: skip
 
 PAPERS: dict[str, dict[str, Any]] = {
     "reinforce": {},
@@ -95,6 +91,8 @@ class RL(Stage):
     auxiliary_every, auxiliary_epochs, auxiliary_kl: PPG's phase after so many steps (0: none), its passes, and the weight of staying.
     share_prompts: a group's prompt goes through the update once for all its rollouts, which saves work where prompts are long.
     beta: DPO's. teacher: for "distillation", the earlier stage whose policy teaches.
+    kinds: for kinds of a mixture, by name, what differs there, see `KindObjective`; their rollouts are normalised and averaged apart, and weigh
+    in the update by their share of all rollouts.
     pretrain: coefficient of cross entropy on pretrain_tokens a step of the documents of the stage pretrain_of; 0 mixes none in.
     temperature: of sampling. max_tokens: the longest trajectory.
     """
@@ -131,6 +129,7 @@ class RL(Stage):
     share_prompts: bool = False
     beta: float = 0.1
     teacher: str = ""
+    kinds: dict[str, KindObjective] = field(default_factory=dict)
     pretrain: float = 0.0
     pretrain_of: str = ""
     pretrain_tokens: int = 8192
@@ -159,6 +158,26 @@ class RL(Stage):
         self._check_advantages()
         self._check_penalties()
         self.build_objective()  # which refuses constants out of its range
+        if self.kinds and (self.auxiliary_every or self.objective == "distillation"):
+            what = "auxiliary_every" if self.auxiliary_every else "objective 'distillation'"
+            raise ValueError(f"kinds must be left out with {what}, which all rollouts share, got {', '.join(self.kinds)}")
+        for name in self.kinds:
+            try:
+                self.of_kind(name)
+            except ValueError as error:
+                raise ValueError(f"kinds.{name}: {error}") from error
+
+    def of_kind(self, name: str) -> RL:
+        """The stage as rollouts of a kind see it: what the kind says, else its own objective's paper, else the stage."""
+        own = self.kinds.get(name)
+        if own is None:
+            return self
+        rows = [f.name for f in fields(KindObjective)]
+        given = {row: getattr(own, row) for row in rows if getattr(own, row) is not None}
+        if own.objective is not None:
+            defaults = {f.name: f.default for f in fields(RL) if f.name in rows} | PAPERS[own.objective]
+            given = {row: value for row, value in defaults.items() if row in rows} | given
+        return replace(self, kinds={}, **given)
 
     def _check_ranges(self) -> None:
         for name in ("steps", "tasks_per_step", "group_size", "updates_per_step", "auxiliary_epochs", "pretrain_tokens"):
@@ -230,12 +249,12 @@ class RL(Stage):
     @property
     def trains_value(self) -> bool:
         """Whether the policy needs a value head."""
-        return self.advantage == "gae" or self.objective in ACTOR_CRITIC
+        return any(s.advantage == "gae" or s.objective in ACTOR_CRITIC for s in (self, *map(self.of_kind, self.kinds)))
 
     @property
     def needs_reference(self) -> bool:
         """Whether the policy that the stage starts from is kept beside it."""
-        return self.kl > 0 or self.objective == "dpo"
+        return any(s.kl > 0 or s.objective == "dpo" for s in (self, *map(self.of_kind, self.kinds)))
 
     def build_objective(self) -> Objective | SequenceObjective:
         """What the rollouts' rows are weighed by."""

@@ -18,11 +18,12 @@ from torch import nn
 
 from paradigm import distributed
 from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
-from paradigm.batch import PackedBatch
+from paradigm.batch import COEFFICIENT_STREAMS, PackedBatch
 from paradigm.evaluation import CORRECT
 from paradigm.importance import corrected, mismatch
 from paradigm.kernels.gae import gae
 from paradigm.kl import Divergence
+from paradigm.mixture_world import AnyWorld
 from paradigm.objective import CrossEntropy, reduce_metrics
 from paradigm.optimizer import Schedule
 from paradigm.preference import best_and_worst
@@ -31,7 +32,6 @@ from paradigm.rl_stage import ACTOR_CRITIC, RL
 from paradigm.sampler import Sampler
 from paradigm.stage import Part, Update
 from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
-from paradigm.world import World
 
 # n tokens of all rollouts, B rollouts
 
@@ -49,7 +49,7 @@ class RolloutSource:
     """
 
     def __init__(
-        self, config: RL, sampler: Sampler, world: World, seed: int, *, teacher: nn.Module | None = None, documents: Any = None,
+        self, config: RL, sampler: Sampler, world: AnyWorld, seed: int, *, teacher: nn.Module | None = None, documents: Any = None,
         refresh: Callable[[], None] | None = None,
     ):  # fmt: skip
         self.config, self.sampler, self.world, self.seed = config, sampler, world, seed
@@ -58,7 +58,6 @@ class RolloutSource:
         self.num_steps = config.steps
         self.rollout_tokens = self.rollouts = 0
         self.reference = copy.deepcopy(sampler.policy) if config.needs_reference else None
-        self.objective = config.build_objective()
         self.solved = SolvedTasks(config.drop_solved, CORRECT) if config.drop_solved else None
         self._kl_schedule = Schedule(kind=config.kl_schedule, total_steps=config.steps)
         self._replayed: list[tuple[TrajectoryBuffer, np.ndarray]] = []  # since the last auxiliary phase: rollouts, and value targets [n]
@@ -75,8 +74,9 @@ class RolloutSource:
         rollouts, info = self._collect(step)
         parts: tuple[Part, ...] = ()
         if rollouts is not None:
-            part, more = self._part(rollouts, step)
-            parts, info = (part,), info | more
+            for kind, own, share in self._by_objective(rollouts):
+                part, more = self._part(own, step, config.of_kind(kind), share)
+                parts, info = (*parts, part), info | {f"{name}/{kind}" if kind else name: value for name, value in more.items()}
         if config.pretrain:
             taken = self.documents.take(config.pretrain_tokens)
             pack_tokens = max(config.pack_tokens, int(taken.lengths.max()))
@@ -122,14 +122,28 @@ class RolloutSource:
             info |= {f"rollout/failed_{reason}": float(count) for reason, count in stats.failure_reasons.items()}
             cache = ("prefixes_shared", "tokens_shared", "evictions", "tokens_recomputed")  # these may depend on who was ready first
             info |= {f"rollout/{name}": float(getattr(stats, name)) for name in cache}
-        return rollouts, info | solved
+        return rollouts, info | solved | kind_metrics(rollouts, self.world.kind_of)
 
-    def _part(self, rollouts: TrajectoryBuffer, step: int) -> tuple[Part, dict[str, Any]]:
-        """The rollouts as packed batches, with what their rows weigh."""
-        config, policy = self.config, self.sampler.policy
+    def _by_objective(self, rollouts: TrajectoryBuffer) -> Iterator[tuple[str, TrajectoryBuffer, float]]:
+        """(kind, its rollouts, their share of all that did not fail) for each kind with an objective of its own; ("", the others, theirs)."""
+        if not self.config.kinds:
+            yield "", rollouts, 1.0
+            return
+        kind_of = self.world.kind_of
+        assert kind_of is not None  # the recipe's kinds are a mixture's
+        kinds = [kind_of(rollouts.tasks[task]) for task in rollouts.task.tolist()]
+        owner = np.array([kind if kind in self.config.kinds else "" for kind in kinds])
+        for kind in ("", *self.config.kinds):
+            own = rollouts.select(owner == kind)
+            if len(own):
+                yield kind, own, float((~own.failed).sum() / max(1, (~rollouts.failed).sum()))
+
+    def _part(self, rollouts: TrajectoryBuffer, step: int, config: RL | None = None, share: float = 1.0) -> tuple[Part, dict[str, Any]]:
+        """The rollouts as packed batches, with what their rows weigh: `share` of what they would alone."""
+        config, policy = config or self.config, self.sampler.policy
         info: dict[str, Any] = {}
         known = None
-        if self.reference is not None and (config.objective == "dpo" or config.kl_estimator != "full"):
+        if self.reference is not None and (config.objective == "dpo" or (config.kl and config.kl_estimator != "full")):
             known = action_log_probs(self.reference, rollouts, config.pack_tokens)
         kl = config.kl * self._kl_schedule.ratio(step)
         rewards = rollouts.rewards
@@ -147,7 +161,7 @@ class RolloutSource:
             info["rollout/uninformative_groups"] = float(dropped)
             owner = np.repeat(kept, rollouts.lengths)
             teaching, known = teaching.select(kept), None if known is None else known[owner]
-        streams = self._streams(teaching)
+        streams = self._streams(teaching, config)
         if "advantage" in streams:
             info["rollout/nonzero_advantage_share"] = float((streams["advantage"] != 0).mean()) if len(teaching) else 0.0
         if config.entropy:
@@ -162,8 +176,12 @@ class RolloutSource:
             pairs = best_and_worst(teaching)
             pairs = pairs[(teaching.num_actions[pairs] > 0).all(1)]
             pack_tokens = max(pack_tokens, int(teaching.lengths[pairs].sum(1).max(initial=0)))
-        divisor: Any = "tokens" if pairs is not None else self._divisor(teaching)  # pairs count the same, whatever is averaged over
-        batches = PackedBatch.pack(teaching, pack_tokens, normalize=divisor, pairs=pairs, share=distributed.share(), share_prompts=config.share_prompts, **streams)
+        divisor: Any = "tokens" if pairs is not None else self._divisor(teaching, config)  # pairs count the same, whatever is averaged over
+        if share != 1.0:
+            streams = {name: stream * np.float32(share) if name in COEFFICIENT_STREAMS else stream for name, stream in streams.items()}
+            divisor = divisor if pairs is None else max(len(pairs), 1) / share
+        options = {"normalize": divisor, "pairs": pairs, "share": distributed.share(), "share_prompts": config.share_prompts}
+        batches = PackedBatch.pack(teaching, pack_tokens, **options, **streams)
         if batches and (config.correction is not None or not self.sampler.is_exact):
             own = [log_probs(policy, batch) for batch in batches]
             if not self.sampler.is_exact:
@@ -176,10 +194,9 @@ class RolloutSource:
         teacher = self.teacher
         if config.kl and config.kl_in == "loss" and config.kl_estimator == "full":
             teacher = self.reference
-        return Part(batches, self.objective, teacher, config.kl_direction), info
+        return Part(batches, config.build_objective(), teacher, config.kl_direction), info
 
-    def _streams(self, rollouts: TrajectoryBuffer) -> dict[str, Any]:
-        config = self.config
+    def _streams(self, rollouts: TrajectoryBuffer, config: RL) -> dict[str, Any]:
         if config.objective in ACTOR_CRITIC:
             at = np.flatnonzero(rollouts.action_mask)
             earned = np.zeros(rollouts.num_tokens, np.float32)
@@ -200,10 +217,10 @@ class RolloutSource:
             return {"advantage": batch_advantages(rollouts)}
         return {"advantage": group_advantages(rollouts, config.normalize, leave_one_out=config.advantage == "leave_one_out")}
 
-    def _divisor(self, rollouts: TrajectoryBuffer) -> Any:
-        average, num = self.config.average, max(int((~rollouts.failed).sum()), 1)
+    def _divisor(self, rollouts: TrajectoryBuffer, config: RL) -> Any:
+        average, num = config.average, max(int((~rollouts.failed).sum()), 1)
         if average in ("sums", "constant"):
-            return float(num if average == "sums" else num * self.config.max_tokens)
+            return float(num if average == "sums" else num * config.max_tokens)
         return average
 
     def _auxiliary_phase(self) -> Iterator[Update]:
@@ -236,6 +253,23 @@ class RolloutSource:
         if self.documents is not None:
             self.documents.load_state_dict(state["documents"])
         self._replayed = [(TrajectoryBuffer(entry["rollouts"]), entry["target"]) for entry in state["replayed"]]
+
+
+def kind_metrics(rollouts: TrajectoryBuffer, kind_of: Callable[[Any], str] | None) -> dict[str, float]:
+    """`rollout/success/KIND` and its like, for each kind of task among the rollouts; nothing where they are all of one kind."""
+    if kind_of is None or not len(rollouts):
+        return {}
+    kinds = np.array([kind_of(rollouts.tasks[task]) for task in rollouts.task.tolist()])
+    names = np.unique(kinds)
+    metrics: dict[str, float] = {}
+    for name in names.tolist() if len(names) > 1 else ():
+        own = kinds == name
+        values = {
+            "success": (rollouts.reward[own] >= CORRECT).mean(), "reward_mean": rollouts.reward[own].mean(),
+            "action_tokens_mean": rollouts.num_actions[own].mean(), "failed": rollouts.failed[own].sum(), "rollouts": own.sum(),
+        }  # fmt: skip
+        metrics |= {f"rollout/{metric}/{name}": float(value) for metric, value in values.items()}
+    return metrics
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@
 - `recovery.json`: [`Recovery`]
 - `transcripts.json`: [`Transcript`]
 - `games.json`: [`Game`], of a run that plays games
+- `pass_at_k.json`: [`PassAtK`], of a run that makes several attempts
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from paradigm.metrics import METRICS_FILE, read_rows
+from paradigm.statistics import Estimate
 
-__all__ = ["Evaluation", "Game", "Recovery", "Run", "Stage", "Transcript", "TranscriptToken", "read_run"]
+__all__ = ["Evaluation", "Game", "PassAtK", "Recovery", "Run", "Stage", "Transcript", "TranscriptToken", "read_run"]
 
 TokenKind = Literal["prompt", "thought", "action", "observation", "error", "correction", "forced"]
 T = TypeVar("T")
@@ -47,8 +49,9 @@ class Evaluation:
     """One policy on the held-out problems, or in games against one opponent.
 
     `tokens` is trained tokens over the whole run at that point (for a control: over its own path); `temperature` 0 is greedy; `correct` may
-    hold halves (draws); `by_operation` is {"+": [correct, problems]}; `final` is false for a point inside a stage. `opponent` is "uniform",
-    "demonstrator", an earlier stage, or empty where the problems are no games; `wins`, `draws` and `losses` then add up to `problems`.
+    hold halves (draws); `by_operation` is {"+": [correct, problems]}, in a mixture by kind, and `transfer` the same of kinds never trained on;
+    `final` is false for a point inside a stage. `opponent` is "uniform", "demonstrator", an earlier stage, or empty where the problems are no
+    games; `wins`, `draws` and `losses` then add up to `problems`.
     """
 
     policy: str
@@ -60,6 +63,7 @@ class Evaluation:
     temperature: float = 1.0
     tokens_per_problem: float | None = None
     by_operation: dict[str, tuple[float, int]] = field(default_factory=dict)
+    transfer: dict[str, tuple[float, int]] = field(default_factory=dict)
     final: bool = True
     opponent: str = ""
     wins: int = 0
@@ -72,7 +76,7 @@ class Evaluation:
                 f"wins + draws + losses must be problems, and wins + draws / 2 correct, got {self.wins}, {self.draws} and {self.losses} "
                 f"of {self.problems}, {self.correct}"
             )
-        for count, total in ((self.correct, self.problems), *self.by_operation.values()):
+        for count, total in ((self.correct, self.problems), *self.by_operation.values(), *self.transfer.values()):
             if not (total > 0 and 0 <= count <= total):
                 raise ValueError(f"correct must be between 0 and problems, and problems > 0, got {count} of {total}")
         if not (math.isfinite(self.tokens) and self.tokens >= 0 and math.isfinite(self.tokens_per_problem or 0)):
@@ -92,6 +96,29 @@ class Recovery:
         for count in (self.undisturbed_correct, self.forced_correct):
             if not (self.problems > 0 and 0 <= count <= self.problems):
                 raise ValueError(f"correct must be between 0 and problems, and problems > 0, got {count} of {self.problems}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassAtK:
+    """Several attempts at each of some problems: `pass_at` is {"8": [estimate, low, high]}; `kind` is empty for all kinds together, `transfer` says
+    that they were never trained on."""
+
+    policy: str
+    stage: str
+    problems: int
+    samples: int
+    pass_at: dict[str, tuple[float, float, float]]
+    kind: str = ""
+    control: bool = False
+    transfer: bool = False
+
+    def __post_init__(self) -> None:
+        for k, (value, low, high) in self.pass_at.items():
+            if not (k.isdecimal() and 0 <= low <= value <= high <= 1):
+                raise ValueError(f"pass_at must map numbers to an estimate inside its interval, in [0, 1], got {k}: {value}, {low} to {high}")
+
+    def estimate(self, k: str) -> Estimate:
+        return Estimate(*self.pass_at[k])
 
 
 @dataclass(frozen=True)
@@ -142,10 +169,28 @@ class Run:
     transcripts: list[Transcript]
     games: list[Game]
     missing: list[str]
+    attempts: list[PassAtK] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         return str(self.info.get("name") or self.folder.name)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of problems of a mixture that are trained on; none if its world is no mixture."""
+        world = _table(self.info, "resolved", "world")
+        if world.get("kind") != "mixture":
+            return []
+        return list(dict.fromkeys(kind for e in self.evaluations for kind in e.by_operation))
+
+    def has_stage(self, kind: str) -> bool:
+        """Whether its recipe has a stage of a kind; true where the run left no recipe behind."""
+        stages = _table(self.info, "resolved").get("stages")
+        return any(stage.get("kind") == kind for stage in stages if isinstance(stage, Mapping)) if isinstance(stages, list) else True
+
+    def asks_for(self, *path: str) -> bool:
+        """Whether a key of its recipe holds anything; true where the run left no recipe behind."""
+        return bool(_table(self.info, "resolved", *path[:-1]).get(path[-1], True))
 
     @property
     def opponents(self) -> list[str]:
@@ -177,14 +222,25 @@ def read_run(folder: str | Path) -> Run:
     newest = {(e.policy, e.stage, e.tokens, e.temperature, e.control, e.final, e.opponent): e for e in evaluations}
     plays = any(e.opponent for e in evaluations)
     asked = [] if plays else missing  # a run of games has none of the files about problems, and the other way round
+    recovering = asked if _table(info, "resolved", "evaluation").get("recovery", True) else []
+    attempting = missing if _table(info, "resolved", "evaluation").get("pass_at") else []
     given = info.get("stages")
     stages = _convert(given if isinstance(given, list) else [], Stage, "run.json, stages", missing) or _stages_from_metrics(metrics)
     return Run(
         folder, info, stages, metrics, list(newest.values()),
-        _convert(_read_json(folder / "recovery.json", list, asked), Recovery, "recovery.json", missing),
+        _convert(_read_json(folder / "recovery.json", list, recovering), Recovery, "recovery.json", missing),
         _convert(_read_json(folder / "transcripts.json", list, asked), Transcript, "transcripts.json", missing),
         _convert(_read_json(folder / "games.json", list, missing if plays else []), Game, "games.json", missing), missing,
+        _convert(_read_json(folder / "pass_at_k.json", list, attempting), PassAtK, "pass_at_k.json", missing),
     )  # fmt: skip
+
+
+def _table(info: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """A table inside tables, empty where any of them is none."""
+    value: Any = info
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def _read_json(path: Path, kind: type[T], missing: list[str]) -> T:

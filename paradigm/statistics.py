@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Estimate", "SeedSummary", "bootstrap_mean", "mean_over_seeds", "proportion_difference", "student_t_quantile", "wilson_interval"]
+__all__ = ["Estimate", "SeedSummary", "bootstrap_mean", "mean_over_seeds", "pass_at_k", "proportion_difference", "student_t_quantile",
+           "wilson_interval"]  # fmt: skip
 
 
 class Estimate(NamedTuple):
@@ -89,6 +90,38 @@ def bootstrap_mean(values: Sequence[float] | np.ndarray, *, seed: int, resamples
     ])  # fmt: skip
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(sample.mean()), float(low), float(high))
+
+
+def pass_at_k(correct: Sequence[int] | np.ndarray, attempts: int, k: int, confidence: float = 0.95) -> Estimate:
+    """pass@k, the chance that one of k attempts at a problem is right, without bias from n >= k attempts each (Chen et al., arXiv:2107.03374, eq. 1):
+
+        mean over problems of 1 - C(n - c, k) / C(n, k)
+
+    The interval is Wilson's for as many problems as a proportion would need for this mean's standard error over problems (its effective sample size,
+    as for complex surveys: Korn and Graubard, Survey Methodology 24:193, 1998), at most the problems times n / k.
+
+    Args:
+        correct: integers [P], right attempts at each problem.
+        attempts: n, at each problem.
+        k: 1 <= k <= n.
+    Returns: fractions. Raises: ValueError on no problem, a count out of range, or k out of range.
+    """
+    counts = np.asarray(correct, dtype=np.int64)
+    if counts.ndim != 1 or not len(counts):
+        raise ValueError(f"correct must hold a count for at least one problem, got shape {list(counts.shape)}")
+    if not 1 <= k <= attempts:
+        raise ValueError(f"k must be from 1 to the {attempts} attempts, got {k}")
+    if counts.min() < 0 or counts.max() > attempts:
+        raise ValueError(f"correct must be between 0 and attempts ({attempts}), got {counts.min()} to {counts.max()}")
+    total = math.comb(attempts, k)
+    chance = np.array([1 - math.comb(attempts - c, k) / total for c in range(attempts + 1)])
+    values = chance[counts]
+    mean, problems = float(values.mean()), len(values)
+    variance = float(values.var(ddof=1)) / problems if problems > 1 else 0.0
+    spread = mean * (1 - mean)
+    effective = problems if spread == 0 else min(spread / variance if variance > 0 else math.inf, problems * attempts / k)
+    interval = wilson_interval(mean * effective, effective, confidence)
+    return Estimate(mean, min(interval.low, mean), max(interval.high, mean))
 
 
 def mean_over_seeds(values: Sequence[float], confidence: float = 0.95) -> SeedSummary:

@@ -11,6 +11,7 @@ import numpy as np
 from rich.text import Text
 
 from paradigm.environments import ArithmeticLabel
+from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import Segment, Trajectory
 
 _KINDS = {
@@ -24,6 +25,8 @@ STYLES = {
 
 def token_kinds(trajectory: Trajectory, environment: Any) -> list[str]:
     """What each token of a trajectory is: prompt, thought, action, observation, error or correction."""
+    if hasattr(environment, "of_task"):  # a mixture
+        environment = environment.of_task(trajectory.task)
     kinds = [_KINDS[Segment(segment)] for segment in trajectory.segment.tolist()]
     if hasattr(environment, "classify"):
         for i, label in enumerate(environment.classify(trajectory.tokens, trajectory.action_mask).tolist()):
@@ -31,21 +34,24 @@ def token_kinds(trajectory: Trajectory, environment: Any) -> list[str]:
     return kinds
 
 
-def transcript(trajectory: Trajectory, environment: Any) -> list[dict[str, str]]:
-    """Runs of byte tokens of the same kind as [{"text", "kind"}]; tokens that are no bytes appear by number."""
+def transcript(trajectory: Trajectory, environment: Any, tokenizer: Tokenizer | None = None) -> list[dict[str, str]]:
+    """Runs of tokens of the same kind as [{"text", "kind"}], in the tokenizer's text; None: bytes. The token that ends a text is left out."""
+    tokenizer = tokenizer or Tokenizer()
     parts = []
     for kind, group in groupby(zip(token_kinds(trajectory, environment), trajectory.tokens.tolist()), key=lambda pair: pair[0]):
-        tokens = [token for _, token in group]
-        raw = b"".join(bytes([t]) if t < 256 else f"<{t}>".encode() for t in tokens)
-        parts.append({"text": raw.decode("utf-8", errors="replace"), "kind": kind})
+        text = tokenizer.decode([token for _, token in group if token != tokenizer.eos_id])
+        if text:
+            parts.append({"text": text, "kind": kind})
     return parts
 
 
 class Transcriber:
     """The transcript of a trajectory that is still growing. A token counts as wrong or corrected by what has come up to its event."""
 
-    def __init__(self, environment: Any):
-        self._environment = environment
+    def __init__(self, environment: Any, tokenizer: Tokenizer | None = None, task: Any = None):
+        tokenizer = tokenizer or Tokenizer()
+        self._environment = environment.of_task(task) if hasattr(environment, "of_task") else environment  # of a mixture
+        self._said, self._eos = tokenizer.token_bytes(), tokenizer.eos_id
         self._seen = Trajectory.from_arrays([])
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character's bytes may come one by one
 
@@ -59,11 +65,11 @@ class Transcriber:
             yield {"text": "".join(self._text_of(token) for _, token in group), "kind": kind}
 
     def _text_of(self, token: int) -> str:
-        if token < 256:
-            return self._decoder.decode(bytes([token]))
+        if self._said[token]:
+            return self._decoder.decode(self._said[token])
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
-        return f"{rest}<{token}>"
+        return rest if token == self._eos else f"{rest}<{token}>"
 
 
 def as_text(parts: list[dict[str, str]]) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -19,14 +19,17 @@ from paradigm.trajectory import Segment, TrajectoryBuffer
 class WorldConfig:
     """The environment and its demonstrator.
 
-    kind: "arithmetic" or "connect_four". Arithmetic: operations, digits of an operand, products (numbers of digits of the operands of `*`;
-    none: those of `arithmetic_tasks`), calculator (a tool for partial products); demonstrators get a step wrong at error_rate and
-    notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of
+    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", or a "mixture" of several `kinds`. Arithmetic: operations, digits of
+    an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`), calculator (a tool for partial
+    products); demonstrators get a step wrong at error_rate and notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of
     demonstrations and RL start from 0 to opening_plies random moves, and in weak_share of the demonstrated games the
-    demonstrator's opponent is the uniform player.
+    demonstrator's opponent is the uniform player. reasoning_gym: a generator by its name, with options of its configuration. gsm8k, problems:
+    path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked solutions in the
+    field solution, and their answers are compared with a strictness of "text", "number" or "symbolic"; calculator answers annotations `<<48/2=`.
+    max_action_tokens: the longest response to reasoning_gym, gsm8k and problems.
     """
 
-    kind: Literal["arithmetic", "connect_four"] = "arithmetic"
+    kind: Literal["arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "mixture"] = "arithmetic"
     operations: str = "+-*/"
     digits: int = 3
     products: tuple[tuple[int, int], ...] = ()
@@ -37,10 +40,66 @@ class WorldConfig:
     random_move_rate: float = 0.2
     opening_plies: int = 4
     weak_share: float = 0.0
+    generator: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    path: str = ""
+    question: str = "question"
+    answer: str = "answer"
+    solution: str = ""
+    strictness: Literal["text", "number", "symbolic"] = "number"
+    max_action_tokens: int = 256
+    kinds: tuple[KindConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.weak_share <= 1:
             raise ValueError(f"weak_share must be in [0, 1], got {self.weak_share}")
+        if self.max_action_tokens < 1:
+            raise ValueError(f"max_action_tokens must be >= 1, got {self.max_action_tokens}")
+        for name, value, kinds in (
+            ("generator", self.generator, ("reasoning_gym",)), ("options", self.options, ("reasoning_gym",)),
+            ("path", self.path, ("gsm8k", "problems")), ("kinds", self.kinds, ("mixture",)),
+        ):  # fmt: skip
+            if value and self.kind not in kinds:
+                raise ValueError(f"{name} must be left out where kind is {self.kind!r}, got {value!r}")
+        if self.kind == "reasoning_gym" and not self.generator:
+            raise ValueError("generator must name one of reasoning-gym's, got ''")
+        if self.kind == "mixture":
+            self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        names = [kind.name for kind in self.kinds]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"kinds must have names of their own, got {twice[0]!r} twice")
+        if all(kind.transfer for kind in self.kinds):
+            raise ValueError(f"kinds must hold at least one that is trained on, got {', '.join(names) or 'none'}")
+
+    @property
+    def trained_kinds(self) -> tuple[str, ...]:
+        """Names of a mixture's kinds that are trained on."""
+        return tuple(kind.name for kind in self.kinds if not kind.transfer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindConfig(WorldConfig):
+    """One kind of a mixture: a world of one seat.
+
+    name: what it is called in metrics and reports. weight: its share of the tasks, against the others' weights. transfer: never trained on, only
+    measured.
+    """
+
+    name: str
+    weight: float = 1.0
+    transfer: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind in ("connect_four", "mixture"):
+            raise ValueError(f"kind of {self.name!r} must be a world of one seat, got {self.kind!r}")
+        if not self.name or "/" in self.name:
+            raise ValueError(f"name of a kind must be a word without a slash, got {self.name!r}")
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"weight of {self.name!r} must be > 0, got {self.weight}")
 
 
 class World:
@@ -79,6 +138,22 @@ class World:
         """n tasks that no stage trains on, the same ones for every policy."""
         return self.tasks("test", seed=0, n=n)
 
+    def transfer_tasks(self, n: int) -> Sequence[Any]:
+        """n held-out tasks of kinds that are never trained on: none, but in a mixture."""
+        return []
+
+    def shown_tasks(self) -> Sequence[Any]:
+        """The held-out tasks whose answers are kept after each stage."""
+        return self.held_out(4)[3:]
+
+    def describe(self, task: Any) -> str:
+        """A task for a person."""
+        return task.decode() if isinstance(task, bytes) else str(task)
+
+    def posed(self, text: str) -> Any:
+        """The task that a person typed."""
+        return text
+
     def match_openings(self, n: int) -> Sequence[Any]:
         """n openings for matches between players, of opening_plies random moves each."""
         return self.environment.tasks(1, n, plies=self.config.opening_plies)
@@ -102,8 +177,8 @@ class World:
         players = dict.fromkeys(range(self.environment.num_seats), self.demonstrator) | others
         return self._players.collect(self.environment, tasks, group_size=1, opponents=players, record_players=True, key=key)
 
-    def evaluate_demonstrators(self, n: int) -> dict[str, Any]:
-        """The demonstrators' own success on held-out tasks."""
+    def evaluate_demonstrators(self, n: int) -> dict[str, Any] | None:
+        """The demonstrators' own success on held-out tasks; None where demonstrations are right by construction."""
         result = summarize(self.demonstrations(n, split="test", key=1), self.kind_of)
         return {"problems": result.problems, "correct": result.correct, "tokens_per_problem": result.tokens_per_problem,
                 "by_operation": result.by_operation}  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from paradigm.config import ConfigError
-from paradigm.recipe import load_recipe
+from paradigm.recipe import decode_recipe, load_recipe, recipe_values
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -33,3 +33,10 @@ def test_a_recipe_on_a_base_says_only_what_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_recipes_that_ship_are_read(path: Path) -> None:
     assert load_recipe(path).name == path.stem
+
+
+def test_the_values_of_a_recipe_hold_every_default() -> None:
+    recipe = load_recipe(RECIPES / "quickstart.toml")
+    values = recipe_values(recipe)
+    assert values["slots"] == 256 and values["evaluation"]["opponents"] == [] and values["stages"][0]["max_grad_norm"] == 1.0
+    assert decode_recipe(values) == recipe and recipe_values(decode_recipe(values)) == values

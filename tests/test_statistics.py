@@ -1,12 +1,13 @@
 """Intervals: by hand where the sum is short, and against scipy everywhere else."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from paradigm.statistics import bootstrap_mean, mean_over_seeds, proportion_difference, student_t_quantile, wilson_interval
+from paradigm.statistics import bootstrap_mean, mean_over_seeds, pass_at_k, proportion_difference, student_t_quantile, wilson_interval
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 10), (10, 10), (1, 3), (81, 100), (999, 1000), (500, 1200), (1, 1)])
@@ -102,3 +103,43 @@ def test_bootstrap_agrees_with_scipy_and_repeats() -> None:
 def test_errors_name_the_argument_and_the_value(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_pass_at_k_is_the_mean_over_all_subsets() -> None:
+    correct, n = [0, 1, 3, 5, 2], 5
+    for k in range(1, n + 1):
+        chances = []
+        for c in correct:
+            subsets = list(itertools.combinations([True] * c + [False] * (n - c), k))
+            chances.append(sum(any(subset) for subset in subsets) / len(subsets))
+        estimate = pass_at_k(correct, n, k)
+        assert estimate.value == pytest.approx(sum(chances) / len(chances), abs=1e-12)
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert pass_at_k(correct, n, 1).value == pytest.approx(sum(correct) / 25)
+
+
+def test_pass_at_1_of_single_attempts_is_a_proportion() -> None:
+    ours, wilson = pass_at_k([1] * 30 + [0] * 70, 1, 1), wilson_interval(30, 100)
+    # the sample's variance has n - 1 where a proportion's has n
+    assert ours.value == wilson.value and ours.low == pytest.approx(wilson.low, abs=2e-3) and ours.high == pytest.approx(wilson.high, abs=2e-3)
+    assert pass_at_k([0] * 50, 4, 2) == wilson_interval(0, 50) and pass_at_k([4] * 50, 4, 2) == wilson_interval(50, 50), "never without a width"
+    same = pass_at_k([2] * 50, 4, 1)
+    assert same == wilson_interval(100, 200), "at most as sure as of all attempts"
+
+
+def test_the_interval_of_pass_at_k_covers() -> None:
+    rng = np.random.default_rng(0)
+    for a, b, k in ((0.5, 0.5, 1), (0.5, 0.5, 4), (0.2, 3.0, 4), (3.0, 1.0, 2)):
+        truth = 1 - np.mean([math.gamma(a + b) * math.gamma(b + k) / (math.gamma(b) * math.gamma(a + b + k))])  # E[(1 - p)^k], p ~ Beta(a, b)
+        estimates = [pass_at_k(rng.binomial(8, rng.beta(a, b, 100)), 8, k) for _ in range(400)]
+        assert 0.92 <= np.mean([low <= truth <= high for _, low, high in estimates]) <= 0.99
+        assert abs(np.mean([e.value for e in estimates]) - truth) < 0.01, "without bias"
+
+
+def test_pass_at_k_names_what_is_out_of_range() -> None:
+    for arguments, message in (
+        (([], 4, 1), "at least one problem"), (([1], 4, 5), "k must be from 1 to the 4 attempts, got 5"), (([1], 4, 0), "k must be"),
+        (([5], 4, 1), r"correct must be between 0 and attempts \(4\), got 5 to 5"), (([-1], 4, 1), "correct must be"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            pass_at_k(*arguments)

@@ -1,4 +1,4 @@
-"""Worlds that speak and listen in tokens: the protocol, the native ones, single-turn ones made of a verifier, worker processes."""
+"""Worlds that speak and listen in tokens: the protocol, native ones, problems in text, proofs, documents, other libraries' games, mixtures, workers."""
 
 from paradigm.environments.arithmetic import (
     Arithmetic,
@@ -15,10 +15,12 @@ from paradigm.environments.documents import BM25Search, Documents
 from paradigm.environments.gymnasium import Gymnasium
 from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
 from paradigm.environments.minigrid import minigrid, minigrid_text
+from paradigm.environments.mixture import Mixture
 from paradigm.environments.open_spiel import OpenSpiel
 from paradigm.environments.pettingzoo import PettingZoo
 from paradigm.environments.protocol import Environment, EnvironmentFault, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
+from paradigm.environments.worked_problems import Problem, WorkedProblems
 from paradigm.environments.workers import Workers
 
 __all__ = [
@@ -32,11 +34,14 @@ __all__ = [
     "EnvironmentFault",
     "Gymnasium",
     "Metamath",
+    "Mixture",
     "Observation",
     "OpenSpiel",
     "PettingZoo",
+    "Problem",
     "SingleTurn",
     "Step",
+    "WorkedProblems",
     "Workers",
     "arithmetic_classify",
     "arithmetic_result_positions",

@@ -21,7 +21,7 @@ from paradigm.sources.stream import check_same, permuted, take
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import Segment, Trajectory, TrajectoryBuffer
 
-__all__ = ["DemonstrationStream", "Demonstrations"]
+__all__ = ["DemonstrationStream", "Demonstrations", "of_masked"]
 
 # n tokens, B demonstrations
 
@@ -227,7 +227,7 @@ class DemonstrationStream:
 
 
 def _read(path: Path, encode: Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray]], max_tokens: int | None) -> TrajectoryBuffer:
-    """A JSONL file's demonstrations. Before the first action tokens are the prompt, behind it those of others are observations."""
+    """A JSONL file's demonstrations."""
     if not path.is_file():
         raise FileNotFoundError(f"path must be a JSONL file, got {str(path)!r}")
     tokens: list[np.ndarray] = []
@@ -249,10 +249,14 @@ def _read(path: Path, encode: Callable[[Mapping[str, Any]], tuple[np.ndarray, np
         logger.warning("%s: left out %d demonstrations of more than %d tokens", path, num_too_long, max_tokens)
     if not tokens:
         raise ValueError(f"{path} must hold at least one demonstration, got none ({num_too_long} were too long)")
-    return _of_masked(tokens, masks)
+    return of_masked(tokens, masks)
 
 
-def _of_masked(tokens: Iterable[np.ndarray], masks: Sequence[np.ndarray]) -> TrajectoryBuffer:
+def of_masked(tokens: Iterable[np.ndarray], masks: Sequence[np.ndarray], **fields: Any) -> TrajectoryBuffer:
+    """Demonstrations from their tokens [n] and action masks [n]; `fields`: more of `TrajectoryBuffer.from_arrays`.
+
+    Before the first action tokens are the prompt, behind it those of others are observations; each run of actions is a decision.
+    """
     segments, decisions = [], []
     for mask in masks:
         starts = mask & ~np.concatenate([[False], mask[:-1]])
@@ -260,9 +264,10 @@ def _of_masked(tokens: Iterable[np.ndarray], masks: Sequence[np.ndarray]) -> Tra
         segments.append(np.where(mask, Segment.ACTION, np.where(decision < 0, Segment.PROMPT, Segment.OBSERVATION)))
         decisions.append(np.where(mask, decision, -1))
     return TrajectoryBuffer.from_arrays(
-        np.concatenate(list(tokens)),
+        np.concatenate([np.zeros(0, np.int32), *tokens]),
         offsets=np.cumsum([0, *(mask.size for mask in masks)]),
-        action_mask=np.concatenate(masks),
-        segment=np.concatenate(segments),
-        decision=np.concatenate(decisions),
+        action_mask=np.concatenate([np.zeros(0, np.bool_), *masks]),
+        segment=np.concatenate([np.zeros(0, np.int64), *segments]),
+        decision=np.concatenate([np.zeros(0, np.int64), *decisions]),
+        **fields,
     )

@@ -7,30 +7,21 @@ keep sympy busy for ever; what a policy writes for the parser's sake (several an
 from __future__ import annotations
 
 import importlib.util
-import json
-import logging
 import re
 import threading
-import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
-from paradigm.verifiers.sandbox import Sandbox, SandboxLimits, SandboxProcess, SandboxUnavailable
+from paradigm.verifiers.answer_workers import AnswerWorkers
 from paradigm.verifiers.verdict import Verdict
 
 __all__ = ["MathematicsTask", "MathematicsVerifier"]
 
-logger = logging.getLogger(__name__)
-
-_HARNESS = Path(__file__).with_name("mathematics_harness.py")
 _DISTRIBUTIONS = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy", "mpmath")
 _MAX_RESPONSE = 1_000_000
 _MAX_ANSWER = 300
 _MAX_BOXES = 20
-_START_SECONDS = 120.0
 
 _NUMBER = re.compile(r"([-+]?)([0-9]{1,60}|[0-9]{1,3}(?:,[0-9]{3}){1,18})(\.[0-9]{1,60})?")
 _FRACTION = re.compile(r"([-+]?)\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}|([^/]+)/([^/]+)")
@@ -97,13 +88,9 @@ class MathematicsVerifier:
     def __init__(self, *, seconds: int = 5, num_workers: int = 2):
         if seconds < 1 or num_workers < 1:
             raise ValueError(f"seconds and num_workers must be >= 1, got {seconds} and {num_workers}")
-        self._seconds = seconds
-        self._sandbox: Sandbox | None = None
+        self._seconds, self._num_workers = seconds, num_workers
+        self._workers: AnswerWorkers | None = None
         self._lock = threading.Lock()
-        # a sandbox dies with the thread that started it, so the threads are its own
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="mathematics")
-        self._workers: dict[int, SandboxProcess] = {}
-        weakref.finalize(self, _close, self._pool, self._workers)
 
     def __call__(self, task: MathematicsTask, response: str) -> Verdict:
         """The verdict on a response. Never raises on what a policy wrote.
@@ -128,50 +115,19 @@ class MathematicsVerifier:
         refused = _refused(task.prompt, answer, reference)
         if refused is not None:
             return Verdict(0.0, f"{answer} {refused}")
-        sandbox = self._ready()
-        said = self._pool.submit(self._ask, sandbox, reference, answer).result()
+        said = self._ready().ask(reference, answer)
         if said is None:
             return Verdict(0.0, error="the sandbox's math-verify did not start")
         relation = {b"true": "equals", b"false": "differs from"}.get(said, "takes too long, or too much memory, against")
         return Verdict(float(said == b"true"), f"{answer} {relation} {reference}")
 
-    def _ready(self) -> Sandbox:
+    def _ready(self) -> AnswerWorkers:
         with self._lock:
-            if self._sandbox is None:
+            if self._workers is None:
                 if importlib.util.find_spec("math_verify") is None:
                     raise ImportError("symbolic answers need math-verify: pip install 'paradigm-trainer[math]'")
-                limits = SandboxLimits(
-                    wall_seconds=1e8, cpu_seconds=10**8, memory_mib=1024, num_processes=4, scratch_mib=0, file_mib=1, output_kib=1 << 20
-                )
-                self._sandbox = Sandbox(limits, distributions=_DISTRIBUTIONS)
-            return self._sandbox
-
-    def _ask(self, sandbox: Sandbox, reference: str, answer: str) -> bytes | None:
-        """math-verify's answer; b"null" where it took too long, None where it did not start."""
-        thread = threading.get_ident()
-        if thread not in self._workers:
-            try:
-                worker = sandbox.start(sandbox.python_command(_HARNESS.read_text(), str(self._seconds)))
-            except (SandboxUnavailable, OSError) as error:
-                logger.warning("no sandbox for math-verify: %s", error)
-                return None
-            self._workers[thread] = worker
-            if worker.read_line(_START_SECONDS) != b"ready":
-                self._workers.pop(thread).close()
-                return None
-        worker = self._workers[thread]
-        worker.send(json.dumps([reference, answer]).encode() + b"\n")
-        said = worker.read_line(2.0 * self._seconds + 10)
-        if said is None or worker.unread:  # it is of no more use; the next answer gets another
-            self._workers.pop(thread).close()
-            return b"null"
-        return said
-
-
-def _close(pool: ThreadPoolExecutor, workers: dict[int, SandboxProcess]) -> None:
-    pool.shutdown(wait=True)
-    for worker in workers.values():
-        worker.close()
+                self._workers = AnswerWorkers("mathematics", _DISTRIBUTIONS, seconds=self._seconds, num_workers=self._num_workers)
+            return self._workers
 
 
 def _extract(task: MathematicsTask, response: str) -> str | Verdict:

@@ -173,7 +173,7 @@ def test_an_answer_leaves_nothing_behind(verifier):
 def test_workers_end_with_their_verifier():
     verifier = MathematicsVerifier(seconds=SECONDS, num_workers=1)
     assert verifier(MathematicsTask(prompt="p", answer="\\sqrt{2}"), "\\boxed{2^{1/2}}").score == 1.0
-    workers = verifier._workers
+    workers = verifier._workers._workers
     processes = [worker._outer.pid for worker in workers.values()]
     assert len(processes) == 1
     del verifier

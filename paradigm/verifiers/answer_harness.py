@@ -1,7 +1,7 @@
-"""What runs inside the sandbox of a mathematical verdict: math-verify, in a child process for each question.
+"""What runs inside the sandbox of an answer's verdict: math-verify or reasoning-gym, in a child process for each question.
 
-Reads lines of JSON [reference, answer] at stdin and answers `true`, `false` or `null` (no verdict) on stdout. This file's text is handed to
-`python -c` with the seconds that a question may take; its packages lie in /packages.
+Reads lines of JSON, the judge's arguments, at stdin and answers `true`, `false` or `null` (no verdict) on stdout. This file's text is handed to
+`python -c` with the name of the judge and the seconds that a question may take; its packages lie in /packages.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 
-def serve(judge: Callable[[str, str], bool], seconds: int) -> None:
+def serve(judge: Callable[..., bool], seconds: int) -> None:
     """Answers each line from a child of its own, so that no question leaves anything behind for the next."""
     for line in sys.stdin:
-        reference, answer = json.loads(line)
+        arguments = json.loads(line)
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             os.close(reader)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing that an answer makes a parser print is a verdict
             try:
-                said = b"true" if judge(reference, answer) else b"false"
+                said = b"true" if judge(*arguments) else b"false"
             except Exception:  # whatever the parsers meet in an answer, it is not the right one
                 said = b"false"
             os.write(writer, said)
@@ -40,8 +42,8 @@ def serve(judge: Callable[[str, str], bool], seconds: int) -> None:
         sys.stdout.flush()
 
 
-def main() -> None:
-    sys.path[:] = [*(entry for entry in sys.path if entry), "/packages"]
+def mathematics() -> Callable[..., bool]:
+    """judge(reference, answer): whether math-verify takes them for equal."""
     from math_verify import LatexExtractionConfig, parse, verify
 
     config = [LatexExtractionConfig()]
@@ -54,9 +56,28 @@ def main() -> None:
         return bool(verify(read(reference), read(answer), float_rounding=40, numeric_precision=60, strict=True, timeout_seconds=None))
 
     assert judge("\\frac{1}{2}", "2^{-1}")  # loads what is loaded late
+    return judge
+
+
+def reasoning_gym() -> Callable[..., bool]:
+    """judge(generator, options, index, entry, answer): whether the generator's own scorer gives the answer full marks."""
+    import reasoning_gym
+
+    def judge(generator: str, options: dict[str, Any], index: int, entry: dict[str, Any], answer: str) -> bool:
+        dataset = reasoning_gym.create_dataset(generator, **options)
+        own = dataset[index]
+        # its own has values that JSON lacks; a few generators depend on Python's hash seed, and then it is another problem
+        return bool(dataset.score_answer(answer, own if own["question"] == entry["question"] else entry) >= 1.0)
+
+    return judge
+
+
+def main() -> None:
+    sys.path[:] = [*(entry for entry in sys.path if entry), "/packages"]
+    judge = {"mathematics": mathematics, "reasoning_gym": reasoning_gym}[sys.argv[1]]()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    serve(judge, int(sys.argv[1]))
+    serve(judge, int(sys.argv[2]))
 
 
 if __name__ == "__main__":
