@@ -17,7 +17,6 @@ import multiprocessing.util
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
@@ -27,14 +26,14 @@ import msgspec
 import numpy as np
 
 from paradigm.environments.protocol import EnvironmentFault, IntArray, Step
-from paradigm.environments.worker_connection import Forker, WorkerConnection
+from paradigm.environments.worker_connection import Forker
 from paradigm.environments.worker_messages import Answer, Call, Hello, decode_step, describe
+from paradigm.environments.worker_turns import Turns, Worker
 
 __all__ = ["Workers"]
 
 _PATIENCE_S = 0.05
 _CLOSING_S = 5.0
-_STOPPED = "the workers were closed or interrupted"
 _answer_decoder = msgspec.msgpack.Decoder(Answer)
 _hello_decoder = msgspec.msgpack.Decoder(Hello)
 
@@ -145,23 +144,12 @@ class Workers:
         self.close()
 
 
-class _Worker:
-    """A worker as the pool sees it. `is_busy` belongs to the pool's lock, the rest to the thread that took the worker."""
-
-    def __init__(self) -> None:
-        self.connection: WorkerConnection | None = None
-        self.is_busy = True
-        self.is_gone = False
-        self.num_calls = 0
-        self.forgotten: deque[int] = deque()  # copies that nobody needs any longer; appended to by anyone
-
-
 class _Episodes:
     """One copy of the environment, wherever it is, and what brings another to the same state."""
 
     def __init__(self, pool: _Pool):
-        self.pool, self.number = pool, pool.next_number()
-        self.worker: _Worker | None = None
+        self.pool, self.copy = pool, pool.next_copy()
+        self.worker: Worker | None = None
         self.task: tuple[bytes, int] | None = None  # None: no episode is at work
         self.actions: list[bytes] = []
         self.digest = 0  # CRC-32 of the answers so far
@@ -181,33 +169,31 @@ class _Episodes:
         """The worker, if it has this copy, may forget it."""
         worker, self.worker = self.worker, None
         if worker is not None:
-            worker.forgotten.append(self.number)
+            worker.forgotten.append(self.copy)
 
     def __del__(self) -> None:
         self.leave()
 
 
 class _Pool:
-    """Workers, and who may talk to which."""
+    """What is said to workers, and what becomes of those that answer wrongly."""
 
     def __init__(self, factory: Callable[[], Any], processes: int, timeout: float, start_timeout: float, max_bytes: int):
         self.num_started = self.num_replayed = 0
-        self._processes, self._timeout, self._start_timeout, self._max_bytes = processes, timeout, start_timeout, max_bytes
+        self._timeout, self._start_timeout = timeout, start_timeout
         self._forker = Forker(factory, start_timeout, max_bytes)
-        self._changed = threading.Condition()
-        self._workers: list[_Worker] = []
-        self._replayable, self._numbers = True, 0
-        self._num_stops = 0  # while it is more, calls fail
+        self._turns = Turns(processes)
+        self._replayable, self._num_copies = True, 0
+        self._counting = threading.Lock()
 
-    def next_number(self) -> int:
-        with self._changed:
-            self._numbers += 1
-            return self._numbers
+    def next_copy(self) -> int:
+        with self._counting:
+            self._num_copies += 1
+            return self._num_copies
 
     def start(self) -> Hello:
         """The first worker, which tells what environment it has. Raises: EnvironmentFault."""
-        worker = _Worker()
-        self._workers.append(worker)
+        worker = self._turns.take(None, 0.0)
         with self._blamed(worker):
             hello = self._start(worker)
         self._replayable = hello.replayable
@@ -217,10 +203,15 @@ class _Pool:
         """The answer to the last thing that the episode did. Raises: EnvironmentFault, after which the episode is over."""
         is_reset = not episode.actions
         task, episode.task = episode.task, None
-        worker = self._take(episode, is_reset)
+        patience_s = 0.0 if is_reset else max(episode.seconds, _PATIENCE_S) if self._replayable else math.inf
+        worker = self._turns.take(episode.worker, patience_s)
         is_moved = worker is not episode.worker
         if is_moved:
             episode.leave()
+        is_replayed = is_moved and not is_reset
+        if is_replayed and not self._replayable:
+            self._turns.give_back(worker)
+            raise EnvironmentFault("lost", "another episode's fault ended the worker, and the environment is not replayable")
         try:
             with self._blamed(worker):
                 if worker.connection is None:
@@ -231,102 +222,61 @@ class _Pool:
                 if answer.number != call.number:
                     raise EnvironmentFault("garbage", f"the worker must answer call {call.number}, got an answer to {answer.number}")
                 step = decode_step(answer.step) if not answer.fault else None
-                episode.seconds = (0.0 if call.reset else episode.seconds) + time.monotonic() - started
         except (msgspec.DecodeError, ValueError) as error:
             raise EnvironmentFault("garbage", f"what a worker sent is no answer: {error}") from None
         if step is None:
             raise EnvironmentFault(answer.fault, answer.message)
         episode.worker = worker
-        if is_moved and not is_reset:
-            with self._changed:
+        if is_replayed:
+            with self._counting:
                 self.num_replayed += 1
             if answer.replayed != episode.digest:
                 episode.leave()
                 raise EnvironmentFault("not_replayable", "replayed with the same task, seed and actions, the environment answered differently")
+        episode.seconds = time.monotonic() - started + (0.0 if call.reset else episode.seconds)
         episode.task, episode.digest = task, zlib.crc32(answer.step, episode.digest)
         return step
 
+    def interrupt(self) -> None:
+        for worker in self._turns.stop():
+            if worker.connection is not None:
+                worker.connection.interrupt()
+
+    def resume(self) -> None:
+        self._turns.resume()
+
     def close(self) -> None:
-        with self._changed:
-            self._num_stops += 1
-            self._changed.notify_all()
+        self._turns.stop()
         self._forker.close()  # calls that are out see their workers' end, and are over before the interpreter is
-        with self._changed:
-            self._changed.wait_for(lambda: not any(worker.is_busy for worker in self._workers), _CLOSING_S)
-            idle = [worker for worker in self._workers if not worker.is_busy]
-        for worker in idle:
+        for worker in self._turns.idle(_CLOSING_S):
             if worker.connection is not None:
                 worker.connection.close()
 
-    def interrupt(self) -> None:
-        with self._changed:
-            self._num_stops += 1
-            self._changed.notify_all()
-            at_work = [worker.connection for worker in self._workers if worker.is_busy]
-        for connection in at_work:
-            if connection is not None:
-                connection.interrupt()
-
-    def resume(self) -> None:
-        with self._changed:
-            self._num_stops -= 1
-
-    def _call(self, worker: _Worker, episode: _Episodes, task: tuple[bytes, int] | None) -> Call:
+    def _call(self, worker: Worker, episode: _Episodes, task: tuple[bytes, int] | None) -> Call:
         worker.num_calls += 1
         forgotten = [worker.forgotten.popleft() for _ in range(len(worker.forgotten))]
-        return Call(worker.num_calls, episode.number, forgotten, task, episode.actions[-1:] if task is None else episode.actions)
+        return Call(worker.num_calls, episode.copy, forgotten, task, episode.actions[-1:] if task is None else episode.actions)
 
-    def _ask(self, worker: _Worker, call: Call) -> Answer:
+    def _ask(self, worker: Worker, call: Call) -> Answer:
         limit_s = self._timeout * (len(call.actions) + (call.reset is not None))
         assert worker.connection is not None
         return _answer_decoder.decode(worker.connection.exchange(msgspec.msgpack.encode(call), limit_s))
 
-    def _take(self, episode: _Episodes, is_reset: bool) -> _Worker:
-        """A worker for this thread alone: the one that has the episode; another where there is none, or it would have to be waited for."""
-        started = time.monotonic()
-        with self._changed:
-            while True:
-                if self._num_stops:
-                    raise EnvironmentFault("stopped", _STOPPED)
-                own = episode.worker if episode.worker is not None and not episode.worker.is_gone else None
-                if own is not None and not own.is_busy:
-                    own.is_busy = True
-                    return own
-                patience = 0.0 if own is None or is_reset else max(episode.seconds, _PATIENCE_S) if self._replayable else math.inf
-                left = patience - (time.monotonic() - started) if patience else 0.0
-                if left <= 0:
-                    if not is_reset and not self._replayable:
-                        raise EnvironmentFault("lost", "another episode's fault ended the worker, and the environment is not replayable")
-                    idle = [worker for worker in self._workers if not worker.is_busy]
-                    if idle:
-                        chosen = min(idle, key=lambda worker: worker.num_calls)
-                        chosen.is_busy = True
-                        return chosen
-                    if len(self._workers) < self._processes:
-                        self._workers.append(_Worker())
-                        return self._workers[-1]
-                self._changed.wait(left if 0 < left < math.inf else None)
-
     @contextmanager
-    def _blamed(self, worker: _Worker) -> Iterator[None]:
-        """Gives the worker back; after any exception the process is killed, and its place is free."""
+    def _blamed(self, worker: Worker) -> Iterator[None]:
+        """Gives the worker back; after any exception without its process, which is killed."""
         try:
             yield
         except BaseException:
-            worker.is_gone = True
             if worker.connection is not None:
                 worker.connection.close()
+            self._turns.give_back(worker, is_gone=True)
             raise
-        finally:
-            with self._changed:
-                worker.is_busy = False
-                if worker.is_gone:
-                    self._workers.remove(worker)
-                self._changed.notify_all()
+        self._turns.give_back(worker)
 
-    def _start(self, worker: _Worker) -> Hello:
+    def _start(self, worker: Worker) -> Hello:
         worker.connection = self._forker.fork()
-        with self._changed:
+        with self._counting:
             self.num_started += 1
         try:
             hello = _hello_decoder.decode(worker.connection.receive(self._start_timeout))
@@ -334,6 +284,6 @@ class _Pool:
             raise EnvironmentFault("start", f"{fault.failure_reason} while the environment was built: {fault}") from None
         if hello.error:
             raise EnvironmentFault("start", hello.error)
-        if self._num_stops:
-            raise EnvironmentFault("stopped", _STOPPED)
+        if self._turns.is_stopped:  # while it was not yet there to be killed
+            raise EnvironmentFault("stopped", "the workers were closed or interrupted")
         return hello
