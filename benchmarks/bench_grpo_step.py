@@ -206,7 +206,7 @@ def make_trainer(
     import datasets
     import trl
 
-    def reward(completions: list[str], **_: Any) -> list[float]:
+    def reward(completions: list[str], **_: Any) -> list[float | None]:
         return [score(completion) for completion in completions]
 
     arguments = trl.GRPOConfig(
