@@ -24,8 +24,8 @@ _PACK_TOKENS = 2048
 _NUM_STEPS = 64  # after which prompts come again
 
 _UNFAIR = (
-    "To TRL: no vLLM, which it has no CPU build of, and no torch.compile, which its generation switches off; text in and out of a tokenizer is its "
-    "interface. Given to TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old "
+    "To TRL: its generation is transformers', not vLLM's, and nothing is compiled, which its generation switches off; text goes in and out of a "
+    "tokenizer. Given to TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old "
     "log-probs taken for the new ones, and in bf16 the faster of bf16 weights (whose AdamW state is bf16 as well) and autocast. To paradigm: it "
     "keeps float32 masters and state in bf16, decodes every response for a verifier in Python, records log-probs of the draws, and is in exact "
     "mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no early stops, so nothing "
@@ -206,7 +206,7 @@ def make_trainer(
     import datasets
     import trl
 
-    def reward(completions: list[str], **_: Any) -> list[float]:
+    def reward(completions: list[str], **_: Any) -> list[float | None]:
         return [score(completion) for completion in completions]
 
     arguments = trl.GRPOConfig(

@@ -127,8 +127,7 @@ class Record:
     ms, p20, p80 are milliseconds a run; rate is in `unit`; share_of_ceiling compares the useful work with the fastest probe of the
     same race; ratio is rate over the reference provider's; peak_mib is memory taken beyond what lay there before; parts_ms are the parts'
     medians; times_floor is the rate of the provider `floor` over this one's; process_peak_mib is the peak of a process that runs this
-    provider alone, and step_peak_mib how much of that came after everything was built. Records of 2026-11-25 and before lack the last six
-    fields.
+    provider alone, and step_peak_mib how much of that came after everything was built. Earlier records lack the last six fields.
     """
 
     subject: str

@@ -44,7 +44,8 @@ class Stepped:
                 turns._pause()
 
         self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
-        self._is_over, self._error = False, None
+        self._is_over = False
+        self._error: BaseException | None = None
         self._folder = tempfile.TemporaryDirectory()
         for name in ("transformers", "trl", "accelerate", "datasets"):
             logging.getLogger(name).setLevel(logging.ERROR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import json
 import logging
 import os
@@ -362,9 +363,8 @@ def _bench(arguments: Sequence[str]) -> int:
             "repository only. Clone it, and there: pip install --editable '.[bench]', then paradigm bench"
         )
     sys.path.insert(0, str(root))
-    from benchmarks.__main__ import main as measure
-
-    return measure(arguments, prog="paradigm bench")
+    status: int = importlib.import_module("benchmarks.__main__").main(arguments, prog="paradigm bench")
+    return status
 
 
 if __name__ == "__main__":
