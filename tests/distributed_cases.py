@@ -21,7 +21,7 @@ def run_ranks(world, function, *arguments, may_fail=False, join=True):
         return [function(*arguments)]
     # children of a server that has imported the library, but has never made a thread
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["paradigm.recipe_run", "torch.distributed.fsdp", "torch.distributed.tensor"])
+    context.set_forkserver_preload(["paradigm.recipe_run", "torch.distributed.fsdp", "torch.distributed.tensor", "torch._dynamo", "pytest"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

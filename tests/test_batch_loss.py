@@ -11,10 +11,10 @@ from paradigm.batch import PackedBatch
 from paradigm.batch_loss import backward
 from paradigm.kernels.vtrace import vtrace
 from paradigm.kl import Divergence
-from paradigm.objective import Combined, KLPenalty, PPOClip
+from paradigm.objective import Combined, CrossEntropy, KLPenalty, PPOClip
 from paradigm.preference import BradleyTerry
 from paradigm.sequence_objective import GSPO
-from tests.learner_cases import Bigram, documents
+from tests.learner_cases import Bigram, documents, small_policy
 
 
 def rows_of(policy, batch):
@@ -147,3 +147,17 @@ def test_what_is_missing_is_named():
     del headless.heads["value"]
     with pytest.raises(ValueError, match=r"policy must have heads\['value'\] for ActorCritic, got \[\]"):
         backward(headless, batch, ActorCritic())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("exact", [None, False])
+def test_an_empty_batch_gives_every_weight_a_gradient_of_zero(dtype, exact) -> None:
+    """Ranks that sum gradients must all have them, those without a document left too."""
+    streams = {"ce": 1.0, "value": 0.5, "value_target": 0.2}
+    shares = [PackedBatch.pack(documents(n=1), 20, rows="all", share=(rank, 2), **streams) for rank in range(2)]
+    (batch,) = next(share for share in shares if share[0].num_tokens == 0)
+    policy = small_policy().to(dtype)
+    policy.exact = exact
+    total, metrics = backward(policy, batch, CrossEntropy())
+    assert total == 0 and not any(metrics.values())
+    assert all(p.grad is not None and not p.grad.any() for p in policy.parameters())

@@ -72,10 +72,8 @@ def assert_close(found, expected, tolerance=1e-5):
     [
         (2, {}, {}),
         (4, {}, {}),  # more ranks than documents: some have an empty batch
-        (2, {"optimizer": "muon"}, {}),
-        (4, {"optimizer": "muon"}, {"normalize": "trajectories"}),
+        (2, {"optimizer": "muon", "max_grad_norm": None}, {"normalize": "trajectories"}),
         (2, {"trainable": "heads.*"}, {}),
-        (2, {"max_grad_norm": None}, {"normalize": "groups"}),
     ],
 )
 def test_losses_and_weights_are_those_of_one_process(world, options, how) -> None:
@@ -136,7 +134,7 @@ def digests(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("options", [{}, {"optimizer": "muon"}, BFLOAT16], ids=["adamw", "muon", "bfloat16"])
+@pytest.mark.parametrize("options", [{"optimizer": "muon"}, BFLOAT16], ids=["muon", "adamw with masters"])
 def test_checkpoints_go_from_1_to_2_to_4_ranks_and_back(tmp_path, options) -> None:
     before, rows = None, []
     for part, world in enumerate((1, 2, 4, 1)):
