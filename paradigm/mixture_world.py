@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paradigm.config import ConfigError
 from paradigm.environments.mixture import Mixture
 from paradigm.evaluation import summarize
 from paradigm.text_world import TextWorld
@@ -108,10 +109,14 @@ def open_world(config: WorldConfig, seed: int, tokenizer: Tokenizer | None = Non
         data: the recipe's file of problems.
     Raises: ConfigError and ImportError, saying what is missing and where to get it.
     """
+    in_bytes = Tokenizer()
+    tokenizer = tokenizer or in_bytes
     if config.kind == "mixture":
-        return MixtureWorld(config, seed, tokenizer or Tokenizer(), data)
+        return MixtureWorld(config, seed, tokenizer, data)
     if config.kind in ("reasoning_gym", "gsm8k", "problems"):
-        return TextWorld(config, seed, tokenizer or Tokenizer(), data)
+        return TextWorld(config, seed, tokenizer, data)
+    if tokenizer.fingerprint != in_bytes.fingerprint:
+        raise ConfigError(f"the tokenizer must be that of bytes where a world's kind is {config.kind!r}, got the one that came with initial")
     return World(config, seed)
 
 

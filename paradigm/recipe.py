@@ -139,6 +139,8 @@ def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
         raise ConfigError(f"{where}.stages must hold at least one stage, got none")
     plain = {key: value for key, value in values.items() if key != "stages"}
     recipe = configuration.decode(Recipe, plain, where)
+    if recipe.evaluation.recovery and recipe.world.kind != "arithmetic":
+        raise ConfigError(f"{where}.evaluation.recovery must be empty where the world is {recipe.world.kind!r}, whose steps cannot be falsified")
     for stage in stages:
         for kind in getattr(stage, "kinds", {}):
             if kind not in recipe.world.trained_kinds:

@@ -86,8 +86,8 @@ class RecipeRun:
             self.files.info["setup_seconds"] = setup_seconds
         with distributed.first_alone():
             self.initial = initial_folder(recipe.initial, folder / "data" / "initial") if recipe.initial else None
-        has_own_tokenizer = self.initial is not None and (self.initial / "tokenizer.json").is_file()
-        self.tokenizer = Tokenizer.from_pretrained(self.initial) if self.initial is not None and has_own_tokenizer else Tokenizer()
+        self._has_own_tokenizer = self.initial is not None and (self.initial / "tokenizer.json").is_file()
+        self.tokenizer = Tokenizer.from_pretrained(self.initial) if self.initial is not None and self._has_own_tokenizer else Tokenizer()
         self.world = open_world(recipe.world, recipe.seed, self.tokenizer, recipe.data.path)
         if "num_parameters" not in self.files.info:
             policy = Policy.from_pretrained(self.initial) if self.initial is not None else Policy(self._policy_config, seed=0)
@@ -181,7 +181,7 @@ class RecipeRun:
         trained_seconds = time.monotonic() - started
         policy.gather()
         self.evaluate(stage, policy.whole, done["step"], tokens, final=True)
-        own_tokenizer = self.tokenizer if self.recipe.initial else None
+        own_tokenizer = self.tokenizer if self._has_own_tokenizer else None
         distributed.by_first(policy.whole.save_pretrained)(self.files.stage_folder(stage.name) / "model", tokenizer=own_tokenizer)
         self.files.info["stages"].append({
             "name": stage.name, "kind": stage.kind, "control": stage.control, "tokens": tokens, "trained_tokens": done["trained_tokens"],

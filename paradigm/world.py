@@ -19,13 +19,15 @@ from paradigm.trajectory import Segment, TrajectoryBuffer
 class WorldConfig:
     """The environment and its demonstrator.
 
-    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", or a "mixture" of several `kinds`. Arithmetic: operations, digits of
-    an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`), calculator (a tool for partial
-    products); demonstrators get a step wrong at error_rate and notice it at notice_rate. Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of
-    demonstrations and RL start from 0 to opening_plies random moves, and in weak_share of the demonstrated games the
-    demonstrator's opponent is the uniform player. reasoning_gym: a generator by its name, with options of its configuration. gsm8k, problems:
-    path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked solutions in the
-    field solution, and their answers are compared with a strictness of "text", "number" or "symbolic"; calculator answers annotations `<<48/2=`.
+    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", or a "mixture" of several `kinds`.
+    Arithmetic: operations, digits of an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`),
+    calculator (a tool for partial products); demonstrators get a step wrong at error_rate and notice it at notice_rate.
+    Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of demonstrations and RL start from 0 to
+    opening_plies random moves, and in weak_share of the demonstrated games the demonstrator's opponent is the uniform player.
+    reasoning_gym: a generator by its name, and options of its configuration.
+    gsm8k, problems: path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked
+    solutions in the field solution, and their answers are compared with a strictness of "text", "number" or "symbolic"; calculator says whether
+    annotations `<<48/2=` are answered.
     max_action_tokens: the longest response to reasoning_gym, gsm8k and problems.
     """
 

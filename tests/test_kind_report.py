@@ -18,7 +18,8 @@ def make_run(folder: Path, rl: dict[str, int], transfer: tuple[int, int] = (20, 
     resolved = {"world": world, "evaluation": {"recovery": [], "pass_at": [1, 8]}, "stages": [{"kind": "imitate"}, {"kind": "rl"}]}
     (folder / "run.json").write_text(json.dumps({"name": "kinds", "stages": stages, "resolved": resolved}))
     rows = []
-    for policy, stage, tokens, counts, other in (("imitated", "imitate", 1000, dict.fromkeys(rl, 50), transfer[0]), ("rl", "rl", 2000, rl, transfer[1])):
+    imitated = ("imitated", "imitate", 1000, dict.fromkeys(rl, 50), transfer[0])
+    for policy, stage, tokens, counts, other in (imitated, ("rl", "rl", 2000, rl, transfer[1])):
         by_kind = {kind: [count, 100] for kind, count in counts.items()}
         rows.append({"policy": policy, "stage": stage, "tokens": tokens, "problems": 100 * len(rl), "correct": sum(counts.values()),
                      "by_operation": by_kind, "transfer": {"unseen": [other, 100]}})  # fmt: skip
@@ -62,6 +63,7 @@ def test_the_page_has_a_curve_a_kind_and_each_k(tmp_path: Path) -> None:
         assert f"Success on {kind}" in page
     assert "Imitated, pass@1" in page and "RL, pass@8" in page and "(never trained on)" in page and "all kinds never trained on" not in page
     assert "incomplete" not in page and 'id="recovery"' not in page
-    (tmp_path / "run" / "pass_at_k.json").write_text('[{"policy": "rl", "stage": "rl", "problems": 5, "samples": 8, "pass_at": {"8": [0.5, 0.6, 0.7]}}]')
+    row = {"policy": "rl", "stage": "rl", "problems": 5, "samples": 8, "pass_at": {"8": [0.5, 0.6, 0.7]}}
+    (tmp_path / "run" / "pass_at_k.json").write_text(json.dumps([row]))
     page = write_report(tmp_path / "run").read_text()
     assert "pass_at must map numbers to an estimate inside its interval" in page and 'id="attempts"' not in page

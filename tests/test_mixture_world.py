@@ -20,6 +20,7 @@ from paradigm.recipe_run import apply, run_recipe
 from paradigm.rl_stage import RL
 from paradigm.rollout_source import RolloutSource, kind_metrics
 from paradigm.sampler import Sampler
+from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.world import WorldConfig
 
@@ -29,7 +30,8 @@ POLICY = {"vocab_size": 272, "hidden_size": 16, "num_layers": 1, "num_heads": 2,
 @pytest.fixture
 def problems(tmp_path: Path) -> Path:
     path = tmp_path / "problems.jsonl"
-    path.write_text("".join(f'{{"question": "What is {i} + {i}?", "answer": "It is <<{i}+{i}={2 * i}>>{2 * i}.\\n#### {2 * i}"}}\n' for i in range(120)))
+    rows = [{"question": f"What is {i} + {i}?", "answer": f"It is <<{i}+{i}={2 * i}>>{2 * i}.\n#### {2 * i}"} for i in range(120)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -64,7 +66,8 @@ def test_each_kind_gets_its_share_and_the_seed_says_which(problems) -> None:
     assert 160 < singles["sums"] < 240, "also where there is less than one for each"
     assert Counter(name for name, _ in world.held_out(9)) == {"sums": 5, "words": 4}, "held-out ones evenly"
     assert {name for name, _ in world.transfer_tasks(3)} == {"products"}
-    assert not {task for name, task in world.tasks("train", 0, 300) if name == "words"} & {task for name, task in world.held_out(30) if name == "words"}
+    trained, held_out = ({task for name, task in tasks if name == "words"} for tasks in (world.tasks("train", 0, 300), world.held_out(30)))
+    assert trained and held_out and not trained & held_out
 
 
 def test_demonstrations_are_of_every_trainedKindObjective(problems) -> None:
@@ -185,7 +188,21 @@ def test_a_missing_file_of_problems_says_where_to_get_it(tmp_path) -> None:
             open_world(WorldConfig(kind="gsm8k", path=path), 0, data=data)
 
 
-def test_metrics_aKindObjective() -> None:
+def test_native_worlds_speak_bytes_only() -> None:
+    tokenizer = Tokenizer.train_bpe(["1+1=2\n"] * 9, 300)
+    with pytest.raises(ConfigError, match="the tokenizer must be that of bytes where a world's kind is 'arithmetic'"):
+        open_world(WorldConfig(), 0, tokenizer)
+    assert open_world(WorldConfig(), 0, Tokenizer.bytes()).kind_of("1+2") == "+"
+
+
+def test_recovery_is_measured_in_arithmetic_only(problems) -> None:
+    values = recipe_values(recipe_of(problems))
+    values["evaluation"]["recovery"] = ["rl"]
+    with pytest.raises(ConfigError, match="evaluation.recovery must be empty where the world is 'mixture'"):
+        decode_recipe(values)
+
+
+def test_metrics_a_kind() -> None:
     rollouts = rollouts_of([("a", [1.0, 0.0]), ("b", [1.0, 1.0])])
     metrics = kind_metrics(rollouts, lambda task: task[0])
     assert metrics["rollout/success/a"] == 0.5 and metrics["rollout/success/b"] == 1.0 and metrics["rollout/rollouts/b"] == 2

@@ -27,7 +27,8 @@ def test_each_task_plays_in_its_own_environment() -> None:
 
 
 def test_a_rollout_in_a_mixture_is_that_of_its_kind_alone() -> None:
-    policy = Policy(PolicyConfig(vocab_size=272, hidden_size=32, num_layers=1, num_heads=2, intermediate_size=32, max_position_embeddings=128), seed=3)
+    config = PolicyConfig(vocab_size=272, hidden_size=32, num_layers=1, num_heads=2, intermediate_size=32, max_position_embeddings=128)
+    policy = Policy(config, seed=3)
     sampler = Sampler(policy, slots=8)
     tasks = [("sums", "3+4"), ("echo", 0), ("sums", "12*34"), ("echo", 1)]
     mixed = sampler.collect(mixture(), tasks, group_size=2, key=(1, 2), max_tokens=64)

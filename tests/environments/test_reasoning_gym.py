@@ -1,5 +1,6 @@
 """reasoning-gym's problems: the same ones for the same seed, splits that share no question, derivations that end in the right answer."""
 
+import itertools
 import re
 
 import pytest
@@ -26,7 +27,7 @@ def test_demonstrations_are_right_and_their_steps_true(generator) -> None:
             assert eval(left) == int(right), problem.demonstration
         if generator == "gcd":
             pairs = [tuple(map(int, step.split(","))) for step in work.split(";")[:-1]]
-            assert all(after == (b, a % b) for (a, b), after in zip(pairs, pairs[1:])) and pairs[-1][0] % pairs[-1][1] == 0
+            assert all(after == (b, a % b) for (a, b), after in itertools.pairwise(pairs)) and pairs[-1][0] % pairs[-1][1] == 0
             assert int(answer) == pairs[-1][1]
         if generator == "letter_counting":
             letter = re.search(r'letter "(.)"', problem.prompt)[1]
@@ -57,11 +58,11 @@ def test_what_is_no_task_or_no_generator_is_named() -> None:
     for task in (3, "x", (1,), (-1, 0), (0, 256), ("a", "b")):
         with pytest.raises(ValueError, match="task must be"):
             problems.problem(task)
-    with pytest.raises(ValueError, match="generator must be one of reasoning-gym's, got 'chain_sums'; did you mean 'chain_sum'?"):
+    with pytest.raises(ValueError, match=r"generator must be one of reasoning-gym's, got 'chain_sums'; did you mean 'chain_sum'\?"):
         ReasoningGymProblems("chain_sums")
-    with pytest.raises(ValueError, match="options of gcd have no 'max_valu'; did you mean 'max_value'?"):
+    with pytest.raises(ValueError, match=r"options of gcd have no 'max_valu'; did you mean 'max_value'\?"):
         ReasoningGymProblems("gcd", {"max_valu": 3})
-    with pytest.raises(ValueError, match="options of gcd must be such that .*got {'min_numbers': 1}"):
+    with pytest.raises(ValueError, match=r"options of gcd must be such that .*got {'min_numbers': 1}"):
         ReasoningGymProblems("gcd", {"min_numbers": 1})
     with pytest.raises(ValueError, match="options must leave 'seed' to the tasks"):
         ReasoningGymProblems("gcd", {"seed": 3})

@@ -19,7 +19,7 @@ from paradigm.verifiers import Verdict
 END = 257
 ROWS = [
     '{"question": "Ann has 48 eggs and sells half. How many are sold?", "answer": "She sells 48/2 = <<48/2=24>>24 eggs.\\n#### 24"}',
-    '{"question": "Ben earns $12 an hour. What does he earn in 50 minutes?", "answer": "A minute is $<<12/60=0.2>>0.2.\\nSo $<<0.2*50=10.00>>10.\\n#### 10"}',
+    '{"question": "Ben earns $12 an hour. What does he earn in 50 minutes?", "answer": "$<<12/60=0.2>>0.2.\\nSo $<<0.2*50=10.00>>10.\\n#### 10"}',
     '{"question": "Cy has 1,000 pens and buys 80. How many has he?", "answer": "He has <<1000+80=1080>>1,080.\\n#### 1,080"}',
 ]  # fmt: skip
 

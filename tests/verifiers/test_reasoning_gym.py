@@ -1,4 +1,4 @@
-"""Verdicts by reasoning-gym's scorers: every generator's own answer passes, nothing that games a scorer does, and nothing runs outside the sandbox."""
+"""Verdicts by reasoning-gym's scorers: true answers pass, nothing that games a scorer does, and nothing runs outside the sandbox."""
 
 import random
 import subprocess
@@ -14,7 +14,8 @@ from tests.sandbox_cases import require_sandbox
 PLAIN = [
     "basic_arithmetic", "binary_alternation", "bitwise_arithmetic", "caesar_cipher", "chain_sum", "count_bits", "count_primes", "decimal_chain_sum",
     "gcd", "isomorphic_strings", "lcm", "leg_counting", "letter_counting", "letter_jumble", "number_filtering", "number_sequence", "number_sorting",
-    "products", "ransom_note", "simple_equations", "spell_backward", "word_sequence_reversal", "word_sorting", "base_conversion", "decimal_arithmetic",
+    "products", "ransom_note", "simple_equations", "spell_backward", "word_sequence_reversal", "word_sorting", "base_conversion",
+    "decimal_arithmetic",
 ]  # fmt: skip
 SANDBOXED = ["countdown", "polynomial_multiplication", "coin_flip", "complex_arithmetic", "string_insertion"]
 
@@ -33,10 +34,12 @@ def hostile(right: str, other: str) -> list[str]:
     """Answers that are not the right one, aimed at a scorer that is lenient somewhere."""
     numbers = " ".join(str(i) for i in range(-200, 200))
     return [
-        "", " ", "0\x00", f"{right} {other}", f"{right},{other}", f"{other} or {right}", f"the answer is {right}", f"{right}.{right}", f"({right})",
-        f"{right}\x00", f"{right}\u200b", f"{right}\n{other}", f"[{right}, {other}]", f"#{right}", f"{right}#", f"answer={right}", numbers, right * 40,
-        "nan", "NaN", "sNaN", "-nan", "inf", "Infinity", "-inf", "oo", "1e999999999", "9" * 5000, "[NaN, NaN, NaN]", "['nan', 'nan']", "None", "True;",
-        "lambda: 1", "__import__('os').system('touch /tmp/paradigm-escaped')", "{}", "[]", "()", "*", "%s", "{0}", "\\boxed{" + right + "}", "<answer>",
+        "", " ", "0\x00", f"{right} {other}", f"{right},{other}", f"{other} or {right}", f"the answer is {right}", f"{right}.{right}",
+        f"({right})", f"{right}\x00", f"{right}\u200b", f"{right}\n{other}", f"[{right}, {other}]", f"#{right}", f"{right}#",
+        f"answer={right}", numbers, right * 40,
+        "nan", "NaN", "sNaN", "-nan", "inf", "Infinity", "-inf", "oo", "1e999999999", "9" * 5000, "[NaN, NaN, NaN]", "['nan', 'nan']", "None",
+        "True;", "lambda: 1", "__import__('os').system('touch /tmp/paradigm-escaped')", "{}", "[]", "()", "*", "%s", "{0}",
+        "\\boxed{" + right + "}", "<answer>",
     ]  # fmt: skip
 
 
@@ -79,8 +82,8 @@ def test_the_rest_is_scored_in_a_sandbox(tmp_path) -> None:
         entry = dataset[0]
         mark = tmp_path / "escaped"
         for answer in (
-            f"__import__('os').system('touch {mark}')", f"open('{mark}', 'w')", "().__class__", "(lambda: 1)()", "print(1)", "[print][0](1)", "exec ('1')",
-            "7", "nan", "1/0", "print\\\n(1)", "getattr(1, 'real')", "x.y", f"{entry['answer']} {entry['answer']}",
+            f"__import__('os').system('touch {mark}')", f"open('{mark}', 'w')", "().__class__", "(lambda: 1)()", "print(1)", "[print][0](1)",
+            "exec ('1')", "7", "nan", "1/0", "print\\\n(1)", "getattr(1, 'real')", "x.y", f"{entry['answer']} {entry['answer']}",
         ):  # fmt: skip
             verdict = verifier(dataset, 0, entry, answer)
             assert verdict.score == 0.0 and verdict.error is None, (generator, answer, verdict)
