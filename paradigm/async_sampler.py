@@ -291,7 +291,8 @@ class AsyncSampler:
                     self._hand_over()
                     if self._core.is_idle:
                         self._wake.wait()
-            self.sampler.stats = self.sampler._stats(self._core, self._driver.engines, self._core.num_done, time.perf_counter() - started, self._flops)
+            total_s = time.perf_counter() - started
+            self.sampler.stats = self.sampler._stats(self._core, self._driver.engines, self._core.num_done, total_s, self._flops)
         except BaseException as error:  # whatever it is, those who wait have to learn of it
             cause = error
         self._in_loop(self._end, cause)

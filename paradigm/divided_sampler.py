@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 
 from paradigm import distributed
 from paradigm.sampler import CollectionStats, Sampler
+from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
 
 __all__ = ["DividedSampler"]
@@ -31,12 +32,15 @@ class DividedSampler(Sampler):
 
     def collect(self, environment: Any, tasks: Sequence[Any], group_size: int = 8, temperature: float = 1.0, **options: Any) -> TrajectoryBuffer:
         """As `Sampler.collect`, all of it on every rank. `stats` has the counts of all, and the seconds of the slowest."""
-        options.setdefault("episodes", distributed.span(len(tasks) * group_size))
+        if len(tasks) < distributed.world():
+            own_episodes = distributed.span(len(tasks) * group_size)
+        else:  # a group's prompt is computed by one rank alone
+            first, end = distributed.span(len(tasks))
+            own_episodes = first * group_size, end * group_size
+        options.setdefault("episodes", own_episodes)
         own = super().collect(environment, tasks, group_size, temperature, **options)
         if distributed.world() == 1:
             return own
-        assert self.stats is not None
-        self.stats = _joined_stats(self.stats)
         parts = [load(part) for part in distributed.everyones(save({name: np.ascontiguousarray(getattr(own, name)) for name in _FIELDS}))]
         notes = [json.loads(part) for part in distributed.everyones(json.dumps(list(own.extras.items())).encode())]
         buffers = [TrajectoryBuffer(part, extras=dict(extras)) for part, extras in zip(parts, notes)]
@@ -44,6 +48,10 @@ class DividedSampler(Sampler):
         for name in ("group", "task"):  # these are numbers in the whole collection already
             setattr(joined, name, np.concatenate([part[name] for part in parts]))
         joined.tasks, joined.key, joined.environment = own.tasks, own.key, own.environment
+        num_seats, opponents = getattr(getattr(environment, "native", environment), "num_seats", 1), options.get("opponents") or {}
+        own_seats = [seat for seat in range(num_seats) if opponents.get(seat, self) is self]
+        assert self.stats is not None
+        self.stats = dataclasses.replace(_joined_stats(self.stats), flops=rollout_flops(self.policy, joined, own_seats))
         return joined
 
 

@@ -198,7 +198,7 @@ def test_native_worlds_speak_bytes_only() -> None:
 def test_recovery_is_measured_in_arithmetic_only(problems) -> None:
     values = recipe_values(recipe_of(problems))
     values["evaluation"]["recovery"] = ["rl"]
-    with pytest.raises(ConfigError, match="evaluation.recovery must be empty where the world is 'mixture'"):
+    with pytest.raises(ConfigError, match=r"evaluation\.recovery must be empty where the world is 'mixture'"):
         decode_recipe(values)
 
 

@@ -1,4 +1,4 @@
-"""Worlds that speak and listen in tokens: the protocol, native ones, problems in text, proofs, documents, other libraries' games, mixtures, workers."""
+"""Worlds that speak and listen in tokens: the protocol, native ones, problems in text, proofs, documents, games, mixtures, workers."""
 
 from paradigm.environments.arithmetic import (
     Arithmetic,
