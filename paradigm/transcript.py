@@ -65,7 +65,7 @@ class Transcriber:
             yield {"text": "".join(self._text_of(token) for _, token in group), "kind": kind}
 
     def _text_of(self, token: int) -> str:
-        if self._said[token]:
+        if token < len(self._said) and self._said[token]:
             return self._decoder.decode(self._said[token])
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()

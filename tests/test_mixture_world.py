@@ -84,6 +84,7 @@ def test_demonstrations_are_of_every_trainedKindObjective(problems) -> None:
 class Fixed:
     """A source's world and sampler, whose rollouts are given."""
 
+    is_exact = True
     kind_of = staticmethod(lambda task: task[0])
 
     def __init__(self, rollouts):

@@ -36,7 +36,7 @@ def test_gae_by_hand_for_both_seats(max_tokens: int, bootstrap: bool) -> None:
     config = RL(name="rl", advantage="gae", group_size=1, gamma=0.9, lam=0.8, pack_tokens=128, bootstrap_truncated=bootstrap)
     streams = value_advantages(policy, rollouts, config)
     alphastar = RL.of("alphastar", name="rl", gamma=0.9, pack_tokens=128, bootstrap_truncated=bootstrap)
-    streams_of_actor_critic = RolloutSource(alphastar, sampler, World(WorldConfig(kind="connect_four"), seed=0), seed=0)._streams(rollouts)
+    streams_of_actor_critic = RolloutSource(alphastar, sampler, World(WorldConfig(kind="connect_four"), seed=0), seed=0)._streams(rollouts, alphastar)
     raw = []
     for row, game in enumerate(rollouts):
         start = rollouts.offsets[row]
