@@ -3,7 +3,7 @@
 With one rank nothing is sharded, and every function here is the identity. With more, each parameter becomes a DTensor whose rows lie on the
 ranks in turn, and so do its gradient, its float32 master, its average and its optimizer state. A block (an element of a ModuleList: a
 transformer layer) is made whole when it runs and let go after; what lies outside the blocks (embeddings, heads, the last norm) while
-`within` runs. Gradients are summed in float32 over the ranks, not averaged: whoever packed has divided by the counts of the whole set.
+`within` runs. Gradients are summed over the ranks, in float32 or wider, not averaged: whoever packed has divided by the counts of the whole set.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def shard(policy: nn.Module) -> nn.Module:
 
     place = distributed.device()
     mesh = init_device_mesh(place.type, (distributed.world(),))
-    rounding = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+    is_low = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in policy.parameters())
+    rounding = MixedPrecisionPolicy(reduce_dtype=torch.float32 if is_low else None)
     root = _Root(policy.to(place))
     for module in (*_blocks(policy), root):
         fully_shard(module, mesh=mesh, mp_policy=rounding)

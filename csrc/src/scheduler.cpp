@@ -97,8 +97,8 @@ Scheduler::Scheduler(std::unique_ptr<EpisodeRules> rules, std::vector<PolicyLimi
     end_episode_ = end;
     num_episodes_ = end - first;
     for (auto& [trajectory, forced] : rules->forced) {
-        require(trajectory >= 0 && trajectory < all * num_seats, "forced names trajectory " + std::to_string(trajectory) + " of " +
-                                                                               std::to_string(all * num_seats));
+        require(trajectory >= 0 && trajectory < all * num_seats,
+                "forced names trajectory " + std::to_string(trajectory) + " of " + std::to_string(all * num_seats));
         require(rules->roles[static_cast<std::size_t>(trajectory % num_seats)].policy >= 0,
                 "forced names trajectory " + std::to_string(trajectory) + ", whose seat a player plays");
         std::stable_sort(forced.begin(), forced.end(), [](const ForcedToken& a, const ForcedToken& b) { return a.after < b.after; });
