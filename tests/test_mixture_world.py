@@ -70,7 +70,7 @@ def test_each_kind_gets_its_share_and_the_seed_says_which(problems) -> None:
     assert trained and held_out and not trained & held_out
 
 
-def test_demonstrations_are_of_every_trainedKindObjective(problems) -> None:
+def test_demonstrations_are_of_every_trained_kind(problems) -> None:
     world = open_world(recipe_of(problems).world, 0)
     shown = world.demonstrations(30)
     assert Counter(world.kind_of(t.task) for t in shown) == {"sums": 20, "words": 10}
@@ -198,7 +198,7 @@ def test_native_worlds_speak_bytes_only() -> None:
 def test_recovery_is_measured_in_arithmetic_only(problems) -> None:
     values = recipe_values(recipe_of(problems))
     values["evaluation"]["recovery"] = ["rl"]
-    with pytest.raises(ConfigError, match="evaluation.recovery must be empty where the world is 'mixture'"):
+    with pytest.raises(ConfigError, match=r"evaluation.recovery must be empty where the world is 'mixture'"):
         decode_recipe(values)
 
 
