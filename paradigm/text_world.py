@@ -10,6 +10,7 @@ from paradigm.config import ConfigError
 from paradigm.environments import problem_file, reasoning_gym
 from paradigm.environments.problem_file import ProblemFile
 from paradigm.environments.reasoning_gym import ReasoningGymProblems
+from paradigm.environments.text_codec import PaddedCodec
 from paradigm.environments.worked_problems import WorkedProblems
 from paradigm.sources.worked_solutions import worked_solutions
 from paradigm.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ class TextWorld:
         else:
             self._problems, self._marker, self._calculator = _file(config, data), problem_file.MARKER, config.calculator
         self.environment = WorkedProblems(
-            self._problems.problem, tokenizer, end=self._end, calculator=self._calculator, max_action_tokens=config.max_action_tokens,
+            self._problems.problem, PaddedCodec(tokenizer), end=self._end, calculator=self._calculator, max_action_tokens=config.max_action_tokens,
             marker=self._marker, vocab_size=tokenizer.vocab_size,
         )  # fmt: skip
 

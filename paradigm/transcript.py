@@ -11,6 +11,7 @@ import numpy as np
 from rich.text import Text
 
 from paradigm.environments import ArithmeticLabel
+from paradigm.environments.text_codec import PaddedCodec
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import Segment, Trajectory
 
@@ -37,9 +38,10 @@ def token_kinds(trajectory: Trajectory, environment: Any) -> list[str]:
 def transcript(trajectory: Trajectory, environment: Any, tokenizer: Tokenizer | None = None) -> list[dict[str, str]]:
     """Runs of tokens of the same kind as [{"text", "kind"}], in the tokenizer's text; None: bytes. The token that ends a text is left out."""
     tokenizer = tokenizer or Tokenizer()
+    codec = PaddedCodec(tokenizer)
     parts = []
     for kind, group in groupby(zip(token_kinds(trajectory, environment), trajectory.tokens.tolist()), key=lambda pair: pair[0]):
-        text = tokenizer.decode([token for _, token in group if token != tokenizer.eos_id])
+        text = codec.decode([token for _, token in group if token != tokenizer.eos_id])
         if text:
             parts.append({"text": text, "kind": kind})
     return parts
