@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,14 @@ optional = {"transformers", "triton", "gguf", "tensorboard", "math_verify", "hum
 assert not optional & set(sys.modules), "an optional package was imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+def test_set_up_installs_every_core_dependency() -> None:
+    """`make` installs what constraints/*.txt list, beside the package without its dependencies."""
+    declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    assert declared is not None
+    names = set(re.findall(r'"([\w-]+)', declared[1]))
+    assert {"torch", "numpy", "tomli"} <= names
+    for pins in ("cpu", "gpu"):
+        pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "constraints" / f"{pins}.txt").read_text(), re.MULTILINE))
+        assert pinned - {"setuptools", "pybind11", "triton"} == names, pins
