@@ -53,8 +53,8 @@ class TextWorld:
         return self._problems.tasks(seed, n, split)
 
     def held_out(self, n: int) -> Sequence[Any]:
-        """n tasks that no stage trains on, the same ones for every policy; none twice, so there may be fewer."""
-        return list(dict.fromkeys(self.tasks("test", seed=0, n=n)))
+        """n tasks that no stage trains on, the same ones for every policy; no problem twice, so there may be fewer."""
+        return list({self.describe(task): task for task in reversed(self.tasks("test", seed=0, n=n))}.values())[::-1]
 
     def transfer_tasks(self, n: int) -> Sequence[Any]:
         return []

@@ -30,6 +30,8 @@ class ReasoningGymProblems:
     """One generator's problems. A task is a pair (seed of the generator, index).
 
     A problem belongs to the split that a hash of its question says (`split_of`), so no seed shows a problem of the test split in training.
+    isomorphic_strings, knight_swap, polynomial_multiplication, ransom_note and word_ladder depend on Python's hash seed too, so that a run on them
+    repeats only under the same PYTHONHASHSEED.
 
     Args:
         generator: reasoning-gym's name of it. options: of its configuration, without `seed` and `size`.
