@@ -324,7 +324,7 @@ def _batch(
         version=torch.from_numpy(buffer.version[rows]),
         trajectory=torch.from_numpy(members[owner]),
         support=torch.from_numpy(support) if masked else None,
-        support_table=torch.from_numpy(buffer.support_table.view(np.int32)) if masked else None,
+        support_table=torch.from_numpy(np.require(buffer.support_table.view(np.int32), requirements="W")) if masked else None,
         temperature=temperature,
         row_document=None if document is None else torch.from_numpy(document),
     )
