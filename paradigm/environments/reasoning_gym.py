@@ -23,7 +23,7 @@ __all__ = ["MARKER", "ReasoningGymProblems", "derivation"]
 
 MARKER = "#"
 _BLOCK = 256  # problems of one of the generator's seeds
-_TRIES = 40  # problems drawn for each one wanted, before they may repeat
+_PATIENCE = 2048  # problems drawn without a new one of the split, after which they may repeat
 
 
 class ReasoningGymProblems:
@@ -56,21 +56,20 @@ class ReasoningGymProblems:
         draw = np.random.default_rng([seed, zlib.crc32(f"{self.generator}/{split}".encode())])
         found: list[tuple[int, int]] = []
         seen: set[str] = set()
-        tried = 0
+        waited = 0
         while len(found) < n:
             block = int(draw.integers(1 << 31))
             for index in range(_BLOCK):
-                tried += 1
                 question = str(self._entry((block, index))["question"])
-                if split_of(question) != split or (question in seen and tried < _TRIES * n):
-                    continue
-                seen.add(question)
-                found.append((block, index))
-                if len(found) == n:
-                    break
-            if not found and tried >= 20 * _BLOCK:
-                raise ValueError(f"{self.generator} must have problems of the split {split!r}, got none among {tried}")
-        return found
+                if split_of(question) == split and (question not in seen or waited >= _PATIENCE):
+                    waited = 0 if question not in seen else waited
+                    seen.add(question)
+                    found.append((block, index))
+                else:
+                    waited += 1
+            if not found and waited >= _PATIENCE:
+                raise ValueError(f"{self.generator} must have problems of the split {split!r}, got none among {waited}")
+        return found[:n]
 
     def problem(self, task: Any) -> Problem:
         """The problem of a task. Raises: ValueError for what is no task."""
