@@ -6,7 +6,8 @@ fail() { printf '\nparadigm: %s\n' "$*" >&2; exit 1; }
 
 constraints=constraints/$PINS.txt
 requirement=${TORCH:-$(grep '^torch==' "$constraints")}
-pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check)
+# without their bytecode, which takes longer to make than all the rest, and comes when a module is first imported
+pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile)
 if [ -n "${TORCH:-}" ] || ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
   echo "Installing $requirement into $VENV ..."
   if [ "$PINS" = gpu ] || [ "$(uname -s)" = Darwin ]; then
