@@ -6,7 +6,7 @@ fail() { printf '\nparadigm: %s\n' "$*" >&2; exit 1; }
 
 constraints=constraints/$PINS.txt
 requirement=${TORCH:-$(grep '^torch==' "$constraints")}
-# without their bytecode, which takes longer to make than all the rest, and comes when a module is first imported
+# bytecode of all of torch takes longer to make than all the rest; what we import gets its own below
 pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile)
 if [ -n "${TORCH:-}" ] || ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
   echo "Installing $requirement into $VENV ..."
@@ -19,3 +19,4 @@ if [ -n "${TORCH:-}" ] || ! "$VENV/bin/python" -c 'import torch' 2>/dev/null; th
   fi
 fi
 grep -v '^torch==' "$constraints" | "${pip[@]}" -r /dev/stdin
+env -u PYTHONDONTWRITEBYTECODE "$VENV/bin/python" -c 'import jinja2, msgspec, numpy, rich.progress, rich.table, safetensors.torch, tokenizers, torch._dynamo, torch.distributed.fsdp'
