@@ -9,6 +9,7 @@ forward pass over what is trained on.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,11 +116,12 @@ class RolloutSource:
             "rollout/length_limited": float((rollouts.stop_reason == 2).sum()),
             "rollout/tokens": float(rollouts.num_tokens),
         }
+        reasons = Counter(notes["failure_reason"] for notes in rollouts.extras.values())
+        info |= {f"rollout/failed_{reason}": float(count) for reason, count in reasons.items()}
         if (stats := self.sampler.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
             info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
             info["rollout/idle_share"] = stats.idle_share
-            info |= {f"rollout/failed_{reason}": float(count) for reason, count in stats.failure_reasons.items()}
             cache = ("prefixes_shared", "tokens_shared", "evictions", "tokens_recomputed")  # these may depend on who was ready first
             info |= {f"rollout/{name}": float(getattr(stats, name)) for name in cache}
         return rollouts, info | solved | kind_metrics(rollouts, self.world.kind_of)

@@ -129,6 +129,27 @@ def test_rollouts_without_finite_rewards_are_counted_and_not_trained_on(objectiv
             assert torch.equal(stream, theirs.streams[name]) and stream.isfinite().all(), name
 
 
+class Broken:
+    num_seats = 2
+
+    def tasks(self, seed: int, n: int, plies: int) -> list[str]:
+        return [str(plies)] * n
+
+    def reset(self, task: str, seed: int) -> None:
+        raise OSError("no world today")
+
+    def step(self, action: np.ndarray) -> None: ...
+
+
+@pytest.mark.parametrize("objective", ["grpo", "ppo", "dapo", "dpo", "vtrace"])
+def test_a_world_that_always_fails_is_reported_and_teaches_nothing(objective) -> None:
+    source = source_of(objective)
+    source.world.environment = Broken()
+    update = next(source.updates(0))
+    assert update.info["rollout/failed"] == update.info["rollout/failed_raise"] == 16
+    assert all(batch.num_rows == 0 for part in update.parts for batch in part.batches)
+
+
 def test_overlong_rollouts_are_punished() -> None:
     plain, _, batch, _ = first_rows(source_of("ppo"))
     longest = int(plain.lengths.max())

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from paradigm.environments import ConnectFour
-from paradigm.environments.protocol import Observation, Step
+from paradigm.environments.protocol import EnvironmentFault, Observation, Step
 from paradigm.sampler import Sampler
 from tests.sampler_cases import VOCAB, Scripted, ask, one_thread, over, random_table, successor  # noqa: F401  # one_thread is a fixture
 
@@ -89,6 +89,26 @@ def test_garbage_costs_only_its_own_episode(turn: int) -> None:
         assert good.stop_reason == "terminated" and good.reward == 3 and len(good) == 6 and not good.extras, bad.task
         assert bad.tokens[: 3 * turn].tolist() == [5, 6, 7][: 3 * turn] and len(bad) <= 3 * turn + 1  # what it was told before stays
     assert "ZeroDivisionError" in buffer[2 * list(GARBAGE).index("an exception")].extras["failure"]
+
+
+def test_failures_are_counted_by_reason() -> None:
+    answers = {
+        "raise": lambda turn: 1 // 0, "garbage": lambda turn: None, "reward": lambda turn: ask([1], rewards=(math.nan,)),
+        "no_action": lambda turn: over(), "fault": lambda turn: (_ for _ in ()).throw(EnvironmentFault("my own", "so there")),
+        "sum": lambda turn: over((3e38,)) if turn else ask([1], 1, rewards=(3e38,)),  # both on the one token of the action
+        "large": lambda turn: over((1e300,)) if turn else ask([1], 1), "illegal": lambda turn: over() if turn else ask([1], legal=[(2, 3)]),
+        "fine": lambda turn: over() if turn else ask([1], 1),
+    }  # fmt: skip
+    worlds = Scripted(lambda task, seed, actions: answers[task](len(actions)))
+    sampler = Sampler(successor())
+    buffer = sampler.collect(worlds, list(answers), group_size=2, forced={2 * list(answers).index("illegal"): [(0, [9])]})
+    reasons = {"fault": "my own", "sum": "reward", "large": "reward"}
+    for trajectory in buffer:
+        if trajectory.task == "fine" or (trajectory.task == "illegal" and trajectory.index % 2):
+            continue
+        assert trajectory.failed and trajectory.extras["failure_reason"] == reasons.get(trajectory.task, trajectory.task)
+    assert sampler.stats is not None and buffer.failed.sum() == sampler.stats.num_failed == 15 and np.isfinite(buffer.rewards).all()
+    assert sampler.stats.failure_reasons == {"raise": 2, "garbage": 2, "reward": 6, "no_action": 2, "my own": 2, "illegal": 1}
 
 
 def test_environments_that_cannot_be_copied_or_whose_deletion_raises() -> None:

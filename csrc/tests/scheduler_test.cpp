@@ -2,7 +2,9 @@
 #include <chrono>
 #include <cstdio>
 #include <limits>
+#include <map>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 #include "check.h"
@@ -162,15 +164,15 @@ void garbage_costs_only_its_own_episode() {
         {"before it was given", [](Step& s) { s.observations[0].tokens = {}; }},
         {"oops", [](Step&) { throw std::runtime_error("oops"); }},
         {"no std::exception", [](Step&) { throw 1; }},
-        {"ended before it asked", [](Step& s) { s.terminated = true; }},
+        {"ended before it asked", [](Step& s) { s.truncated = true; }},
     };
-    const auto reason_of = [&kinds](std::size_t i) -> std::string {
-        if (kinds[i].first == "finite") return "reward";
-        if (kinds[i].first == "ended before it asked") return "no_action";
-        for (const char* raised : {"oops", "no std::exception", "empty sequence", "prefix-free"}) {  // the last two by LegalSet, in the environment
-            if (kinds[i].first == raised) return "raise";
-        }
-        return "garbage";
+    const std::map<std::string, std::string> reasons = {
+        {"finite", "reward"}, {"ended before it asked", "no_action"}, {"oops", "raise"}, {"no std::exception", "raise"},
+        {"empty sequence", "raise"}, {"prefix-free", "raise"},  // the environment's own set refuses them by an exception
+    };
+    const auto reason_of = [&](std::size_t i) -> std::string {
+        const auto found = reasons.find(kinds[i].first);
+        return found == reasons.end() ? "garbage" : found->second;
     };
     std::vector<std::string> tasks;
     for (std::size_t i = 0; i < kinds.size(); ++i) {

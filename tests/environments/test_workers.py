@@ -134,6 +134,20 @@ def test_an_environment_over_its_time_is_cut_off_and_its_neighbours_are_not(tmp_
     assert sampler.stats.failure_reasons == {"hang": 1} and "within 3 s" in buffer[0].extras["failure"]
 
 
+def test_a_collection_that_stops_early_leaves_no_call_behind(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = [(0, "it sleeps", 1), (1, "", 0)]
+
+    def progress(done: int, total: int) -> None:
+        if done:
+            raise ArithmeticError("enough")
+
+    with Workers(Faulty, 2, timeout=600) as world:
+        with pytest.raises(ArithmeticError, match="enough"):
+            Sampler(random_table()).collect(world, tasks, group_size=1, progress=progress)
+        assert "still at work" not in caplog.text
+        assert not Sampler(random_table()).collect(world, [(0, "", 0)]).failed.any()
+
+
 ACTION = np.array([7, 8], np.int32)
 
 

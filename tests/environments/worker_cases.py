@@ -48,7 +48,7 @@ DEADLY: dict[str, tuple[str, Any]] = {
 }
 HANGING: dict[str, tuple[str, Any]] = {
     "it sleeps": ("hang", lambda: time.sleep(3600)),
-    "it is stopped": ("hang", lambda: os.kill(os.getpid(), signal.SIGSTOP)),
+    "it is stopped": ("hang", lambda: [os.kill(os.getpid(), signal.SIGSTOP), time.sleep(3600)]),
     "it sleeps and will not be interrupted": ("hang", lambda: [signal.signal(signal.SIGTERM, signal.SIG_IGN), time.sleep(3600)]),
 }
 FAULTS = CHEAP | DEADLY | HANGING
