@@ -87,7 +87,7 @@ def test_any_file_of_problems_and_answers(tmp_path) -> None:
 
 
 def test_where_the_first_weights_come_from(tmp_path) -> None:
-    with pytest.raises(ConfigError, match='initial must be "smollm2" or a Hugging Face folder with config.json, got'):
+    with pytest.raises(ConfigError, match=r'initial must be "smollm2" or a Hugging Face folder with config.json, got'):
         initial_folder(str(tmp_path), tmp_path / "scratch")
     with pytest.raises(ConfigError, match="end-of-text token"):
         TextWorld(WorldConfig(kind="gsm8k"), 0, Tokenizer.train_bpe(["a"], 300, special_tokens=()), "x")
