@@ -32,6 +32,11 @@ class WorkerConnection:
         self._poll.register(channel, select.POLLIN)
         self._left = self._limit = 0.0  # seconds
 
+    def is_quiet(self) -> bool:
+        """Whether the worker is there and has said nothing that nobody has heard."""
+        self._poll.modify(self._channel, select.POLLIN)
+        return not self._poll.poll(0)
+
     def exchange(self, frame: bytes, limit_s: float) -> bytes:
         """Sends a frame and receives the worker's. Raises: EnvironmentFault with the reason "exit", "hang" or "oversize"."""
         self._left = self._limit = limit_s

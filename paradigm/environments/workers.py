@@ -122,7 +122,7 @@ class Workers:
 
     @contextmanager
     def interrupted(self) -> Iterator[None]:
-        """For a sampler that stops early: a context in which calls fail at once, those that are out, too."""
+        """For a sampler that stops early: a context in which all calls fail at once, those that are out, too."""
         if self._pool is None:
             yield
             return
@@ -204,7 +204,12 @@ class _Pool:
         is_reset = not episode.actions
         task, episode.task = episode.task, None
         patience_s = 0.0 if is_reset else max(episode.seconds, _PATIENCE_S) if self._replayable else math.inf
-        worker = self._turns.take(episode.worker, patience_s)
+        while True:
+            worker = self._turns.take(episode.worker, patience_s)
+            if worker.connection is None or worker.connection.is_quiet():
+                break
+            worker.connection.close()  # it ended, or spoke, between two calls: the fault of neither
+            self._turns.give_back(worker, is_gone=True)
         is_moved = worker is not episode.worker
         if is_moved:
             episode.leave()

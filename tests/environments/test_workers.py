@@ -30,6 +30,7 @@ from tests.environments.worker_cases import (
     Chatty,
     Faulty,
     Moody,
+    Telling,
     Unbuildable,
     Unrepeatable,
     Waiting,
@@ -175,6 +176,16 @@ def test_replays_are_exact_and_what_cannot_be_replayed_is_told() -> None:
         with Workers(world_of, 1, timeout=60) as world, pytest.raises(EnvironmentFault) as fault:
             played_around_a_crash(world)
         assert fault.value.failure_reason == reason and world.replayable is (reason != "lost")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_worker_that_ends_between_calls_costs_nobody_an_episode() -> None:
+    with Workers(Telling, 1, timeout=60) as world:
+        (pid,) = world.reset((1, "", 0), 5).observations[0].tokens
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            time.sleep(0.01)
+        assert world.reset((1, "", 0), 5).observations[0].tokens[0] != pid and (world.num_started, world.num_replayed) == (2, 0)
 
 
 def test_an_episode_moves_away_from_a_busy_worker(tmp_path: Path) -> None:

@@ -124,6 +124,16 @@ class Unrepeatable(Faulty):
     replayable = False
 
 
+class Telling(Faulty):
+    """Tells its process in its first answer, which is no token of any policy's."""
+
+    pid = 0
+
+    def reset(self, task: tuple[int, str, int], seed: int) -> Step:
+        self.pid = self.pid or os.getpid()
+        return ask([self.pid])
+
+
 class Unbuildable:
     def __init__(self, what: str):
         FAULTS[what][1]()
