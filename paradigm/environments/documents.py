@@ -12,22 +12,20 @@ A line that is none of these, or names no document, is answered `? ` and the rea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.splits import Split, split_of
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import CitationTask, CitationVerifier, Verdict
 
 __all__ = ["BM25Search", "Documents", "DocumentsDemonstrator"]
-
-Split = Literal["train", "validation", "test"]
 
 _CALL = re.compile(r"(search|read)\((.*)\)")
 _WORDS = re.compile(r"[^\W_]+")
@@ -134,7 +132,7 @@ class Documents:
 
         80, 5 and 15 in a hundred questions are in train, validation and test, by a hash of their words. Returns: n rows, or as many as there are.
         """
-        found = [row for row, question in enumerate(self.questions) if _split(question.prompt) == split]
+        found = [row for row, question in enumerate(self.questions) if split_of(question.prompt) == split]
         return [found[row] for row in np.random.default_rng(seed).permutation(len(found))[:n]]
 
     def demonstrator(self) -> DocumentsDemonstrator:
@@ -210,8 +208,3 @@ class DocumentsDemonstrator:
 
 def _words(text: str) -> list[str]:
     return [word.lower() for word in _WORDS.findall(text)]
-
-
-def _split(text: str) -> Split:
-    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
-    return "train" if share < 80 else "validation" if share < 85 else "test"

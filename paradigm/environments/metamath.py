@@ -12,21 +12,19 @@ it was.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.splits import Split, split_of
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import MetamathDatabase, MetamathError, MetamathProof, MetamathVerifier, Verdict
 
 __all__ = ["Metamath", "MetamathDemonstrator", "metamath_split", "propositional_theory"]
-
-Split = Literal["train", "validation", "test"]
 
 _MAX_REASON = 200
 
@@ -240,5 +238,4 @@ def metamath_split(database: MetamathDatabase, theorem: str) -> Split:
         " ".join(names.setdefault(symbol, f"#{len(names)}") if symbol in database.variables else symbol for symbol in symbols)
         for symbols in [assertion.symbols, *parts]
     )
-    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
-    return "train" if share < 80 else "validation" if share < 85 else "test"
+    return split_of(text)

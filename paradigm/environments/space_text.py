@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from paradigm.environments.splits import Split, split_of
 from paradigm.environments.text_codec import TextCodec
 
 __all__ = ["action_sequences", "level_split", "levels", "number_names", "observation_text", "uniform_player"]
-
-Split = Literal["train", "validation", "test"]
 
 _MAX_NUMBERS = 256
 
@@ -68,8 +66,7 @@ def action_sequences(names: Sequence[str], tokenizer: TextCodec) -> list[tuple[i
 
 def level_split(level: int) -> Split:
     """80, 5 and 15 in a hundred levels are in train, validation and test, by a hash of the number."""
-    share = int.from_bytes(hashlib.sha256(str(level).encode()).digest()[:8], "big") % 100
-    return "train" if share < 80 else "validation" if share < 85 else "test"
+    return split_of(str(level))
 
 
 def levels(seed: int, n: int, split: Split) -> list[int]:
