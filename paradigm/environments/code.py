@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.protocol import Observation, Step, without_stop
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import CodeJudgement, CodeTask, CodeVerifier, Verdict
 
@@ -99,10 +99,9 @@ class Code:
         """Judges a program. Raises: RuntimeError before a reset or after the end, and where no verdict can be given, which fails the episode."""
         if self._row < 0:
             raise RuntimeError("step needs a reset before it, and none after the end")
-        tokens: IntArray = np.asarray(action, np.int32)
-        program = tokens[:-1] if len(tokens) and int(tokens[-1]) in self._stop else tokens
+        program = self._tokenizer.decode(without_stop(action, self._stop))
         task = self._tasks[self._row]
-        judgement: CodeJudgement = self._verifier.judge(task, self._tokenizer.decode(program.tolist()))
+        judgement: CodeJudgement = self._verifier.judge(task, program)
         self.verdict = judgement.verdict
         self._turn += 1
         if self.verdict.error is not None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.protocol import Observation, Step, without_stop
 from paradigm.environments.splits import Split, split_of
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import CitationTask, CitationVerifier, Verdict
@@ -150,8 +150,7 @@ class Documents:
         """Takes one line. Raises: RuntimeError before a reset or after the end."""
         if self._row < 0 or self.verdict is not None:
             raise RuntimeError("step needs a reset before it, and none after the end")
-        tokens: IntArray = np.asarray(action, np.int32)
-        line = self._tokenizer.decode((tokens[:-1] if len(tokens) and int(tokens[-1]) in self._stop else tokens).tolist())
+        line = self._tokenizer.decode(without_stop(action, self._stop))
         self.num_calls += 1
         if line.startswith("answer("):
             self.verdict = self._verifier(self.question, line)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paradigm.environments.protocol import IntArray, Observation, Step
-from paradigm.environments.space_text import Split, action_sequences, levels, number_names, observation_text, uniform_player
+from paradigm.environments.space_text import Split, action_sequences, levels, number_names, observation_text, reset_seed, uniform_player
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 
 __all__ = ["Gymnasium"]
@@ -89,9 +89,7 @@ class Gymnasium:
 
     def reset(self, task: int | None = None, seed: int = 0) -> Step:
         """Starts level `task`. Raises: ValueError unless it is None or >= 0."""
-        if task is not None and task < 0:
-            raise ValueError(f"task must be None or a level >= 0, got {task}")
-        self._seed = (seed if task is None else int(task)) % (1 << 31)
+        self._seed = reset_seed(task, seed)
         self.actions, self._is_over = (), False
         observation, info = self._environment.reset(seed=self._seed)
         about = f"{self._describe(observation)}\n" if self._describe else ""

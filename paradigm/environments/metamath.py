@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.protocol import Observation, Step, without_stop
 from paradigm.environments.splits import Split, split_of
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import MetamathDatabase, MetamathError, MetamathProof, MetamathVerifier, Verdict
@@ -145,12 +145,11 @@ class Metamath:
         """Takes one line. Raises: RuntimeError before a reset or after the end."""
         if self.proof is None or self.verdict is not None:
             raise RuntimeError("step needs a reset before it, and none after the end")
-        tokens: IntArray = np.asarray(action, np.int32)
-        line = tokens[:-1] if len(tokens) and int(tokens[-1]) in self._stop else tokens
+        line = self._tokenizer.decode(without_stop(action, self._stop))
         self._num_lines += 1
         proof = self.proof
         try:
-            words = self._verifier.tokens(self._tokenizer.decode(line.tolist()))
+            words = self._verifier.tokens(line)
             proof = self._take(words)
             self._taken = (*self._taken, " ".join(words)) if words[0] != "(" else (" ".join(words),)
             answer = self._shown(" ".join(proof.stack[-1]))

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import IntArray, Observation, Step
-from paradigm.environments.space_text import action_sequences, number_names, uniform_player
+from paradigm.environments.protocol import Observation, Step
+from paradigm.environments.space_text import action_sequences, listed_action, number_names, uniform_player
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 
 __all__ = ["OpenSpiel"]
@@ -135,10 +135,7 @@ class OpenSpiel:
         """Makes a move. Raises: ValueError for an illegal one; RuntimeError before a reset or after the end."""
         if self._is_over:
             raise RuntimeError("step needs a reset before it, and none after the end")
-        tokens: IntArray = np.asarray(action, np.int32)
-        move = self._legal.get(tuple(tokens.tolist()))
-        if move is None:
-            raise ValueError(f"action must be a legal one's tokens, got {tokens.tolist()[:20]}")
+        move = listed_action(self._legal, action)
         before, mover = self.state.returns(), self.state.current_player()
         heard = self._apply(move)
         rewards = tuple(after - earlier for after, earlier in zip(self.state.returns(), before))

@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import IntArray, Observation, Step
-from paradigm.environments.space_text import Split, action_sequences, levels, number_names, observation_text, uniform_player
+from paradigm.environments.protocol import Observation, Step
+from paradigm.environments.space_text import (
+    Split,
+    action_sequences,
+    levels,
+    listed_action,
+    number_names,
+    observation_text,
+    reset_seed,
+    uniform_player,
+)
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 
 __all__ = ["PettingZoo"]
@@ -73,9 +82,7 @@ class PettingZoo:
 
     def reset(self, task: int | None = None, seed: int = 0) -> Step:
         """Starts an episode. Raises: ValueError unless `task` is None or >= 0."""
-        if task is not None and task < 0:
-            raise ValueError(f"task must be None or a seed >= 0, got {task}")
-        self._seed, self._actions = (seed if task is None else int(task)) % (1 << 31), ()
+        self._seed, self._actions = reset_seed(task, seed), ()
         self._environment.reset(seed=self._seed)
         self._is_over = False
         return Step([self._ask()], (0.0,) * self.num_seats)
@@ -84,10 +91,7 @@ class PettingZoo:
         """Takes the asked agent's action. Raises: ValueError for one that is not listed; RuntimeError before a reset or after the end."""
         if self._is_over:
             raise RuntimeError("step needs a reset before it, and none after the end")
-        tokens: IntArray = np.asarray(action, np.int32)
-        taken = self._legal.get(tuple(tokens.tolist()))
-        if taken is None:
-            raise ValueError(f"action must be a legal one's tokens, got {tokens.tolist()[:20]}")
+        taken = listed_action(self._legal, action)
         rewards = dict.fromkeys(self._agents, 0.0)
         self._advance(self._environment, taken, rewards)
         self._actions = (*self._actions, taken)

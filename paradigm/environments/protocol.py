@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Environment", "EnvironmentFault", "Observation", "Step"]
 
@@ -52,6 +52,12 @@ class Step:
     rewards: Sequence[float]
     terminated: bool = False
     truncated: bool = False
+
+
+def without_stop(action: ArrayLike, stop: Sequence[int | str | bytes]) -> list[int]:
+    """An action's tokens, less the stop token that ended it; texts among the stops stay."""
+    tokens: list[int] = np.asarray(action, np.int32).tolist()
+    return tokens[:-1] if tokens and tokens[-1] in stop else tokens
 
 
 @runtime_checkable

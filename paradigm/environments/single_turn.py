@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import IntArray, Observation, Step
+from paradigm.environments.protocol import Observation, Step, without_stop
 from paradigm.environments.text_codec import ByteCodec, TextCodec
 from paradigm.verifiers import Verdict
 
@@ -79,9 +79,7 @@ class SingleTurn:
         """
         if self._row < 0:
             raise RuntimeError("step needs a reset before it")
-        tokens: IntArray = np.asarray(action, np.int32)
-        response = tokens[:-1] if len(tokens) and int(tokens[-1]) in self._stop else tokens
-        self.verdict = self._judge(self._prompts[self._row], response)
+        self.verdict = self._judge(self._prompts[self._row], without_stop(action, self._stop))
         if self.verdict.error is not None:
             self._errors[0] += 1
             logger.warning("verifier failed on prompt %d: %s", self._row, self.verdict.error)
@@ -96,9 +94,9 @@ class SingleTurn:
     def __deepcopy__(self, memo: dict[int, Any]) -> SingleTurn:
         return self.clone()  # a verifier may hold a model; its copies would not fit
 
-    def _judge(self, prompt: Prompt, response: IntArray) -> Verdict:
+    def _judge(self, prompt: Prompt, response: list[int]) -> Verdict:
         try:
-            text = self._tokenizer.decode(response.tolist())
+            text = self._tokenizer.decode(response)
             ends = [end for end in map(text.find, self._stop_texts) if end >= 0]
             given = self._verifier(prompt, text[: min(ends, default=len(text))])
             score = given.score if isinstance(given, Verdict) else float(given)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from paradigm.environments.splits import Split, split_of
 from paradigm.environments.text_codec import TextCodec
 
-__all__ = ["action_sequences", "level_split", "levels", "number_names", "observation_text", "uniform_player"]
+__all__ = ["action_sequences", "level_split", "levels", "listed_action", "number_names", "observation_text", "reset_seed", "uniform_player"]
 
 _MAX_NUMBERS = 256
 
@@ -77,6 +78,22 @@ def levels(seed: int, n: int, split: Split) -> list[int]:
         if level_split(level) == split:
             found[level] = None
     return list(found)
+
+
+def reset_seed(task: int | None, seed: int) -> int:
+    """The seed of a level, or without one the sampler's, below 2 ** 31. Raises: ValueError unless `task` is None or >= 0."""
+    if task is not None and task < 0:
+        raise ValueError(f"task must be None or a level >= 0, got {task}")
+    return (seed if task is None else int(task)) % (1 << 31)
+
+
+def listed_action(legal: Mapping[tuple[int, ...], int], action: ArrayLike) -> int:
+    """The number of an action, by the tokens of those that were listed. Raises: ValueError for others."""
+    tokens = np.asarray(action, np.int32).tolist()
+    number = legal.get(tuple(tokens))
+    if number is None:
+        raise ValueError(f"action must be a legal one's tokens, got {tokens[:20]}")
+    return number
 
 
 def uniform_player(observation: Any, seed: int) -> list[int]:
