@@ -100,16 +100,21 @@ def render(root: Path = _ROOT) -> str:
             path, records = files.get((machine, row.subject), (Path(), []))
             shown = [next((r for r in records if point.matches(r) and r.ms is not None), None) for point in row.points]
             cells.append(_cell(row, shown, path.relative_to(root).as_posix() if records else "") if any(shown) else "not measured")
-            missed += [f"{r.op} {r.shape} {r.dtype} {r.provider.removeprefix('paradigm').strip(', ')} on {_short(machine)}: {r.notes['outcome']}"
-                       for r in shown if r is not None and r.is_aimed_at and not r.is_reached]  # fmt: skip
+            missed += [f"* {r.op}, {r.shape}, {r.dtype}{', ' if (how := r.provider.removeprefix('paradigm').strip(', ')) else ''}{how}, on "
+                       f"{_short(machine)}: {_misses(r)}" for r in shown if r is not None and r.is_aimed_at and not r.is_reached]  # fmt: skip
         if any(cell != "not measured" for cell in cells):
             lines.append(f"| {row.what} | {row.rival} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     if "\u2020" in text:
         text += "\n\u2020 Of a tree with uncommitted changes.\n"
     if missed:
-        text += "\nGoals missed: " + "; ".join(re.sub(r"\s+", " ", line) for line in missed) + ".\n"
+        text += "\nGoals missed:\n" + "".join(re.sub(r"\s+", " ", line) + "\n" for line in missed)
     return text
+
+
+def _misses(record: Record) -> str:
+    """What of a record's outcome falls short, without what does not."""
+    return "; ".join(part for part in record.notes["outcome"].split("; ") if part.endswith("missed)"))
 
 
 def _dates(files: dict[tuple[str, str], tuple[Path, list[Record]]], machine: str) -> tuple[str, str]:

@@ -323,11 +323,11 @@ def truncation_values(policy: Any, rollouts: TrajectoryBuffer, pack_tokens: int)
     """float32 [B], what the value head expects after the last token of each trajectory that was cut short; 0 for the others and for failed ones."""
     values = np.zeros(len(rollouts), np.float32)
     cut = np.flatnonzero(rollouts.truncated & ~rollouts.failed)
-    for batch in PackedBatch.pack(rollouts.select(cut), pack_tokens, rows="all", normalize="none"):
+    for batch in PackedBatch.pack(rollouts.select(cut), pack_tokens, rows="all", normalize="none", share=distributed.share()):
         documents, first_rows = np.unique(batch.document.numpy(), return_index=True)
         ends = batch.layout.cu_seqlens[1:][torch.from_numpy(documents)].long() - 1
         values[cut[batch.trajectory.numpy()[first_rows]]] = _values(policy, batch, ends).cpu().numpy()
-    return values
+    return distributed.summed(values)
 
 
 def _values(policy: Any, batch: PackedBatch, position: torch.Tensor) -> torch.Tensor:

@@ -71,21 +71,20 @@ class TextWorld:
 
     def demonstrations(self, n: int, *, split: Literal["train", "test"] = "train", key: int = 0) -> TrajectoryBuffer:
         """Worked solutions of n problems."""
-        return worked_solutions(
-            self.tasks(split, self.seed if split == "train" else 0, n), self._problems.problem, self._tokenizer, end=self._end,
-            calculator=self._calculator, marker=self._marker,
-        )  # fmt: skip
+        return self._solutions(self.tasks(split, self.seed if split == "train" else 0, n))
 
     def evaluate_demonstrators(self, n: int) -> dict[str, Any] | None:
         return None
 
     def documents(self, n: int) -> TrajectoryBuffer:
         """Worked problems as plain documents, for pretraining; of the training split only."""
-        shown = worked_solutions(
-            self.tasks("train", self.seed + 1, n), self._problems.problem, self._tokenizer, end=self._end, calculator=self._calculator,
-            marker=self._marker,
-        )  # fmt: skip
+        shown = self._solutions(self.tasks("train", self.seed + 1, n))
         return TrajectoryBuffer.from_arrays(shown.tokens, shown.offsets, environment=self.environment.name)
+
+    def _solutions(self, tasks: Sequence[Any]) -> TrajectoryBuffer:
+        return worked_solutions(
+            tasks, self._problems.problem, self._tokenizer, end=self._end, calculator=self._calculator, marker=self._marker
+        )
 
 
 def _file(config: WorldConfig, data: str) -> ProblemFile:
