@@ -13,7 +13,7 @@ import torch
 from benchmarks.harness import Case, Contestant, Setting, fastest
 from benchmarks.models import SMALL, describe, make_policy, to_transformers
 from benchmarks.products import Products
-from benchmarks.trl_peer import QUIET, Stepped, number_tokenizer
+from benchmarks.trl_peer import QUIET, Stepped, gradients_apart, number_tokenizer
 
 SUMMARY = "an SFT step on 64 documents of log-normal lengths (median 100), a 2.4M-parameter Qwen3, against TRL, fp32 and bf16, with its floor"
 RIVALS = {"trl": "trl>=1.16", "transformers": "transformers>=5"}
@@ -166,12 +166,7 @@ def compare_gradients(shape: dict[str, Any], mode: str) -> str:
         trainer.model.train()
         their_loss = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=torch.tensor(sum(len(d) - 1 for d in documents)))
         their_loss.backward()
-    theirs = dict(trainer.model.named_parameters())
-    apart = norm = 0.0
-    for name, parameter in policy.named_parameters():
-        apart += float((parameter.grad - theirs[name].grad).square().sum())
-        norm += float(theirs[name].grad.square().sum())
-    apart, loss_apart = math.sqrt(apart / norm), abs(loss - float(their_loss.detach()))
+    apart, loss_apart = gradients_apart(policy, trainer.model), abs(loss - float(their_loss.detach()))
     if not (apart <= 1e-4 and loss_apart <= 1e-4):
         raise RuntimeError(f"the losses differ: {loss} and {float(their_loss.detach())}, gradients by {apart:.2g} of their norm")
     return f"the same {len(documents)} documents give losses that differ by {loss_apart:.1g} and gradients by {apart:.1g} of their norm"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["QUIET", "Stepped", "as_text", "number_tokenizer", "timed"]
+__all__ = ["QUIET", "Stepped", "as_text", "gradients_apart", "number_tokenizer", "timed"]
 
 QUIET: dict[str, Any] = {  # what costs time and is no part of a step: reports, checkpoints, progress, recomputation
     "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "gradient_checkpointing": False,
@@ -114,6 +115,16 @@ def timed(trainer: Any, method: str, seconds: list[float]) -> None:
         return result
 
     setattr(trainer, method, call)
+
+
+def gradients_apart(ours: Any, theirs: Any) -> float:
+    """The distance of two modules' gradients, parameters matched by name, as a share of the second's norm."""
+    other = {name: parameter.grad for name, parameter in theirs.named_parameters()}
+    apart = norm = 0.0
+    for name, parameter in ours.named_parameters():
+        apart += float((parameter.grad - other[name]).square().sum())
+        norm += float(other[name].square().sum())
+    return math.sqrt(apart / norm)
 
 
 def number_tokenizer(vocab_size: int) -> Any:
