@@ -5,6 +5,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+import paradigm.openmp  # noqa: F401, before torch
 from paradigm import cpu_backend, kernels
 from paradigm.batch import PackedBatch
 from paradigm.kernels.layout import Layout

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import platform
 import re
 import subprocess
@@ -26,7 +27,7 @@ LAYERS = [
      "distributed", "sharding"},
     {"kernels", "_core"},
 ]
-LEAVES = {"config", "metrics"}
+LEAVES = {"config", "metrics", "openmp"}
 
 
 def _modules() -> dict[str, Path]:
@@ -122,3 +123,11 @@ def test_set_up_installs_every_core_dependency() -> None:
     for pins in ("cpu", "gpu"):
         pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "constraints" / f"{pins}.txt").read_text(), re.MULTILINE))
         assert pinned - {"setuptools", "pybind11", "triton"} == names, pins
+
+
+def test_waiting_threads_are_told_to_yield_before_torch_is_loaded() -> None:
+    code = "import os, sys, paradigm; at = list(sys.modules).index; print(at('paradigm.openmp') < at('torch'), os.environ['GOMP_SPINCOUNT'])"
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    for given, expected in ({}, "True 2000"), ({"GOMP_SPINCOUNT": "7"}, "True 7"):
+        run = subprocess.run([sys.executable, "-c", code], env=environment | given, capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == expected
