@@ -203,8 +203,9 @@ def game_claim(group: Group) -> str:
 
 
 def recovery_claim(group: Group) -> str:
-    """What a forced error costs the strongest stage that was tested, beside imitation."""
-    tested = list(dict.fromkeys(p for p in ("rl", "continued imitation", "imitated", *group.recovering()) if p in group.recovering()))
+    """What a forced error costs the strongest stage that was tested, beside imitation; then what it costs policies of other names."""
+    known = ("rl", "continued imitation", "imitated")
+    tested = list(dict.fromkeys(p for p in (*known, *group.recovering()) if p in group.recovering()))
     if not tested:
         return "Recovery after a forced error was not measured in this run"
     found = group.recovery(tested[0])
@@ -215,7 +216,12 @@ def recovery_claim(group: Group) -> str:
         f"({format_percent(plain.estimate.value)} undisturbed)"
     )
     difference = group.recovery_difference(tested[0], tested[1]) if len(tested) > 1 else None
-    return claim if difference is None else f"{claim}, {_compared(difference, policy_name(tested[1]).phrase)}"
+    if difference is not None:
+        claim += f", {_compared(difference, policy_name(tested[1]).phrase)}"
+    for other in tested[2:]:
+        if other not in known and (measured := group.recovery(other)) is not None:
+            claim += f"; {policy_name(other).phrase} solves {format_percent(measured[1].estimate.value)}"
+    return claim
 
 
 def distillation_claim(group: Group) -> str:

@@ -133,23 +133,31 @@ def play_match(
     return Match(wins=int(tally[0]), draws=int(tally[1]), losses=int(tally[2]), first_game=first_game)
 
 
-def recover(sampler: Sampler, environment: Any, tasks: Sequence[Any], *, key: tuple[int, int], max_tokens: int | None = None) -> Recovery:
-    """Answers each task twice with the same noise at temperature 1: undisturbed, then with one scratch result replaced by a wrong one.
+def falsify(environment: Any, rollouts: TrajectoryBuffer, draw: np.random.Generator) -> dict[int, list[tuple[int, list[int]]]]:
+    """For each rollout that holds a scratch result, one digit of one replaced by another, as `Sampler.collect` takes it in `forced`.
 
-    The noise is a pure function of the position, so both rollouts agree up to the forced token. Tasks whose undisturbed work holds no
-    result to falsify are left out of both counts. The wrong token is another digit, drawn like the step it replaces from `key`.
+    The noise is a pure function of the position: the same collection with these agrees with `rollouts` up to the forced tokens, and the policy
+    goes on from there.
     """
-    plain = sampler.collect(environment, tasks, group_size=1, temperature=1.0, key=key, max_tokens=max_tokens)
-    draw = np.random.default_rng([*key, 0x5EED])
     forced: dict[int, list[tuple[int, list[int]]]] = {}
-    for row, trajectory in enumerate(plain):
+    for row, trajectory in enumerate(rollouts):
         positions = environment.result_positions(trajectory.tokens).ravel()
         positions = positions[trajectory.action_mask[positions]]
         if len(positions) == 0:
             continue
         at = int(positions[draw.integers(len(positions))])
         digits = [digit for digit in environment.digit_tokens if digit != trajectory.tokens[at]]
-        forced[int(plain.index[row])] = [(int(trajectory.action_mask[:at].sum()), [int(digits[draw.integers(len(digits))])])]
+        forced[int(rollouts.index[row])] = [(int(trajectory.action_mask[:at].sum()), [int(digits[draw.integers(len(digits))])])]
+    return forced
+
+
+def recover(sampler: Sampler, environment: Any, tasks: Sequence[Any], *, key: tuple[int, int], max_tokens: int | None = None) -> Recovery:
+    """Answers each task twice with the same noise at temperature 1: undisturbed, then with one scratch result replaced by a wrong one.
+
+    Tasks whose undisturbed work holds no result to falsify are left out of both counts. The step and the wrong digit are drawn from `key`.
+    """
+    plain = sampler.collect(environment, tasks, group_size=1, temperature=1.0, key=key, max_tokens=max_tokens)
+    forced = falsify(environment, plain, np.random.default_rng([*key, 0x5EED]))
     disturbed = sampler.collect(environment, tasks, group_size=1, temperature=1.0, key=key, max_tokens=max_tokens, forced=forced)
     counted = np.isin(plain.index, list(forced))
     return Recovery(

@@ -142,6 +142,10 @@ def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
     if recipe.evaluation.recovery and recipe.world.kind != "arithmetic":
         raise ConfigError(f"{where}.evaluation.recovery must be empty where the world is {recipe.world.kind!r}, whose steps cannot be falsified")
     for stage in stages:
+        errors = getattr(stage, "forced_errors", 0)
+        if errors and recipe.world.kind != "arithmetic":
+            rule = f"must be 0 where the world is {recipe.world.kind!r}, whose steps cannot be falsified"
+            raise ConfigError(f"{where}.{stage.name}.forced_errors {rule}, got {errors}")
         for kind in getattr(stage, "kinds", {}):
             if kind not in recipe.world.trained_kinds:
                 trained = ", ".join(recipe.world.trained_kinds) or "none"

@@ -95,6 +95,8 @@ class RL(Stage):
     in the update by their share of all rollouts.
     pretrain: coefficient of cross entropy on pretrain_tokens a step of the documents of the stage pretrain_of; 0 mixes none in.
     temperature: of sampling. max_tokens: the longest trajectory.
+    forced_errors: the share of each step's tasks whose rollouts each get one wrong token forced into their work, as `evaluation.falsify` draws
+    it, and are compared among themselves; the policy goes on from its mistake and is judged as ever. It costs a rollout more for each.
     """
 
     kind: ClassVar[str] = "rl"
@@ -136,6 +138,7 @@ class RL(Stage):
     updates_per_step: int = 1
     temperature: float = 1.0
     max_tokens: int = 256
+    forced_errors: float = 0.0
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "constant"
 
     @classmethod
@@ -183,7 +186,7 @@ class RL(Stage):
         for name in ("steps", "tasks_per_step", "group_size", "updates_per_step", "auxiliary_epochs", "pretrain_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        for name in ("lam", "gamma", "drop_solved"):
+        for name in ("lam", "gamma", "drop_solved", "forced_errors"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         for name in ("value_coefficient", "entropy", "kl", "auxiliary_every", "auxiliary_kl", "pretrain"):

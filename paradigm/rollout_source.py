@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import nn
 from paradigm import distributed
 from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
 from paradigm.batch import COEFFICIENT_STREAMS, PackedBatch
-from paradigm.evaluation import CORRECT
+from paradigm.evaluation import CORRECT, falsify
 from paradigm.importance import corrected, mismatch
 from paradigm.kernels.gae import gae
 from paradigm.kl import Divergence
@@ -100,12 +100,12 @@ class RolloutSource:
             if not tasks:
                 return None, solved
         self.sampler.version = step
-        rollouts = self.sampler.collect(
-            self.world.environment, tasks, group_size=config.group_size, temperature=config.temperature, max_tokens=config.max_tokens,
-            key=(self.seed, step),
-        )  # fmt: skip
-        self.rollout_tokens += rollouts.num_tokens
-        self.rollouts += len(rollouts)
+        forced, flops = None, 0
+        if config.forced_errors:
+            undisturbed = self._rollouts(tasks[: round(config.forced_errors * len(tasks))], step)
+            forced = falsify(self.world.environment, undisturbed, np.random.default_rng([self.seed, step, 0xE44]))
+            flops = 0 if self.sampler.stats is None else self.sampler.stats.flops
+        rollouts = self._rollouts(tasks, step, forced)
         if self.solved is not None:
             solved["rollout/tasks_solved"] = float(self.solved.update(rollouts))
         info = {
@@ -116,15 +116,27 @@ class RolloutSource:
             "rollout/length_limited": float((rollouts.stop_reason == 2).sum()),
             "rollout/tokens": float(rollouts.num_tokens),
         }
+        if forced:
+            info["rollout/recovery"] = float((rollouts.reward[np.isin(rollouts.index, list(forced))] >= CORRECT).mean())
         reasons = Counter(notes["failure_reason"] for notes in rollouts.extras.values())
         info |= {f"rollout/failed_{reason}": float(count) for reason, count in reasons.items()}
         if (stats := self.sampler.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
-            info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
+            info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops + flops)}
             info["rollout/idle_share"] = stats.idle_share
             cache = ("prefixes_shared", "tokens_shared", "evictions", "tokens_recomputed")  # these may depend on who was ready first
             info |= {f"rollout/{name}": float(getattr(stats, name)) for name in cache}
         return rollouts, info | solved | kind_metrics(rollouts, self.world.kind_of)
+
+    def _rollouts(self, tasks: Sequence[Any], step: int, forced: Mapping[int, Any] | None = None) -> TrajectoryBuffer:
+        config = self.config
+        rollouts = self.sampler.collect(
+            self.world.environment, tasks, group_size=config.group_size, temperature=config.temperature, max_tokens=config.max_tokens,
+            key=(self.seed, step), forced=forced,
+        )  # fmt: skip
+        self.rollout_tokens += rollouts.num_tokens
+        self.rollouts += len(rollouts)
+        return rollouts
 
     def _by_objective(self, rollouts: TrajectoryBuffer) -> Iterator[tuple[str, TrajectoryBuffer, float]]:
         """(kind, its rollouts, their share of all that did not fail) for each kind with an objective of its own; ("", the others, theirs)."""

@@ -203,6 +203,13 @@ def test_recovery_is_measured_in_arithmetic_only(problems) -> None:
         decode_recipe(values)
 
 
+def test_errors_are_forced_in_arithmetic_only(problems) -> None:
+    values = recipe_values(recipe_of(problems))
+    values["stages"][-1]["forced_errors"] = 0.5
+    with pytest.raises(ConfigError, match=r"rl\.forced_errors must be 0 where the world is 'mixture'.*got 0\.5"):
+        decode_recipe(values)
+
+
 def test_metrics_a_kind() -> None:
     rollouts = rollouts_of([("a", [1.0, 0.0]), ("b", [1.0, 1.0])])
     metrics = kind_metrics(rollouts, lambda task: task[0])

@@ -240,6 +240,7 @@ def test_recovery_and_distillation_claims(tmp_path: Path) -> None:
     (folder / "recovery.json").write_text(json.dumps([
         {"policy": "imitated", "problems": 500, "undisturbed_correct": 280, "forced_correct": 90},
         {"policy": "rl", "problems": 500, "undisturbed_correct": 485, "forced_correct": 400},
+        {"policy": "RL with forced errors", "problems": 500, "undisturbed_correct": 485, "forced_correct": 450},
     ]))  # fmt: skip
     rows = [{"policy": p, "problems": 1000, "correct": k, "tokens_per_problem": t} for p, k, t in (("rl", 970, 45.0), ("distilled", 970, 5.0))]
     (folder / "evaluations.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
@@ -247,7 +248,7 @@ def test_recovery_and_distillation_claims(tmp_path: Path) -> None:
     d = proportion_difference(400, 500, 90, 500)
     assert recovery_claim(group) == (
         f"After one forced wrong token RL still solves 80.0% of the problems (97.0% undisturbed), {100 * d.value:.1f} points above imitation "
-        f"(95% interval {100 * d.low:.1f} to {100 * d.high:.1f})"
+        f"(95% interval {100 * d.low:.1f} to {100 * d.high:.1f}); RL with forced errors solves 90.0%"
     )
     e = proportion_difference(970, 1000, 970, 1000)
     assert distillation_claim(group) == (

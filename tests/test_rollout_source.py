@@ -218,6 +218,31 @@ def test_a_source_goes_on_after_a_checkpoint(objective, options) -> None:
             assert all(torch.equal(left.streams[name], right.streams[name]) for name in left.streams)
 
 
+def test_forced_errors_are_compared_among_themselves(monkeypatch) -> None:
+    """The rollouts of a share of the tasks each go on after a token that they did not choose, and no others do."""
+    config = RL.of("ppo", name="rl", steps=1, tasks_per_step=4, group_size=4, max_tokens=32, forced_errors=0.5)
+    seen = []
+
+    def falsify(environment, rollouts, draw):  # an untrained policy writes no results to falsify
+        seen.append(rollouts)
+        return {int(index): [(1, [ord("7")])] for index in rollouts.index}
+
+    monkeypatch.setattr("paradigm.rollout_source.falsify", falsify)
+    source = RolloutSource(config, Sampler(Policy(CONFIG, seed=0), slots=16), World(WorldConfig(kind="arithmetic"), seed=0), 0)
+    rollouts, info = source._collect(0)
+    (undisturbed,) = seen
+    assert undisturbed.index.tolist() == list(range(8)) and len(rollouts) == 16
+    assert source.rollouts == 24 and source.rollout_tokens == undisturbed.num_tokens + rollouts.num_tokens
+    for row, trajectory in enumerate(rollouts):
+        start = int(np.argmax(trajectory.action_mask))
+        if row < 8:
+            assert trajectory.tokens[start + 1] == ord("7") and not trajectory.action_mask[start + 1]
+            assert trajectory.tokens[start] == undisturbed[row].tokens[start]  # the same noise up to there
+        else:
+            assert trajectory.action_mask[start:].all()
+    assert info["rollout/recovery"] == float((rollouts.reward[:8] >= 1).mean())
+
+
 def test_all_tasks_solved_is_a_step_without_an_update() -> None:
     source = source_of("scalerl")
     source.solved.unsolved = lambda tasks: []
