@@ -22,16 +22,20 @@ pins := $(shell if nvidia-smi -L >/dev/null 2>&1; then echo gpu; else echo cpu; 
 export PYTHON VENV TORCH TORCH_INDEX CXX
 export PINS := $(pins)
 
+jobs := $(shell getconf _NPROCESSORS_ONLN)
+# side by side, but no more than memory bears
+pytest := $(python) -m pytest -n $(jobs) --maxprocesses 4
+
 .PHONY: demo test test-fast lint types test-cpp test-resume bench gpu-check results clean
 
 demo: $(core)
 	@$(bin)/paradigm run recipes/quickstart.toml --setup-seconds $$(cat $(VENV)/.setup_seconds 2>/dev/null || echo 0) $(ARGS)
 
 test: $(core) $(VENV)/.test lint types test-cpp
-	$(python) -m pytest
+	$(pytest)
 
 test-fast: $(core) $(VENV)/.test
-	$(python) -m pytest -m "not slow"
+	$(pytest) -m "not slow"
 
 lint: $(VENV)/.test
 	$(bin)/ruff check .
@@ -85,8 +89,6 @@ asan_flags := -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_flags := -fsanitize=thread
 
 cpp_binaries := $(foreach s,$(sanitizers),$(foreach t,$(cpp_tests),build/$(s)/$(t)))
-jobs := $(shell getconf _NPROCESSORS_ONLN)
-
 # built side by side, but run one after another: some of them watch the clock
 test-cpp:
 	@$(MAKE) --no-print-directory -j$(jobs) $(cpp_binaries)

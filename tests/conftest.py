@@ -3,6 +3,7 @@
 import os
 import signal
 
+import paradigm.openmp  # isort: skip  # noqa: F401, before torch
 import torch
 
 if not torch.cuda.is_available():

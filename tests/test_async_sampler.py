@@ -253,7 +253,7 @@ def test_an_optimizer_may_step_between_two_launches() -> None:
     optimizer = torch.optim.SGD(policy.parameters(), lr=0.5)
 
     async def main() -> TrajectoryBuffer:
-        async with AsyncSampler(Sampler(policy, slots=2), talk(turns=1, length=60), max_tokens=100) as rollouts:
+        async with AsyncSampler(Sampler(policy, slots=2), talk(turns=1, length=600), max_tokens=700) as rollouts:
             request = await rollouts.submit(1)
             await anext(request)
             for parameter in policy.parameters():
@@ -261,7 +261,7 @@ def test_an_optimizer_may_step_between_two_launches() -> None:
             assert await rollouts.update_weights(optimizer.step) == 1
             return await request.result()
 
-    (batch,) = PackedBatch.pack(run(main), max_tokens=200)
+    (batch,) = PackedBatch.pack(run(main), max_tokens=1000)
     after = batch.version == 1
     assert after.sum() > 3 and torch.equal(policy.log_probs(batch)[after], batch.streams["behaviour_logprob"][after])
 

@@ -120,7 +120,10 @@ def test_environments_that_cannot_be_copied_or_whose_deletion_raises() -> None:
     assert buffer.failed.all() and "only one" in buffer.extras[0]["failure"]
 
 
-@pytest.mark.parametrize("action", [None, [], [VOCAB], [-1], ["a"], [1.5], [1, 2, 3, 4, 5], np.zeros((1, 1), np.int32), Rude()], ids=repr)
+@pytest.mark.parametrize(
+    "action", [None, [], [VOCAB], [-1], ["a"], [1.5], [1, 2, 3, 4, 5], np.zeros((1, 1), np.int32), Rude()],
+    ids=lambda action: repr(action).split(" at 0x")[0],  # an address would differ between processes that collect tests
+)  # fmt: skip
 def test_garbage_from_players_costs_only_its_own_episode(action: Any) -> None:
     def player(observation: Observation, seed: int) -> Any:
         return action if observation.tokens[0] == 7 else [1, 2]
