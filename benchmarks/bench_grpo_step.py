@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import torch
 from benchmarks.harness import Case, Contestant, Setting, fastest
 from benchmarks.models import SMALL, describe, make_policy, to_transformers
 from benchmarks.products import Products
-from benchmarks.trl_peer import QUIET, Stepped, as_text, gradients_apart, number_tokenizer, timed
+from benchmarks.trl_peer import QUIET, Stepped, as_text, compile_forward, gradients_apart, number_tokenizer, timed
 
 SUMMARY = "a GRPO step of 256 completions of 64 tokens in groups of 8, a 2.4M-parameter Qwen3, against TRL, fp32 and bf16, with its floor"
 RIVALS = {"trl": "trl>=1.16", "transformers": "transformers>=5"}
@@ -155,8 +156,8 @@ def _ours(job: Job, shape: dict[str, Any], dtype: str, setting: Setting, *, shar
 def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Callable[[], Contestant]:
     whole = job.num_completions
 
-    def variant(micro_batch: int, attention: str, autocast: bool = False) -> Callable[[], Stepped]:
-        return lambda: _stepped(job, shape, "float32" if autocast else dtype, micro_batch, attention, autocast, setting.device)
+    def variant(micro_batch: int, attention: str, autocast: bool = False, compiled: bool = False) -> Callable[[], Stepped]:
+        return lambda: _stepped(job, shape, "float32" if autocast else dtype, micro_batch, attention, autocast, setting.device, compiled)
 
     def build() -> Contestant:
         import transformers
@@ -165,6 +166,7 @@ def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Calla
         transformers.utils.logging.disable_progress_bar()
         variants = {f"{attention}, micro-batches of {n}": variant(n, attention)
                     for attention, n in (("sdpa", whole), ("sdpa", whole // 4), ("sdpa", whole // 8), ("eager", whole // 4))}  # fmt: skip
+        variants[f"sdpa, compiled update, micro-batches of {whole // 4}"] = variant(whole // 4, "sdpa", compiled=True)
         if dtype == "bfloat16":
             variants = {f"bf16 weights, {name}": build for name, build in variants.items()}
             variants[f"autocast, sdpa, micro-batches of {whole // 4}"] = variant(whole // 4, "sdpa", autocast=True)
@@ -177,8 +179,11 @@ def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Calla
     return build
 
 
-def _stepped(job: Job, shape: dict[str, Any], dtype: str, micro_batch: int, attention: str, autocast: bool, device: str) -> Stepped:
+def _stepped(
+    job: Job, shape: dict[str, Any], dtype: str, micro_batch: int, attention: str, autocast: bool, device: str, compiled: bool = False
+) -> Stepped:  # fmt: skip
     model = to_transformers(make_policy(shape, dtype, device), attention)
+    eager = contextlib.nullcontext if not compiled else compile_forward(model, dynamic=False)
     parts: dict[str, list[float]] = {"rollout": [], "update": []}
 
     def build(folder: str, callback: Any) -> Any:
@@ -187,7 +192,8 @@ def _stepped(job: Job, shape: dict[str, Any], dtype: str, micro_batch: int, atte
         generate = trainer._generate_single_turn
 
         def checked(*args: Any, **kwargs: Any) -> Any:
-            ids, logprobs = generate(*args, **kwargs)
+            with eager():  # generation feeds a growing cache, which would be compiled anew for every length
+                ids, logprobs = generate(*args, **kwargs)
             if len(ids) != job.num_completions or any(len(row) != job.new_tokens for row in ids):
                 raise RuntimeError(f"TRL made {sum(map(len, ids))} tokens instead of {job.num_completions} x {job.new_tokens}")
             return ids, logprobs

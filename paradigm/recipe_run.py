@@ -42,6 +42,7 @@ from paradigm.sources.standard_library import standard_library_corpus
 from paradigm.sources.stream import CorpusStream, MixtureStream, SampleStream
 from paradigm.stage import Source, Stage, Update
 from paradigm.stages import Distil, Imitate, Pretrain, StreamSource, verified
+from paradigm.timeline import StepTrace, Timeline, span
 from paradigm.tokenizer import Tokenizer
 from paradigm.transcript import transcript
 from paradigm.world import World
@@ -156,7 +157,7 @@ class RecipeRun:
         ):
             logger.truncate(stage.name, done["step"])
             logger.start_stage(stage.name, stage.kind, done["seconds"])
-            for step in range(done["step"], source.num_steps):
+            for step in self._trace(stage).each(range(done["step"], source.num_steps)):
                 row: dict[str, Any] = {}
                 tokens_seen = learner.num_tokens
                 step_started = time.monotonic()
@@ -166,17 +167,20 @@ class RecipeRun:
                 done["trained_tokens"] += row["train/tokens"]
                 done |= {"step": step + 1, "seconds": time.monotonic() - started}
                 row["throughput/tokens_per_second"] = row["train/tokens"] / (time.monotonic() - step_started)
-                progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))
+                with span("metrics", "records"):
+                    progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))
                 if step + 1 == source.num_steps:
                     break
                 if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
                     policy.gather()
-                    self.evaluate(stage, policy.whole, step + 1, tokens_before + done["trained_tokens"], final=False)
+                    with span("evaluate", "records"):
+                        self.evaluate(stage, policy.whole, step + 1, tokens_before + done["trained_tokens"], final=False)
                 if (step + 1) % stage.checkpoint_every == 0:
                     logger.flush()
-                    parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
-                    save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
-                    distributed.by_first(prune)(checkpoints, keep=2)
+                    with span("checkpoint", "records"):
+                        parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
+                        save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
+                        distributed.by_first(prune)(checkpoints, keep=2)
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
         policy.gather()
@@ -189,6 +193,12 @@ class RecipeRun:
             "flops": learner.flops, "seconds": trained_seconds,
         })  # fmt: skip
         self._spend()
+
+    def _trace(self, stage: Stage) -> StepTrace:
+        """What records the first steps of a stage, if it is to be traced."""
+        synchronize = (lambda: torch.cuda.current_stream().synchronize()) if distributed.device().type == "cuda" else None
+        num_steps = stage.trace_steps if distributed.is_first() else 0
+        return StepTrace(self.files.stage_folder(stage.name) / "trace.json", num_steps, Timeline(synchronize))
 
     def _spend(self) -> None:
         """Adds the time since the last call to the run's seconds, and saves run.json."""

@@ -32,6 +32,7 @@ from paradigm.rewards import failing_nonfinite, overlong_penalty, penalized_rewa
 from paradigm.rl_stage import ACTOR_CRITIC, RL
 from paradigm.sampler import Sampler
 from paradigm.stage import Part, Update
+from paradigm.timeline import span
 from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
 
 # n tokens of all rollouts, B rollouts
@@ -72,11 +73,13 @@ class RolloutSource:
     def updates(self, step: int) -> Iterator[Update]:
         config = self.config
         self._refresh()
-        rollouts, info = self._collect(step)
+        with span("collect"):
+            rollouts, info = self._collect(step)
         parts: tuple[Part, ...] = ()
         if rollouts is not None:
             for kind, own, share in self._by_objective(rollouts):
-                part, more = self._part(own, step, config.of_kind(kind), share)
+                with span("prepare", "update"):
+                    part, more = self._part(own, step, config.of_kind(kind), share)
                 parts, info = (*parts, part), info | {f"{name}/{kind}" if kind else name: value for name, value in more.items()}
         if config.pretrain:
             taken = self.documents.take(config.pretrain_tokens)
@@ -183,7 +186,8 @@ class RolloutSource:
             streams = {name: stream * np.float32(share) if name in COEFFICIENT_STREAMS else stream for name, stream in streams.items()}
             divisor = divisor if pairs is None else max(len(pairs), 1) / share
         options = {"normalize": divisor, "pairs": pairs, "share": distributed.share(), "share_prompts": config.share_prompts}
-        batches = PackedBatch.pack(teaching, pack_tokens, **options, **streams)
+        with span("pack", "update"):
+            batches = PackedBatch.pack(teaching, pack_tokens, **options, **streams)
         if batches and (config.correction is not None or not self.sampler.is_exact):
             own = [log_probs(policy, batch) for batch in batches]
             if not self.sampler.is_exact:
@@ -292,7 +296,8 @@ def action_log_probs(policy: Any, rollouts: TrajectoryBuffer, pack_tokens: int) 
 
 def log_probs(policy: Any, batch: PackedBatch) -> torch.Tensor:
     """float32 [N], of a batch that lies on the host, wherever the policy is."""
-    return policy.log_probs(batch.to(policy.head_weight.device)).cpu()
+    with span("log-probs", "update"):
+        return policy.log_probs(batch.to(policy.head_weight.device)).cpu()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.kernels.layout import PagedCache
-from paradigm.rollout_driver import Engine, RolloutDriver, weights_update
+from paradigm.rollout_driver import Engine, RolloutDriver, timed, weights_update
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
@@ -271,7 +271,7 @@ class Sampler:
         if not 2 <= len(key) <= 3:
             raise ValueError(f"key must be (seed, step) or (seed, step, attempt), got {key!r}")
         core = _core.Scheduler(
-            environment=native if _is_native(native) else environment, tasks=list(tasks), seats=seats, policies=[e.limits for e in engines],
+            environment=native if _is_native(native) else timed(environment), tasks=list(tasks), seats=seats, policies=[e.limits for e in engines],
             group_size=group_size, key=_core.noise_key(*(int(part) & (1 << 64) - 1 for part in key)), vocab_size=self.vocab_size,
             max_tokens=max_tokens, sampling=sampling,
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
