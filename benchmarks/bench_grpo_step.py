@@ -24,12 +24,12 @@ _PACK_TOKENS = 2048
 _NUM_STEPS = 64  # after which prompts come again
 
 _UNFAIR = (
-    "To TRL: its generation is transformers', not vLLM's, and nothing is compiled, which its generation switches off; text goes in and out of a "
-    "tokenizer. Given to TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old "
-    "log-probs taken for the new ones, and in bf16 the faster of bf16 weights (whose AdamW state is bf16 as well) and autocast. To paradigm: it "
-    "keeps float32 masters and state in bf16, decodes every response for a verifier in Python, records log-probs of the draws, and is in exact "
-    "mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no early stops, so nothing "
-    "shows of padding, which costs TRL more where lengths differ. The floor has no attention, norms, sampling, optimizer or rewards."
+    "To TRL: its generation is transformers', not vLLM's, and not compiled, which TRL switches off; text goes in and out of a tokenizer. Given to "
+    "TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old log-probs taken for "
+    "the new ones, torch.compile of its update where that is faster, and in bf16 the faster of bf16 weights (whose AdamW state is bf16 as well) and "
+    "autocast. To paradigm: it keeps float32 masters and state in bf16, decodes every response for a verifier in Python, records log-probs of the "
+    "draws, and is in exact mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no early "
+    "stops, so nothing shows of padding, which costs TRL more where lengths differ. The floor has no attention, norms, sampling, optimizer or rewards."
 )
 _PREDICTION = (
     "from one thread of a Zen 4, where paradigm takes 6.4 s (rollouts 1.5, update 4.9) and TRL 9.5 in fp32, and where 80% of our update are products "
@@ -183,11 +183,11 @@ def _stepped(
     job: Job, shape: dict[str, Any], dtype: str, micro_batch: int, attention: str, autocast: bool, device: str, compiled: bool = False
 ) -> Stepped:  # fmt: skip
     model = to_transformers(make_policy(shape, dtype, device), attention)
-    eager = contextlib.nullcontext if not compiled else compile_forward(model, dynamic=False)
     parts: dict[str, list[float]] = {"rollout": [], "update": []}
 
     def build(folder: str, callback: Any) -> Any:
         trainer = make_trainer(job, shape, model, folder, micro_batch=micro_batch, autocast=autocast, device=device, callbacks=[callback])
+        eager = compile_forward(trainer.model, dynamic=False) if compiled else contextlib.nullcontext
         timed(trainer, "_generate_and_score_completions", parts["rollout"])
         generate = trainer._generate_single_turn
 

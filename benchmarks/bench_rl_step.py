@@ -23,9 +23,12 @@ _QUICK_JOB = Job(num_prompts=2, group_size=4, prompt_tokens=8, new_tokens=6)
 _STEPS = 1_000_000  # of the stage, which no race reaches the end of
 _UNFAIR = (
     "No rival: grpo_step races the same job, without what a run writes down, against TRL. The verifier's threads and the sampler's share one "
-    "interpreter. parts_ms: the first six add up to the step; the others are by span, some of which lie within others or beside them in another thread."
+    "interpreter. parts_ms: the first six add up to the step; the others are by span, some within others or beside them in another thread."
 )
-_PREDICTION = "update three quarters, rollout a quarter, verification, records and idle together under 3%"
+_PREDICTION = (
+    "update three quarters, rollout a quarter, verification, records and idle together under 3%; rollouts a step ahead gain nothing on a CPU, "
+    "whose cores both sides share, and cost a forward pass for the correction"
+)
 
 
 def cases(setting: Setting) -> Iterator[Case]:
@@ -38,6 +41,7 @@ def cases(setting: Setting) -> Iterator[Case]:
             providers={
                 "paradigm": _contestant(job, SMALL, dtype, setting),
                 "paradigm, fast mode": _contestant(job, SMALL, dtype, setting, exact=False),
+                "paradigm, rollouts a step ahead": _contestant(job, SMALL, dtype, setting, max_lag=1),
             },
             unfair=_UNFAIR, prediction=_PREDICTION,
         )  # fmt: skip
@@ -97,6 +101,7 @@ class RLStep:
         return timeline
 
     def close(self) -> None:
+        self._source.close()
         self._logger.close()
         self._folder.cleanup()
 

@@ -9,6 +9,7 @@ Under torchrun every rank runs all of this: see `paradigm.distributed` and docs/
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from paradigm.divided_sampler import DividedSampler
 from paradigm.evaluation import CORRECT, attempt, evaluate, play_match, recover
 from paradigm.initial import initial_folder
 from paradigm.learner import Learner, Schedule
+from paradigm.memory_plan import plan_stage
 from paradigm.metrics import MetricsLogger, Progress
 from paradigm.mixture_world import open_world
 from paradigm.objective import reduce_metrics
@@ -132,7 +134,17 @@ class RecipeRun:
         """Trains one stage to its end, from its last checkpoint if it has one, then measures and saves its policy."""
         start, tokens_before = self.policy_before(stage)
         policy = Copies(start)
-        source = self.source(stage, policy)
+        plan = plan_stage(stage, policy.whole, slots=self.recipe.slots, evaluation_tokens=self.recipe.evaluation.max_tokens,
+                          limit_gib=self.recipe.memory_limit_gib, shards=distributed.world())  # fmt: skip
+        _log.info("%s", "\n".join(plan.lines()))
+        plan.check()
+        with contextlib.ExitStack() as stack:
+            source = self.source(stage, policy)
+            if isinstance(source, RolloutSource):
+                stack.callback(source.close)
+            self._train(stage, policy, source, tokens_before)
+
+    def _train(self, stage: Stage, policy: Copies, source: Source, tokens_before: int) -> None:
         schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=source.num_updates)
         if stage.optimizer == "muon":
             optimizer = Muon(policy.trained, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
@@ -173,6 +185,8 @@ class RecipeRun:
                     break
                 if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
                     policy.gather()
+                    if isinstance(source, RolloutSource):
+                        source.settle()
                     with span("evaluate", "records"):
                         self.evaluate(stage, policy.whole, step + 1, tokens_before + done["trained_tokens"], final=False)
                 if (step + 1) % stage.checkpoint_every == 0:

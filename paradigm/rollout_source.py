@@ -2,15 +2,15 @@
 
     tasks -> rollouts -> rewards less penalties -> groups that teach -> streams -> packed batches -> importance correction
 
-Where the sampler is not exact, each step also measures how far its log-probs are from the learner's (`importance.mismatch`), at the price of a
-forward pass over what is trained on.
+Where the sampler is not exact, or rollouts are drawn ahead (`collector`), each step also measures how far its log-probs are from the learner's
+(`importance.mismatch`), at the price of a forward pass over what is trained on.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import nn
 from paradigm import distributed
 from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
 from paradigm.batch import COEFFICIENT_STREAMS, PackedBatch
+from paradigm.collector import Collector
 from paradigm.evaluation import CORRECT
 from paradigm.importance import corrected, mismatch
 from paradigm.kernels.gae import gae
@@ -54,12 +55,17 @@ class RolloutSource:
         self, config: RL, sampler: Sampler, world: AnyWorld, seed: int, *, teacher: nn.Module | None = None, documents: Any = None,
         refresh: Callable[[], None] | None = None,
     ):  # fmt: skip
+        if config.max_lag and distributed.world() > 1:
+            raise ValueError(f"max_lag must be 0 on several ranks, whose collections and updates would talk across each other, got {config.max_lag}")
         self.config, self.sampler, self.world, self.seed = config, sampler, world, seed
+        self.policy = sampler.policy
+        self._collector = Collector(sampler, self._play, config.max_lag)
         self.teacher, self.documents = teacher, documents
         self._refresh = refresh if refresh is not None else lambda: None
         self.num_steps = config.steps
+        self._started = 0  # steps before this one have been collected, or are being
         self.rollout_tokens = self.rollouts = 0
-        self.reference = copy.deepcopy(sampler.policy) if config.needs_reference else None
+        self.reference = copy.deepcopy(self.policy) if config.needs_reference else None
         self.solved = SolvedTasks(config.drop_solved, CORRECT) if config.drop_solved else None
         self._kl_schedule = Schedule(kind=config.kl_schedule, total_steps=config.steps)
         self._replayed: list[tuple[TrajectoryBuffer, np.ndarray]] = []  # since the last auxiliary phase: rollouts, and value targets [n]
@@ -92,21 +98,46 @@ class RolloutSource:
         if config.auxiliary_every and (step + 1) % config.auxiliary_every == 0:
             yield from self._auxiliary_phase()
 
-    def _collect(self, step: int) -> tuple[TrajectoryBuffer | None, dict[str, Any]]:
+    def close(self) -> None:
+        """Ends what is collected ahead."""
+        self._collector.close()
+
+    def settle(self) -> None:
+        """Waits until nothing is being collected, so that the world is free."""
+        self._collector.settle()
+
+    def _tasks(self, step: int) -> Any:
+        return self.world.tasks("train", seed=step_seed(self.seed, step), n=self.config.tasks_per_step)
+
+    def _play(self, sampler: Sampler, tasks: Sequence[Any], step: int, **options: Any) -> TrajectoryBuffer:
         config = self.config
-        tasks = self.world.tasks("train", seed=step_seed(self.seed, step), n=config.tasks_per_step)
-        solved: dict[str, Any] = {}
-        if self.solved is not None:
-            known = len(tasks)
-            tasks = self.solved.unsolved(tasks)
-            solved = {"rollout/solved_tasks_skipped": float(known - len(tasks))}
-            if not tasks:
-                return None, solved
-        self.sampler.version = step
-        rollouts = self.sampler.collect(
+        return sampler.collect(
             self.world.environment, tasks, group_size=config.group_size, temperature=config.temperature, max_tokens=config.max_tokens,
-            key=(self.seed, step),
+            key=(self.seed, step), **options,
         )  # fmt: skip
+
+    def _start(self, step: int, version: int) -> None:
+        """Begins a step's collection, of the tasks that are unsolved by now, with the weights after `version` steps."""
+        tasks = self._tasks(step)
+        if self.solved is None:
+            self._collector.start(step, tasks, range(len(tasks)), version)
+            return
+        chosen = [i for i, task in enumerate(tasks) if self.solved.unsolved([task])]
+        if chosen:
+            self._collector.start(step, [tasks[i] for i in chosen], chosen, version)
+
+    def _collect(self, step: int) -> tuple[TrajectoryBuffer | None, dict[str, Any]]:
+        last = min(step + self.config.max_lag, self.num_steps - 1)
+        for later in range(max(step, self._started), last + 1):
+            self._start(later, step)
+        self._started = max(self._started, last + 1)
+        solved: dict[str, Any] = {}
+        collected = self._collector.take(step)
+        rollouts = None if collected is None else collected.rollouts
+        if self.solved is not None:
+            solved["rollout/solved_tasks_skipped"] = float(self.config.tasks_per_step - (0 if rollouts is None else len(rollouts.tasks)))
+        if collected is None or rollouts is None:
+            return None, solved
         self.rollout_tokens += rollouts.num_tokens
         self.rollouts += len(rollouts)
         if self.solved is not None:
@@ -121,7 +152,9 @@ class RolloutSource:
         }
         reasons = Counter(notes["failure_reason"] for notes in rollouts.extras.values())
         info |= {f"rollout/failed_{reason}": float(count) for reason, count in reasons.items()}
-        if (stats := self.sampler.stats) is not None:
+        if self.config.max_lag:
+            info |= {"rollout/lag": float(step - collected.version), "rollout/learner_waited_s": collected.waited_s}
+        if (stats := collected.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
             info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
             info["rollout/idle_share"] = stats.idle_share
@@ -145,7 +178,7 @@ class RolloutSource:
 
     def _part(self, rollouts: TrajectoryBuffer, step: int, config: RL | None = None, share: float = 1.0) -> tuple[Part, dict[str, Any]]:
         """The rollouts as packed batches, with what their rows weigh: `share` of what they would alone."""
-        config, policy = config or self.config, self.sampler.policy
+        config, policy = config or self.config, self.policy
         info: dict[str, Any] = {}
         known = None
         if self.reference is not None and (config.objective == "dpo" or (config.kl and config.kl_estimator != "full")):
@@ -188,9 +221,10 @@ class RolloutSource:
         options = {"normalize": divisor, "pairs": pairs, "share": distributed.share(), "share_prompts": config.share_prompts}
         with span("pack", "update"):
             batches = PackedBatch.pack(teaching, pack_tokens, **options, **streams)
-        if batches and (config.correction is not None or not self.sampler.is_exact):
+        differs = config.max_lag > 0 or not self.sampler.is_exact
+        if batches and (config.correction is not None or differs):
             own = [log_probs(policy, batch) for batch in batches]
-            if not self.sampler.is_exact:
+            if differs:
                 info |= reduce_metrics(distributed.per_rank([mismatch(batch, logprob) for batch, logprob in zip(batches, own)]))
             if config.correction is not None:
                 changed = [corrected(batch, logprob, config.correction) for batch, logprob in zip(batches, own)]
@@ -210,7 +244,7 @@ class RolloutSource:
             if config.bootstrap_truncated:  # the objective takes nothing to follow an episode, so that goes to its last decision
                 owner = np.repeat(np.arange(len(rollouts)), rollouts.lengths)[at]
                 is_last = np.diff(owner, append=-1) != 0
-                values = truncation_values(self.sampler.policy, rollouts, config.pack_tokens)
+                values = truncation_values(self.policy, rollouts, config.pack_tokens)
                 earned[at[is_last]] += config.gamma * values[owner[is_last]]
             return {"policy": 1.0, "value": config.value_coefficient, "reward": earned}
         if config.objective == "dpo":
@@ -218,7 +252,7 @@ class RolloutSource:
         if config.objective == "distillation":
             return {"divergence": 1.0}
         if config.advantage == "gae":
-            return value_advantages(self.sampler.policy, rollouts, config)
+            return value_advantages(self.policy, rollouts, config)
         if config.advantage == "batch":
             return {"advantage": batch_advantages(rollouts)}
         return {"advantage": group_advantages(rollouts, config.normalize, leave_one_out=config.advantage == "leave_one_out")}
@@ -235,7 +269,7 @@ class RolloutSource:
         Unlike the paper's, one network has both heads in the policy phase too, and the value loss there reaches all of it.
         """
         self._refresh()
-        config, old = self.config, copy.deepcopy(self.sampler.policy)
+        config, old = self.config, copy.deepcopy(self.policy)
         for _ in range(config.auxiliary_epochs):
             for rollouts, target in self._replayed:
                 streams: dict[str, Any] = {"divergence": config.auxiliary_kl, "value": config.value_coefficient, "value_target": target}
@@ -244,11 +278,13 @@ class RolloutSource:
         self._replayed = []
 
     def state_dict(self) -> dict[str, Any]:
+        """What it needs to go on; waits for what is being collected ahead, which is part of it."""
         fields = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
         return {
             "rollout_tokens": self.rollout_tokens, "rollouts": self.rollouts,
             "solved": None if self.solved is None else self.solved.state_dict(),
             "documents": None if self.documents is None else self.documents.state_dict(),
+            "ahead": self._collector.state_dict(), "started": self._started,
             "replayed": [{"target": target, "rollouts": {name: getattr(buffer, name) for name in fields}} for buffer, target in self._replayed],
         }  # fmt: skip
 
@@ -258,6 +294,8 @@ class RolloutSource:
             self.solved.load_state_dict(state["solved"])
         if self.documents is not None:
             self.documents.load_state_dict(state["documents"])
+        self._collector.load_state_dict(state.get("ahead", ()), self._tasks)  # which earlier checkpoints lack
+        self._started = state.get("started", 0)
         self._replayed = [(TrajectoryBuffer(entry["rollouts"]), entry["target"]) for entry in state["replayed"]]
 
 

@@ -344,12 +344,17 @@ class Sampler:
                 )
         else:
             probe = new_cache(1, self.block_size)
-            affordable = int(_DEFAULT_CACHE_GIB * 2**30) // (probe.keys.nbytes + probe.values.nbytes)
-            num_blocks = 1 + blocks_each * max(1, min(slots, affordable // blocks_each))
+            num_blocks = default_blocks(probe.keys.nbytes + probe.values.nbytes, blocks_each, slots)
         if self._cache is None or self._cache.num_blocks < num_blocks:
             self._cache = None  # before its successor is made
             self._cache = new_cache(num_blocks, self.block_size)
         return self._cache, num_blocks
+
+
+def default_blocks(block_bytes: int, blocks_each: int, slots: int) -> int:
+    """How many blocks a cache has unless it is told: as many as `slots` sequences of `blocks_each` need, if 4 GiB hold them, and a null block."""
+    affordable = int(_DEFAULT_CACHE_GIB * 2**30) // block_bytes
+    return 1 + blocks_each * max(1, min(slots, affordable // blocks_each))
 
 
 def as_list(stop: Stop) -> list[Any]:
