@@ -28,8 +28,9 @@ _UNFAIR = (
     "TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old log-probs taken for "
     "the new ones, torch.compile of its update where that is faster, and in bf16 the faster of bf16 weights (whose AdamW state is bf16 as well) and "
     "autocast. To paradigm: it keeps float32 masters and state in bf16, decodes every response for a verifier in Python, records log-probs of the "
-    "draws, and is in exact mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no early "
-    "stops, so nothing shows of padding, which costs TRL more where lengths differ. The floor has no attention, norms, sampling, optimizer or rewards."
+    "draws, and is in exact mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no "
+    "early stops, so nothing shows of padding, which costs TRL more where lengths differ. The floor has no attention, norms, sampling, optimizer or "
+    "rewards."
 )
 _PREDICTION = (
     "from one thread of a Zen 4, where paradigm takes 6.4 s (rollouts 1.5, update 4.9) and TRL 9.5 in fp32, and where 80% of our update are products "

@@ -25,8 +25,8 @@ _NUM_STEPS = 32  # after which documents come again
 _UNFAIR = (
     "Given to TRL: torch.compile where that is faster, each step's documents sorted by length and so the least padding in micro-batches, no "
     "reports, no checkpoints, no recomputation of activations, fused AdamW, ids for text, and in bf16 weights and AdamW state in bf16. Its packing "
-    "'wrapped' is left out, since it cuts documents and lets them attend to each other. To paradigm: it keeps float32 masters and state in bf16, packs "
-    "within the step, computes each row's entropy and metrics, and is in exact mode. The floor has no attention, norms or optimizer."
+    "'wrapped' is left out, since it cuts documents and lets them attend to each other. To paradigm: it keeps float32 masters and state in bf16, "
+    "packs within the step, computes each row's entropy and metrics, and is in exact mode. The floor has no attention, norms or optimizer."
 )
 _PREDICTION = (
     "1.3x in fp32, where products are most of both and only TRL's padding, its logits of [T, V] and its unfused norms are to be saved; more in bf16; "

@@ -33,12 +33,13 @@ _FIELDS = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
 
 
 class Collected(NamedTuple):
-    """A step's rollouts, what collecting them took, the number of steps whose weights drew them, and seconds that the learner waited for them."""
+    """A step's rollouts, what collecting them took, the number of steps whose weights drew them, and the share of the time since those before it
+    were taken in which the learner waited."""
 
     rollouts: TrajectoryBuffer
     stats: CollectionStats | None
     version: int
-    waited_s: float
+    idle_share: float
 
 
 class _Ahead(NamedTuple):
@@ -71,6 +72,7 @@ class Collector:
         self._pool: ThreadPoolExecutor | None = None
         self._weights: tuple[int, _Weights] | None = None  # the newest copy, and its version
         self._is_closing = False
+        self._taken = time.perf_counter()  # when rollouts were taken last
 
     def start(self, step: int, tasks: Sequence[Any], chosen: Sequence[int], version: int) -> None:
         """Begins the collection of a step with the weights as they are now, those after `version` steps. With max_lag = 0 it is over on return.
@@ -118,7 +120,8 @@ class Collector:
         with span("wait for rollouts"):
             rollouts, stats = self._ahead[0].done.result()
         ahead = self._ahead.popleft()
-        return Collected(rollouts, stats, ahead.version, time.perf_counter() - started)
+        before, self._taken = self._taken, time.perf_counter()
+        return Collected(rollouts, stats, ahead.version, (self._taken - started) / max(self._taken - before, 1e-9))
 
     def settle(self) -> None:
         """Waits until no collection is at work. Raises: what one of them raised."""

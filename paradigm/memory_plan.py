@@ -152,7 +152,7 @@ def saved_per_token(config: PolicyConfig, dtype: torch.dtype, device: torch.devi
     """Bytes that autograd keeps of a forward pass for each token fed, weights aside: measured on one layer and on two of them."""
     slopes = []
     for layers in (1, 2):
-        one = replace(config, num_layers=layers, vocab_size=16, heads=(), sliding_window=None, layer_types=("full_attention",) * layers)
+        one = replace(config, num_layers=layers, vocab_size=16, heads=(), sliding_window=None, layer_types=None)
         policy = Policy(one).to(device, dtype)
         few, more = (_saved(policy, tokens) for tokens in (64, 128))
         slopes.append((more - few) / 64)

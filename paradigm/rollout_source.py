@@ -127,10 +127,10 @@ class RolloutSource:
             self._collector.start(step, [tasks[i] for i in chosen], chosen, version)
 
     def _collect(self, step: int) -> tuple[TrajectoryBuffer | None, dict[str, Any]]:
-        last = min(step + self.config.max_lag, self.num_steps - 1)
-        for later in range(max(step, self._started), last + 1):
+        ahead = max(step, min(step + self.config.max_lag, self.num_steps - 1))
+        for later in range(max(step, self._started) if self.config.max_lag else step, ahead + 1):
             self._start(later, step)
-        self._started = max(self._started, last + 1)
+        self._started = ahead + 1
         solved: dict[str, Any] = {}
         collected = self._collector.take(step)
         rollouts = None if collected is None else collected.rollouts
@@ -153,7 +153,7 @@ class RolloutSource:
         reasons = Counter(notes["failure_reason"] for notes in rollouts.extras.values())
         info |= {f"rollout/failed_{reason}": float(count) for reason, count in reasons.items()}
         if self.config.max_lag:
-            info |= {"rollout/lag": float(step - collected.version), "rollout/learner_waited_s": collected.waited_s}
+            info |= {"rollout/lag": float(step - collected.version), "rollout/learner_idle_share": collected.idle_share}
         if (stats := collected.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
             info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}

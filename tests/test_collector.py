@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import time
 
 import numpy as np
@@ -60,6 +61,11 @@ def slowed(run, seconds):
     return run
 
 
+def through_a_file(state):
+    value, tensors = encode_state(state)
+    return decode_state(json.loads(json.dumps(value)), tensors.__getitem__)
+
+
 @pytest.fixture(scope="module")
 def lagging():
     return {lag: Run(max_lag=lag).steps() for lag in (1, 2)}
@@ -69,7 +75,7 @@ def test_a_step_is_drawn_with_the_weights_of_max_lag_steps_before(lagging) -> No
     for lag, run in lagging.items():
         for step, (taken, row) in enumerate(zip(run.taken, run.rows)):
             drawn_from = max(0, step - lag)
-            assert taken.version == drawn_from and row["rollout/lag"] == step - drawn_from <= lag and row["rollout/learner_waited_s"] >= 0
+            assert taken.version == drawn_from and row["rollout/lag"] == step - drawn_from <= lag and 0 <= row["rollout/learner_idle_share"] <= 1
             assert (taken.rollouts.version[taken.rollouts.action_mask] == drawn_from).all()
             policy = Policy(CONFIG, seed=None)
             policy.load_state_dict(run.weights[drawn_from])
@@ -81,8 +87,10 @@ def test_a_step_is_drawn_with_the_weights_of_max_lag_steps_before(lagging) -> No
 
 
 def test_who_is_slow_changes_no_bit(lagging) -> None:
-    for run in (slowed(Run(max_lag=1), 0.1).steps(), Run(max_lag=1).steps(learner_s=0.1)):
+    slow_rollouts, slow_learner = slowed(Run(max_lag=1), 0.2).steps(), Run(max_lag=1).steps(learner_s=0.2)
+    for run in (slow_rollouts, slow_learner):
         assert torch.equal(run.bits(), lagging[1].bits())
+    assert slow_rollouts.rows[-1]["rollout/learner_idle_share"] > slow_learner.rows[-1]["rollout/learner_idle_share"]
     assert not torch.equal(lagging[1].bits(), lagging[2].bits()) and not torch.equal(lagging[1].bits(), Run().steps().bits())
 
 
@@ -90,10 +98,10 @@ def test_who_is_slow_changes_no_bit(lagging) -> None:
 def test_a_checkpoint_holds_what_was_drawn_ahead(lag, objective, options) -> None:
     whole = Run(objective, max_lag=lag, **options).steps()
     first = Run(objective, max_lag=lag, **options).steps(range(2))
-    state = decode_state(*encode_state(first.source.state_dict()))
+    state = through_a_file(first.source.state_dict())
     assert [entry["step"] for entry in state["ahead"]] == list(range(2, min(2 + lag, STEPS)))
     second = Run(objective, max_lag=lag, **options)
-    second.learner.load_state_dict(decode_state(*encode_state(first.learner.state_dict())))
+    second.learner.load_state_dict(through_a_file(first.learner.state_dict()))
     second.source.load_state_dict(state)
     second.steps(range(2, STEPS))
     assert torch.equal(second.bits(), whole.bits())

@@ -96,8 +96,7 @@ def test_weights_optimizer_gradients_and_the_pool_by_hand() -> None:
 
 
 def test_saved_tensors_grow_with_the_layers_and_count_once() -> None:
-    config = PolicyConfig(**SHAPE)
-    three, six = (saved_per_token(dataclasses.replace(config, num_layers=n), torch.float32, "cpu") for n in (3, 6))
+    three, six = (saved_per_token(PolicyConfig(**{**SHAPE, "num_layers": n}), torch.float32, "cpu") for n in (3, 6))
     # at the least a layer keeps what its seven products read: two normed rows, attention's result, the gated row, and gate and up
     assert six - three >= 3 * 4 * (2 * 64 + 64 + 3 * 160) and six < 2 * three
 
