@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from benchmarks.harness import Record
 from benchmarks.newest import Newest, Point, dates, machine_name, machines
@@ -55,7 +55,7 @@ def throughput(files: Newest) -> str:
     drawing = Drawing(760, height, "Throughput of paradigm over that of its rivals", "plot")
     drawing.shape("rect", "page", x=0, y=0, width=760, height=height)
     drawing.text(8, 18, "throughput over the rival's, median of interleaved runs (log scale; more is better)", "title", size=13)
-    _legend(drawing, files, names)
+    _legend(drawing, files, names, {i for _, shown in rows for i, _ in shown})
     left, right, bottom = 250.0, 700.0, height - 26
     ratios = [record.ratio or 1.0 for _, shown in rows for _, record in shown]
     low, high = min([1.0, *ratios]), max([2.0, *ratios])
@@ -83,11 +83,11 @@ def throughput(files: Newest) -> str:
 
 
 def growth(files: Newest) -> str | None:
-    """A panel for each dimension: useful work a second at each size, with the milliseconds it took. None where it was not measured."""
-    names = [machine for machine in machines(files) if (machine, "growth") in files][:_COLOURS]
+    """A panel for each dimension: useful work a second at each size, with the first machine's milliseconds. None where it was not measured."""
+    names = machines(files)[:_COLOURS]  # the colours are those of the other plot
     by_op: dict[str, dict[int, list[Record]]] = {}
     for i, machine in enumerate(names):
-        for record in files[machine, "growth"][1]:
+        for record in files.get((machine, "growth"), (None, ()))[1]:
             if record.rate is not None:
                 by_op.setdefault(record.op, {}).setdefault(i, []).append(record)
     if not by_op:
@@ -97,7 +97,7 @@ def growth(files: Newest) -> str | None:
     drawing = Drawing(width, height, "How the cost of training steps and rollouts grows", "plot")
     drawing.shape("rect", "page", x=0, y=0, width=width, height=height)
     drawing.text(8, 18, "useful GFLOP/s at each size (below it: ms a run)", "title", size=13)
-    _legend(drawing, files, names)
+    _legend(drawing, files, names, {i for series in by_op.values() for i in series})
     for number, (op, series) in enumerate(by_op.items()):
         _panel(drawing, op, series, 10 + number % 2 * panel_width, top + number // 2 * panel_height, panel_width - 20, panel_height)
     return _file(drawing)
@@ -121,7 +121,7 @@ def _panel(drawing: Drawing, op: str, series: Mapping[int, Sequence[Record]], x:
         drawing.line(f"l{number}", xy)
         for record, (at, level) in zip(ordered, xy):
             drawing.dot(f"m{number}", at, level, 3.5, f"{record.provider}: {record.rate:,.3g} {record.unit}, {record.ms:,.4g} ms")
-            if number == 0:
+            if number == min(series):
                 drawing.text(at, bottom + 28, f"{record.ms:.3g} ms", "", "middle", 10)
 
 
@@ -132,9 +132,11 @@ def _size(provider: str) -> int:
     return int(found[0])
 
 
-def _legend(drawing: Drawing, files: Newest, names: Sequence[str]) -> None:
+def _legend(drawing: Drawing, files: Newest, names: Sequence[str], shown: Collection[int]) -> None:
     x = 8.0
     for number, machine in enumerate(names):
+        if number not in shown:
+            continue
         label = f"{machine_name(machine)}, {' to '.join(sorted(set(dates(files, machine))))}"
         drawing.shape("rect", f"m{number}", x=x, y=30, width=11, height=11, rx=2)
         drawing.text(x + 17, 40, label, "name", size=12)

@@ -49,14 +49,16 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """A stage's entries and the limit, in bytes. `per_pack_token`: what one more of `pack_tokens` takes; `pack_tokens`: as planned."""
+    """A stage's entries and the limit, in bytes. `batch_tokens`: of the largest packed batch; `per_token`: what each of them takes; `pack_tokens`:
+    how many the configuration would allow."""
 
     stage: str
     device: str
     entries: tuple[Entry, ...]
     limit: int
     pack_tokens: int
-    per_pack_token: int
+    batch_tokens: int
+    per_token: int
 
     def of(self, phase: Phase) -> int:
         """Bytes of a phase, without what lasts."""
@@ -70,7 +72,8 @@ class MemoryPlan:
     def lines(self) -> list[str]:
         """A short table, for a log."""
         width = max(len(entry.name) for entry in self.entries)
-        shown = [f"  {e.name:<{width}}  {_mib(e.num_bytes):>9}  {'' if e.phase == 'always' else e.phase}" for e in self.entries if e.num_bytes]
+        entries = [entry for entry in self.entries if entry.num_bytes >= 2**19]
+        shown = [f"  {e.name:<{width}}  {_mib(e.num_bytes):>9}  {'' if e.phase == 'always' else e.phase}" for e in entries]
         head = f"{self.stage}: memory planned on {self.device}, at most {_mib(self.peak)} of {_mib(self.limit)}"
         return [head, *(line.rstrip() for line in shown)]
 
@@ -80,9 +83,9 @@ class MemoryPlan:
             return
         phase = max(("update", "rollout", "measuring"), key=lambda name: self.of(name))  # type: ignore[arg-type]
         relevant = sorted((e for e in self.entries if e.phase in ("always", phase)), key=lambda e: -e.num_bytes)
-        room = self.limit - (self.peak - self.pack_tokens * self.per_pack_token)
-        advice = f"{self.stage}.pack_tokens <= {room // self.per_pack_token} (it is {self.pack_tokens})" if phase == "update" else ""
-        if phase != "update" or room < self.per_pack_token:
+        room = self.limit - (self.peak - self.batch_tokens * self.per_token)
+        advice = f"{self.stage}.pack_tokens <= {room // self.per_token} (it is {self.pack_tokens})" if phase == "update" else ""
+        if phase != "update" or room < self.per_token:
             turned = next((e for e in relevant if e.key), relevant[0])
             advice = f"a smaller {turned.key or 'policy'}, of which {turned.name} takes {_mib(turned.num_bytes)}"
         largest = ", ".join(f"{e.name} {_mib(e.num_bytes)}" for e in relevant[:3])
@@ -111,7 +114,7 @@ def plan_stage(
     numel = sum(p.numel() for p in trained)
     is_low = size < 4
     moved = 4 if is_low else size
-    tokens = stage.pack_tokens
+    tokens = min(stage.pack_tokens, _step_tokens(stage))
     heads = config.num_heads * config.width
     saved = saved_per_token(config, dtype, device)
     # of one layer's backward pass, and of the rows that the head predicts: hidden states, their gradient and a copy
@@ -144,8 +147,16 @@ def plan_stage(
     entries.append(Entry("keys and values of measurements", "measuring", measured + decoding + packed, "slots or evaluation.max_tokens"))
     limit = round(limit_gib * 2**30) if limit_gib else available_bytes(device)
     return MemoryPlan(
-        stage=stage.name, device=str(device), entries=tuple(entries), limit=limit, pack_tokens=tokens, per_pack_token=saved + passing,
+        stage=stage.name, device=str(device), entries=tuple(entries), limit=limit, pack_tokens=stage.pack_tokens, batch_tokens=tokens,
+        per_token=saved + passing,
     )  # fmt: skip
+
+
+def _step_tokens(stage: Stage) -> int:
+    """The most that a step can have to train on."""
+    if isinstance(stage, RL):
+        return stage.tasks_per_step * stage.group_size * stage.max_tokens + stage.pretrain_tokens * (stage.pretrain > 0)
+    return int(getattr(stage, "step_tokens", stage.pack_tokens))
 
 
 def saved_per_token(config: PolicyConfig, dtype: torch.dtype, device: torch.device | str) -> int:

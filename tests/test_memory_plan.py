@@ -48,7 +48,7 @@ gc.collect()
 before = resident_mib("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
 learner = Learner(policy(256, 4))
-plan = plan_stage(Pretrain(name="pretrain", pack_tokens=2048), learner.policy, slots=1, evaluation_tokens=16)
+plan = plan_stage(Pretrain(name="pretrain", pack_tokens=2048, step_tokens=2048), learner.policy, slots=1, evaluation_tokens=16)
 for _ in range(2):
     step(learner, 2048)
 print(json.dumps([plan.peak / 2**20, resident_mib("VmHWM") - before]))
@@ -90,6 +90,8 @@ def test_weights_optimizer_gradients_and_the_pool_by_hand() -> None:
     more = sizes(planned(rl(max_lag=1, kl=0.1)))
     assert more["weights that play"] == 8 * numel and more["reference, teacher"] == 4 * numel
     assert sizes(planned(rl(), shards=2))["optimizer state"] == 4 * numel
+    few = sizes(planned(rl(group_size=2, max_tokens=10)))
+    assert few["activations"] * 512 == found["activations"] * 80, "4 tasks, 2 rollouts each of 10 tokens make no more"
     muon = sizes(planned(dataclasses.replace(rl(), optimizer="muon")))["optimizer state"]
     assert 4 * numel < muon < 8 * numel
     assert "keys and values" not in sizes(planned(Pretrain(name="pretrain")))
@@ -102,15 +104,15 @@ def test_saved_tensors_grow_with_the_layers_and_count_once() -> None:
 
 
 def test_what_does_not_fit_names_the_key_to_turn() -> None:
-    plan = planned(rl(pack_tokens=100_000))
-    roomy = planned(rl(pack_tokens=100_000), limit_gib=plan.peak / 2**30)
+    plan = planned(rl(pack_tokens=100_000, max_tokens=10_000))
+    roomy = planned(rl(pack_tokens=100_000, max_tokens=10_000), limit_gib=plan.peak / 2**30)
     roomy.check()
     with pytest.raises(ConfigError, match=r"rl needs .* more than 512 MiB: rl.pack_tokens <= (\d+) \(it is 100000\) would fit") as told:
-        planned(rl(pack_tokens=100_000), limit_gib=0.5).check()
+        planned(rl(pack_tokens=100_000, max_tokens=10_000), limit_gib=0.5).check()
     fitting = int(str(told.value).split("pack_tokens <= ")[1].split(" ")[0])
-    planned(rl(pack_tokens=fitting), limit_gib=0.5).check()
+    planned(rl(pack_tokens=fitting, max_tokens=10_000), limit_gib=0.5).check()
     with pytest.raises(ConfigError, match="pack_tokens"):
-        planned(rl(pack_tokens=fitting + 100), limit_gib=0.5).check()
+        planned(rl(pack_tokens=fitting + 100, max_tokens=10_000), limit_gib=0.5).check()
     with pytest.raises(ConfigError, match=r"a smaller slots or rl.max_tokens, of which keys and values takes"):
         planned(rl(max_tokens=4000, tasks_per_step=64), slots=256, limit_gib=0.1).check()
     text = "\n".join(plan.lines())
