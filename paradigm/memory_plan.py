@@ -84,13 +84,13 @@ class MemoryPlan:
         phase = max(("update", "rollout", "measuring"), key=lambda name: self.of(name))  # type: ignore[arg-type]
         relevant = sorted((e for e in self.entries if e.phase in ("always", phase)), key=lambda e: -e.num_bytes)
         room = self.limit - (self.peak - self.batch_tokens * self.per_token)
-        advice = f"{self.stage}.pack_tokens <= {room // self.per_token} (it is {self.pack_tokens})" if phase == "update" else ""
+        advice = f"{self.stage}.pack_tokens <= {room // self.per_token} (it is {self.pack_tokens}) would fit"
         if phase != "update" or room < self.per_token:
-            turned = next((e for e in relevant if e.key), relevant[0])
-            advice = f"a smaller {turned.key or 'policy'}, of which {turned.name} takes {_mib(turned.num_bytes)}"
+            first = next((e for e in relevant if e.key), relevant[0])
+            advice = f"turn down {first.key or 'the policy'} first, with which {first.name} ({_mib(first.num_bytes)}) grow"
         largest = ", ".join(f"{e.name} {_mib(e.num_bytes)}" for e in relevant[:3])
         raise ConfigError(
-            f"{self.stage} needs {_mib(self.peak)} on {self.device} ({largest}), more than {_mib(self.limit)}: {advice} would fit, or a higher "
+            f"{self.stage} needs {_mib(self.peak)} on {self.device} ({largest}), more than {_mib(self.limit)}: {advice}, or raise "
             "memory_limit_gib if there is more"
         )
 

@@ -113,7 +113,7 @@ def test_what_does_not_fit_names_the_key_to_turn() -> None:
     planned(rl(pack_tokens=fitting, max_tokens=10_000), limit_gib=0.5).check()
     with pytest.raises(ConfigError, match="pack_tokens"):
         planned(rl(pack_tokens=fitting + 100, max_tokens=10_000), limit_gib=0.5).check()
-    with pytest.raises(ConfigError, match=r"a smaller slots or rl.max_tokens, of which keys and values takes"):
+    with pytest.raises(ConfigError, match=r"turn down slots or rl.max_tokens first, with which keys and values \(.* MiB\) grow"):
         planned(rl(max_tokens=4000, tasks_per_step=64), slots=256, limit_gib=0.1).check()
     text = "\n".join(plan.lines())
     assert text.startswith("rl: memory planned on cpu, at most") and "activations" in text and "reference" not in text, "nothing of none"
