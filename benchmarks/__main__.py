@@ -1,4 +1,4 @@
-"""paradigm bench [subject ...] [--quick] [--out DIR] [--device cpu] [--show FILE ...]: measure, print tables, write records."""
+"""paradigm bench [subject ...] [--quick] [--out DIR] [--device cpu] [--trace FILE] [--show FILE ...]: measure, print tables, write records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -19,9 +19,11 @@ from rich.table import Table
 
 from benchmarks.harness import Record, Setting, measure, read_records, write_records
 from benchmarks.machine import describe_machine, device_slug, is_installed
+from paradigm.timeline import Timeline, shares
 
 _HERE = Path(__file__).resolve().parent
 _RESULTS = _HERE / "results"
+_SHORT = {"rl": "rl_step"}
 
 
 def subject_names() -> list[str]:
@@ -50,6 +52,7 @@ examples:
   {prog} grpo_step --quick             a smoke test in a minute: its figures mean little, and go nowhere without --out
   {prog} grpo_step sft_step            measure, print a table, write benchmarks/results/DATE-DEVICE-SUBJECT.jsonl
   {prog} all --out /tmp/results        everything
+  {prog} rl --trace step.json          a whole RL step, and its timeline for ui.perfetto.dev or chrome://tracing
   {prog} --show benchmarks/results/*rollouts.jsonl
                                                 the tables of records, taken anywhere
 
@@ -69,6 +72,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
     parser.add_argument("--quick", action="store_true", help="a smoke test of a few rounds and small jobs: its figures mean little")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"where the records go ({_RESULTS.relative_to(_HERE.parent)}; none with --quick)")
     parser.add_argument("--device", default="cpu", help="where paradigm and its rivals run, in torch's words: cpu, cuda, cuda:1")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="also write the timeline of a step as a Chrome trace (subject rl_step, or rl)")
     parser.add_argument("--list", action="store_true", help="say what can be measured (of the subjects named), and measure nothing")
     parser.add_argument("--show", nargs="+", type=Path, metavar="FILE", help="print the tables of record files, and measure nothing")
     options = parser.parse_args(arguments)
@@ -78,9 +82,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
             console.print(str(path), highlight=False)
             console.print(_table(read_records(path)))
         return 0
+    options.subjects = [_SHORT.get(name, name) for name in options.subjects]
     unknown = [name for name in options.subjects if name not in (*subject_names(), "all")]
     if unknown:
         parser.error(f"subject must be one of {', '.join(subject_names())} or all, got {unknown[0]!r}")
+    if options.trace is not None and not (len(options.subjects) == 1 and hasattr(load_subject(options.subjects[0]), "trace")):
+        parser.error(f"--trace needs the one subject rl_step, got {', '.join(options.subjects) or 'none'}")
     chosen = subject_names() if "all" in options.subjects else options.subjects
     if options.list or not chosen:
         _list(console, chosen or subject_names())
@@ -95,6 +102,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
     if load > 0.5:
         console.print(f"[yellow]the machine is busy (load {load} on {os.cpu_count()} cores): figures are noise until it is not[/yellow]")
     outcomes = [_run(console, name, setting, out) for name in chosen]
+    if options.trace is not None and not outcomes[0].error:
+        timeline = load_subject(chosen[0]).trace(setting, options.trace)
+        for table in _breakdown(timeline):
+            console.print(table)
+        console.print(f"timeline: {options.trace} (open it in ui.perfetto.dev or chrome://tracing)", highlight=False, markup=False)
     _summarise(console, outcomes)
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
@@ -124,7 +136,7 @@ def _run(console: Console, name: str, setting: Setting, out: Path | None) -> _Ou
             records = list(measure(name, case, setting, subject.RIVALS, number))
             for r in records:
                 figures = r.not_measured if r.rate is None else f"{r.rate:,.4g} {r.unit}" + ("" if r.ratio is None else f", {r.ratio:.2f}x")
-                parts = "" if r.parts_ms is None else f" ({', '.join(f'{part} {ms:,.0f} ms' for part, ms in r.parts_ms.items())})"
+                parts = "" if r.parts_ms is None else f" ({', '.join(f'{part} {ms:,.0f} ms' for part, ms in r.parts_ms.items() if ': ' not in part)})"
                 console.print(f"            {r.provider}: {figures}{parts}", highlight=False, markup=False)
             outcome.records += records
             if outcome.path is not None:
@@ -161,6 +173,20 @@ def _table(records: Sequence[Record]) -> Table:
         peak = "" if peaks is None else f"{peaks:,.0f}"
         table.add_row(*head, f"{r.ms:.4g}", f"{r.p20:.4g}", f"{r.p80:.4g}", f"{r.rate:,.4g} {r.unit}", share, ratio, floor, goal, peak)
     return table
+
+
+def _breakdown(timeline: Timeline) -> Iterator[Table]:
+    """What the time of a step went to: parts that add up to it, then the spans by track."""
+    seconds = timeline.breakdown()
+    parts = Table("part of the step", "ms", "share", pad_edge=False)
+    for name, share in shares(seconds).items():
+        parts.add_row(name, f"{1e3 * seconds[name]:,.1f}", f"{100 * share:.1f}%")
+    parts.add_row("whole step", f"{1e3 * sum(seconds.values()):,.1f}", "100%")
+    yield parts
+    spans = Table("track", "span", "times", "ms", pad_edge=False)
+    for (track, name), (count, total) in timeline.busy().items():
+        spans.add_row(track, name, f"{count:,}", f"{1e3 * total:,.1f}")
+    yield spans
 
 
 def _summarise(console: Console, outcomes: Sequence[_Outcome]) -> None:

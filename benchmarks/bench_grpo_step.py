@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import torch
 from benchmarks.harness import Case, Contestant, Setting, fastest
 from benchmarks.models import SMALL, describe, make_policy, to_transformers
 from benchmarks.products import Products
-from benchmarks.trl_peer import QUIET, Stepped, as_text, gradients_apart, number_tokenizer, timed
+from benchmarks.trl_peer import QUIET, Stepped, as_text, compile_forward, gradients_apart, number_tokenizer, timed
 
 SUMMARY = "a GRPO step of 256 completions of 64 tokens in groups of 8, a 2.4M-parameter Qwen3, against TRL, fp32 and bf16, with its floor"
 RIVALS = {"trl": "trl>=1.16", "transformers": "transformers>=5"}
@@ -23,12 +24,13 @@ _PACK_TOKENS = 2048
 _NUM_STEPS = 64  # after which prompts come again
 
 _UNFAIR = (
-    "To TRL: its generation is transformers', not vLLM's, and nothing is compiled, which its generation switches off; text goes in and out of a "
-    "tokenizer. Given to TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old "
-    "log-probs taken for the new ones, and in bf16 the faster of bf16 weights (whose AdamW state is bf16 as well) and autocast. To paradigm: it "
-    "keeps float32 masters and state in bf16, decodes every response for a verifier in Python, records log-probs of the draws, and is in exact "
-    "mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no early stops, so nothing "
-    "shows of padding, which costs TRL more where lengths differ. The floor has no attention, norms, sampling, optimizer or rewards."
+    "To TRL: its generation is transformers', not vLLM's, and not compiled, which TRL switches off; text goes in and out of a tokenizer. Given to "
+    "TRL: no reports, no checkpoints, no recomputation of activations, fused AdamW, no KL term and so no second model, its old log-probs taken for "
+    "the new ones, torch.compile of its update where that is faster, and in bf16 the faster of bf16 weights (whose AdamW state is bf16 as well) and "
+    "autocast. To paradigm: it keeps float32 masters and state in bf16, decodes every response for a verifier in Python, records log-probs of the "
+    "draws, and is in exact mode, whose rollout log-probs equal the learner's bit for bit. Both: random weights, prompts of one length and no "
+    "early stops, so nothing shows of padding, which costs TRL more where lengths differ. The floor has no attention, norms, sampling, optimizer or "
+    "rewards."
 )
 _PREDICTION = (
     "from one thread of a Zen 4, where paradigm takes 6.4 s (rollouts 1.5, update 4.9) and TRL 9.5 in fp32, and where 80% of our update are products "
@@ -155,8 +157,8 @@ def _ours(job: Job, shape: dict[str, Any], dtype: str, setting: Setting, *, shar
 def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Callable[[], Contestant]:
     whole = job.num_completions
 
-    def variant(micro_batch: int, attention: str, autocast: bool = False) -> Callable[[], Stepped]:
-        return lambda: _stepped(job, shape, "float32" if autocast else dtype, micro_batch, attention, autocast, setting.device)
+    def variant(micro_batch: int, attention: str, autocast: bool = False, compiled: bool = False) -> Callable[[], Stepped]:
+        return lambda: _stepped(job, shape, "float32" if autocast else dtype, micro_batch, attention, autocast, setting.device, compiled)
 
     def build() -> Contestant:
         import transformers
@@ -165,6 +167,7 @@ def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Calla
         transformers.utils.logging.disable_progress_bar()
         variants = {f"{attention}, micro-batches of {n}": variant(n, attention)
                     for attention, n in (("sdpa", whole), ("sdpa", whole // 4), ("sdpa", whole // 8), ("eager", whole // 4))}  # fmt: skip
+        variants[f"sdpa, compiled update, micro-batches of {whole // 4}"] = variant(whole // 4, "sdpa", compiled=True)
         if dtype == "bfloat16":
             variants = {f"bf16 weights, {name}": build for name, build in variants.items()}
             variants[f"autocast, sdpa, micro-batches of {whole // 4}"] = variant(whole // 4, "sdpa", autocast=True)
@@ -177,17 +180,21 @@ def _trl(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Calla
     return build
 
 
-def _stepped(job: Job, shape: dict[str, Any], dtype: str, micro_batch: int, attention: str, autocast: bool, device: str) -> Stepped:
+def _stepped(
+    job: Job, shape: dict[str, Any], dtype: str, micro_batch: int, attention: str, autocast: bool, device: str, compiled: bool = False
+) -> Stepped:  # fmt: skip
     model = to_transformers(make_policy(shape, dtype, device), attention)
     parts: dict[str, list[float]] = {"rollout": [], "update": []}
 
     def build(folder: str, callback: Any) -> Any:
         trainer = make_trainer(job, shape, model, folder, micro_batch=micro_batch, autocast=autocast, device=device, callbacks=[callback])
+        eager = compile_forward(trainer.model, dynamic=False) if compiled else contextlib.nullcontext
         timed(trainer, "_generate_and_score_completions", parts["rollout"])
         generate = trainer._generate_single_turn
 
         def checked(*args: Any, **kwargs: Any) -> Any:
-            ids, logprobs = generate(*args, **kwargs)
+            with eager():  # generation feeds a growing cache, which would be compiled anew for every length
+                ids, logprobs = generate(*args, **kwargs)
             if len(ids) != job.num_completions or any(len(row) != job.new_tokens for row in ids):
                 raise RuntimeError(f"TRL made {sum(map(len, ids))} tokens instead of {job.num_completions} x {job.new_tokens}")
             return ids, logprobs

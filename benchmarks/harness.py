@@ -74,6 +74,7 @@ class Case:
         limits_ms: by provider, the most milliseconds a run that are aimed at.
         floors: by provider, another one that does only what it cannot do without, and the greatest multiple of its time that is aimed at.
         peaks_apart: also measure each provider's peak memory in a process of its own.
+        once: each provider runs once, without a warm-up: a job of minutes.
         packages: distributions whose versions are recorded.
         unfair: what is unfair to whom.
         prediction: what we expected before measuring.
@@ -93,6 +94,7 @@ class Case:
     limits_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
     floors: Mapping[str, tuple[str, float]] = dataclasses.field(default_factory=dict)
     peaks_apart: bool = False
+    once: bool = False
     packages: tuple[str, ...] = ()
     unfair: str = ""
     prediction: str = ""
@@ -199,7 +201,7 @@ class Record:
 
 def race(
     contestants: Mapping[str, Callable[[], float | None]], *, rounds: tuple[int, int], budget_s: float = 60.0, work: float | None = None,
-    min_sample_s: float = 0.005, clock: Clock = time.perf_counter, synchronize: Callable[[], object] = lambda: None,
+    min_sample_s: float = 0.005, clock: Clock = time.perf_counter, synchronize: Callable[[], object] = lambda: None, once: bool = False,
 ) -> dict[str, Samples]:  # fmt: skip
     """Lets the contestants take turns, so that what else the machine does hits all alike.
 
@@ -214,16 +216,17 @@ def race(
         work: of one run, for contestants that do not say.
         clock: seconds.
         synchronize: called before each reading of the clock.
+        once: one sample of each, of one run and without a warm-up.
     Returns: samples by name. Raises: ValueError if a contestant does not say its work and `work` is None.
     """
-    repeats, planned_s = {}, 0.0
-    for name, run in contestants.items():
+    repeats, planned_s = dict.fromkeys(contestants, 1), 0.0
+    for name, run in contestants.items() if not once else ():
         run()
         gc.collect()
         seconds, _ = _sample(run, 1, work, clock, synchronize)
         repeats[name] = max(1, int(np.ceil(min_sample_s / max(seconds, 1e-9))))
         planned_s += seconds * repeats[name]
-    num_rounds = int(np.clip(budget_s / max(planned_s, 1e-9), *rounds))
+    num_rounds = 1 if once else int(np.clip(budget_s / max(planned_s, 1e-9), *rounds))
     results = {name: Samples([], []) for name in contestants}
     names = list(contestants)
     for number in range(num_rounds):
@@ -311,11 +314,11 @@ def measure(
     ceilings, samples = {}, {}
     if timed:
         everybody = {**timed, **{f"ceiling: {name}": _counted(probe) for name, probe in probes.items()}}
-        samples = race(everybody, rounds=setting.rounds, budget_s=setting.budget_s, work=case.work, synchronize=synchronize)
+        samples = race(everybody, rounds=setting.rounds, budget_s=setting.budget_s, work=case.work, synchronize=synchronize, once=case.once)
         ceilings = {name: _ceiling(samples[f"ceiling: {name}"], probe) for name, probe in probes.items()}
     timings = {name: Timing.of(samples[name]) for name in timed}
     parts = {name: _parts_ms(c.parts, len(samples[name].seconds)) for name, c in contestants.items()}
-    peaks = {name: peak_mib(run, setting.device) for name, run in timed.items()}
+    peaks = {} if case.once else {name: peak_mib(run, setting.device) for name, run in timed.items()}
     for run in timed.values():
         if hasattr(run, "close"):
             run.close()

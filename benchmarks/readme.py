@@ -1,4 +1,4 @@
-"""The README's throughput table, made of the newest records of each subject on each machine: python -m benchmarks.readme [--check]."""
+"""The README's throughput table and plots, made of the newest records of each subject on each machine: python -m benchmarks.readme [--check]."""
 
 from __future__ import annotations
 
@@ -9,27 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.harness import Record, read_records
+from benchmarks import plots
+from benchmarks.harness import Record
+from benchmarks.newest import Point, dates, machine_name, machines, newest
 
-__all__ = ["main", "render"]
+__all__ = ["generated", "main", "render"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BEGIN, _END = "<!-- made by python -m benchmarks.readme: begin -->", "<!-- made by python -m benchmarks.readme: end -->"
-_FILE = re.compile(r"(\d{4}-\d\d-\d\d)-(.+)-([a-z_0-9]+)\.jsonl")
-_MACHINES = {"epyc-2c": "2 cores of a Zen 4 (AVX-512 BF16)", "xeon-processor-2c": "2 cores of a Xeon (AMX)"}
-
-
-class Point(NamedTuple):
-    """Which record: op, dtype and provider, and a piece of its shape or config."""
-
-    op: str
-    piece: str
-    dtype: str
-    provider: str = "paradigm"
-
-    def matches(self, record: Record) -> bool:
-        where = f"{record.shape}; {record.config};"
-        return (record.op, record.dtype, record.provider) == (self.op, self.dtype, self.provider) and self.piece in where
 
 
 class Row(NamedTuple):
@@ -73,32 +60,19 @@ _ROWS = (
 )  # fmt: skip
 
 
-def newest(results: Path) -> dict[tuple[str, str], tuple[Path, list[Record]]]:
-    """The newest records of each (machine, subject), by the date in the file's name; those of `--quick` are none."""
-    found: dict[tuple[str, str], tuple[Path, list[Record]]] = {}
-    for path in sorted(results.glob("*.jsonl")):
-        named = _FILE.fullmatch(path.name)
-        if named is None:
-            continue
-        subject = next((row.subject for row in _ROWS if path.stem.endswith(f"-{row.subject}")), None)
-        if subject is not None:
-            machine = path.stem[len(named[1]) + 1 : -len(subject) - 1]
-            found[machine, subject] = (path, read_records(path))
-    return found
-
-
 def render(root: Path = _ROOT) -> str:
     """The table and what it needs said, in Markdown, with links from the README's folder."""
     files = newest(root / "benchmarks" / "results")
-    machines = sorted({machine for machine, _ in files}, key=lambda m: (*_dates(files, m)[::-1], m), reverse=True)
-    heads = [f"{_MACHINES.get(m, m)}, {' to '.join(sorted(set(_dates(files, m))))}" for m in machines]
-    lines = [f"| what | rival | {' | '.join(heads)} |", f"|---|---|{'---|' * len(machines)}"]
+    files = {key: value for key, value in files.items() if any(row.subject == key[1] for row in _ROWS)}
+    names = machines(files)
+    heads = [f"{machine_name(m)}, {' to '.join(sorted(set(dates(files, m))))}" for m in names]
+    lines = [f"| what | rival | {' | '.join(heads)} |", f"|---|---|{'---|' * len(names)}"]
     missed: list[str] = []
     for row in _ROWS:
         cells = []
-        for machine in machines:
+        for machine in names:
             path, records = files.get((machine, row.subject), (Path(), []))
-            shown = [next((r for r in records if point.matches(r) and r.ms is not None), None) for point in row.points]
+            shown = [point.among(records) for point in row.points]
             cells.append(_cell(row, shown, path.relative_to(root).as_posix() if records else "") if any(shown) else "not measured")
             missed += [f"* {r.op}, {r.shape}, {r.dtype}{', ' if (how := r.provider.removeprefix('paradigm').strip(', ')) else ''}{how}, on "
                        f"{_short(machine)}: {_misses(r)}" for r in shown if r is not None and r.is_aimed_at and not r.is_reached]  # fmt: skip
@@ -115,11 +89,6 @@ def render(root: Path = _ROOT) -> str:
 def _misses(record: Record) -> str:
     """What of a record's outcome falls short, without what does not."""
     return "; ".join(part for part in record.notes["outcome"].split("; ") if part.endswith("missed)"))
-
-
-def _dates(files: dict[tuple[str, str], tuple[Path, list[Record]]], machine: str) -> tuple[str, str]:
-    days = sorted(path.name[:10] for (m, _), (path, _) in files.items() if m == machine)
-    return days[0], days[-1]
 
 
 def _short(machine: str) -> str:
@@ -154,19 +123,29 @@ def _short_number(value: float) -> str:
     return f"{value:.2g}"
 
 
+def generated(root: Path = _ROOT) -> dict[Path, str]:
+    """What is made of the records, by file: the README with its table, and the plots. Raises: ValueError if the README lacks its marks."""
+    files = newest(root / "benchmarks" / "results")
+    images = {"throughput.svg": ("Throughput over the rivals'", plots.throughput(files)), "growth.svg": ("How cost grows", plots.growth(files))}
+    drawn = {name: (title, svg) for name, (title, svg) in images.items() if svg is not None}
+    shown = "".join(f"![{title}](docs/{name})\n\n" for name, (title, _) in drawn.items())
+    readme = root / "README.md"
+    made = {readme: replaced(readme.read_text(encoding="utf-8"), shown + render(root))}
+    return made | {root / "docs" / name: svg for name, (_, svg) in drawn.items()}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the table into the README; with --check only says whether it is there. Returns: the exit status."""
+    """Writes the table into the README and the plots into docs/; with --check only says whether they are there. Returns: the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the README is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the README or a plot is out of date")
     options = parser.parse_args(arguments)
-    path = _ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
-    after = replaced(before, render())
+    old = [path for path, text in generated().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     if options.check:
-        if before != after:
-            sys.stderr.write("README.md is older than benchmarks/results: run python -m benchmarks.readme\n")
-        return int(before != after)
-    path.write_text(after, encoding="utf-8")
+        for path in old:
+            sys.stderr.write(f"{path.name} is older than benchmarks/results: run python -m benchmarks.readme\n")
+        return int(bool(old))
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
-__all__ = ["QUIET", "Stepped", "as_text", "gradients_apart", "number_tokenizer", "timed"]
+__all__ = ["QUIET", "Stepped", "as_text", "compile_forward", "gradients_apart", "number_tokenizer", "timed"]
 
 QUIET: dict[str, Any] = {  # what costs time and is no part of a step: reports, checkpoints, progress, recomputation
     "report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True, "gradient_checkpointing": False,
@@ -115,6 +116,28 @@ def timed(trainer: Any, method: str, seconds: list[float]) -> None:
         return result
 
     setattr(trainer, method, call)
+
+
+def compile_forward(model: Any, *, dynamic: bool) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Compiles a model's forward pass (and with it the backward) by torch.compile. The trainers' own `torch_compile=True` does it by environment
+    variables, which would compile every later trainer of the process too, and generation with it.
+
+    Args:
+        dynamic: whether lengths differ from call to call.
+    Returns: a context within which the model runs as it is written.
+    """
+    written, compiled = model.forward, torch.compile(model.forward, dynamic=dynamic)
+    model.forward = compiled
+
+    @contextlib.contextmanager
+    def eager() -> Iterator[None]:
+        model.forward = written
+        try:
+            yield
+        finally:
+            model.forward = compiled
+
+    return eager
 
 
 def gradients_apart(ours: Any, theirs: Any) -> float:

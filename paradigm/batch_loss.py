@@ -18,6 +18,7 @@ from paradigm.kernels.policy_loss import policy_loss
 from paradigm.objective import value_loss
 from paradigm.objective_rows import Objective, SequenceObjective, check_streams
 from paradigm.sharding import within
+from paradigm.timeline import span
 
 __all__ = ["backward"]
 
@@ -38,9 +39,11 @@ def backward(
     check_streams(objective, batch.streams)
     if teacher is None and "divergence" in objective.streams:
         raise ValueError(f"teacher must be given with {type(objective).__name__}, whose stream 'divergence' weighs the divergence from it, got None")
-    total, metrics, roots = within(policy, lambda: _losses(policy, batch, objective, teacher, divergence))
+    with span("forward", "update"):
+        total, metrics, roots = within(policy, lambda: _losses(policy, batch, objective, teacher, divergence))
     reached = [(root, gradient) for root, gradient in roots if root.requires_grad]  # not all are where only a value head is trained
-    torch.autograd.backward([root for root, _ in reached], [gradient for _, gradient in reached])
+    with span("backward", "update"):
+        torch.autograd.backward([root for root, _ in reached], [gradient for _, gradient in reached])
     return total, metrics
 
 

@@ -27,6 +27,7 @@ from paradigm.objective_rows import Objective, SequenceObjective
 from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
 from paradigm.policy import Policy
 from paradigm.sharding import fitted, fitted_slots, gathered, whole
+from paradigm.timeline import span
 from paradigm.weights import HEADS_FILE, read_safetensors, read_weights
 
 __all__ = ["Learner", "Schedule"]
@@ -171,6 +172,10 @@ class Learner:
         Returns: 0-dim float32, the gradient's global norm before clipping.
         Raises: RuntimeError without a `forward_backward` before; FloatingPointError after `max_nonfinite` skipped steps in a row.
         """
+        with span("optimizer", "update"):
+            return self._step()
+
+    def _step(self) -> Tensor:
         gradients = [p.grad for p in self._moved.values() if p.grad is not None]
         if self._loss_is_finite is None or not gradients:
             raise RuntimeError("step() must follow a forward_backward() that reaches a trained parameter")

@@ -56,7 +56,8 @@ class EvaluationConfig:
 class Recipe:
     """One run: a policy, a world, stages in order, and what is measured.
 
-    dtype: of the weights and of training. slots: sequences sampled at once. initial: a Hugging Face folder of weights that "scratch" stands for,
+    dtype: of the weights and of training. slots: sequences sampled at once. memory_limit_gib: the most memory that a stage may plan to take, of the
+    GPU or else of the host; 0: all there is. initial: a Hugging Face folder of weights that "scratch" stands for,
     whose tokenizer is taken too if it has one, or "smollm2", the SmolLM2-135M of the extra gguf; `policy` may then be left out.
     """
 
@@ -64,6 +65,7 @@ class Recipe:
     seed: int = 0
     dtype: str = "float32"
     slots: int = 256
+    memory_limit_gib: float = 0.0
     initial: str = ""
     policy: PolicyConfig | None = None
     data: DataConfig = field(default_factory=DataConfig)
@@ -72,6 +74,8 @@ class Recipe:
     stages: tuple[Stage, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.memory_limit_gib >= 0:
+            raise ValueError(f"memory_limit_gib must be >= 0, got {self.memory_limit_gib}")
         if self.policy is None and not self.initial:
             raise ValueError("policy must be given where initial is not, got None")
 

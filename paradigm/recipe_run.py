@@ -9,6 +9,7 @@ Under torchrun every rank runs all of this: see `paradigm.distributed` and docs/
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from paradigm.divided_sampler import DividedSampler
 from paradigm.evaluation import CORRECT, attempt, evaluate, play_match, recover
 from paradigm.initial import initial_folder
 from paradigm.learner import Learner, Schedule
+from paradigm.memory_plan import plan_stage
 from paradigm.metrics import MetricsLogger, Progress
 from paradigm.mixture_world import open_world
 from paradigm.objective import reduce_metrics
@@ -42,6 +44,7 @@ from paradigm.sources.standard_library import standard_library_corpus
 from paradigm.sources.stream import CorpusStream, MixtureStream, SampleStream
 from paradigm.stage import Source, Stage, Update
 from paradigm.stages import Distil, Imitate, Pretrain, StreamSource, verified
+from paradigm.timeline import StepTrace, Timeline, span
 from paradigm.tokenizer import Tokenizer
 from paradigm.transcript import transcript
 from paradigm.world import World
@@ -131,7 +134,17 @@ class RecipeRun:
         """Trains one stage to its end, from its last checkpoint if it has one, then measures and saves its policy."""
         start, tokens_before = self.policy_before(stage)
         policy = Copies(start)
-        source = self.source(stage, policy)
+        plan = plan_stage(stage, policy.whole, slots=self.recipe.slots, evaluation_tokens=self.recipe.evaluation.max_tokens,
+                          limit_gib=self.recipe.memory_limit_gib, shards=distributed.world())  # fmt: skip
+        _log.info("%s", "\n".join(plan.lines()))
+        plan.check()
+        with contextlib.ExitStack() as stack:
+            source = self.source(stage, policy)
+            if isinstance(source, RolloutSource):
+                stack.callback(source.close)
+            self._train(stage, policy, source, tokens_before)
+
+    def _train(self, stage: Stage, policy: Copies, source: Source, tokens_before: int) -> None:
         schedule = Schedule(kind=stage.schedule, warmup_steps=stage.warmup_steps, total_steps=source.num_updates)
         if stage.optimizer == "muon":
             optimizer = Muon(policy.trained, learning_rate=stage.learning_rate, weight_decay=stage.weight_decay)
@@ -156,7 +169,7 @@ class RecipeRun:
         ):
             logger.truncate(stage.name, done["step"])
             logger.start_stage(stage.name, stage.kind, done["seconds"])
-            for step in range(done["step"], source.num_steps):
+            for step in self._trace(stage).each(range(done["step"], source.num_steps)):
                 row: dict[str, Any] = {}
                 tokens_seen = learner.num_tokens
                 step_started = time.monotonic()
@@ -166,17 +179,22 @@ class RecipeRun:
                 done["trained_tokens"] += row["train/tokens"]
                 done |= {"step": step + 1, "seconds": time.monotonic() - started}
                 row["throughput/tokens_per_second"] = row["train/tokens"] / (time.monotonic() - step_started)
-                progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))
+                with span("metrics", "records"):
+                    progress.update(step + 1, logger.log(step + 1, row, tokens_before + done["trained_tokens"]))
                 if step + 1 == source.num_steps:
                     break
                 if stage.evaluate_every and (step + 1) % stage.evaluate_every == 0:
                     policy.gather()
-                    self.evaluate(stage, policy.whole, step + 1, tokens_before + done["trained_tokens"], final=False)
+                    if isinstance(source, RolloutSource):
+                        source.settle()
+                    with span("evaluate", "records"):
+                        self.evaluate(stage, policy.whole, step + 1, tokens_before + done["trained_tokens"], final=False)
                 if (step + 1) % stage.checkpoint_every == 0:
                     logger.flush()
-                    parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
-                    save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
-                    distributed.by_first(prune)(checkpoints, keep=2)
+                    with span("checkpoint", "records"):
+                        parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
+                        save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
+                        distributed.by_first(prune)(checkpoints, keep=2)
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
         policy.gather()
@@ -189,6 +207,12 @@ class RecipeRun:
             "flops": learner.flops, "seconds": trained_seconds,
         })  # fmt: skip
         self._spend()
+
+    def _trace(self, stage: Stage) -> StepTrace:
+        """What records the first steps of a stage, if it is to be traced."""
+        synchronize = (lambda: torch.cuda.current_stream().synchronize()) if distributed.device().type == "cuda" else None
+        num_steps = stage.trace_steps if distributed.is_first() else 0
+        return StepTrace(self.files.stage_folder(stage.name) / "trace.json", num_steps, Timeline(synchronize))
 
     def _spend(self) -> None:
         """Adds the time since the last call to the run's seconds, and saves run.json."""

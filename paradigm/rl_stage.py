@@ -62,6 +62,7 @@ CLIPPED = ("reinforce++", "ppo", "grpo", "dr_grpo", "dapo", "ppg")
 WEIGHTED = ("cispo", "icepop", "scalerl")
 ACTOR_CRITIC = ("vtrace", "upgo", "alphastar")
 TWO_PASS = ("gspo", "dpo", *ACTOR_CRITIC)
+CORRECTED = ("reinforce", "rloo", "gspo", *CLIPPED)  # what takes an importance correction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,9 @@ class RL(Stage):
     tokens; "constant", that over max_tokens.
     clip_low, clip_high: of the ratio. min_ratio, max_ratio: bounds of the weights of "cispo", "scalerl" and "icepop".
     correction: importance correction for what the sampler's log-probs differ from the learner's, see `importance`.
+    max_lag: rollouts are drawn while the update runs, with the weights of this many steps before, see `collector`; 0 draws them in turn, with the
+    newest. Such rollouts must be corrected for: a recipe that does not say how gets the default, weights by token cut at 2 (by sequence for "gspo"),
+    where the objective has no weights of its own. On a CPU both share the cores, and little is gained.
     entropy: coefficient of the entropy bonus.
     kl: coefficient of a penalty for leaving the policy that the stage started from, in the "loss" or in the "reward" (kl_in); kl_estimator: "k1",
     "k2", "k3", or "full", the sum over the vocabulary; kl_direction: "reverse" is KL(policy || reference); kl_schedule: how it decays over the steps.
@@ -96,7 +100,8 @@ class RL(Stage):
     pretrain: coefficient of cross entropy on pretrain_tokens a step of the documents of the stage pretrain_of; 0 mixes none in.
     temperature: of sampling. max_tokens: the longest trajectory.
     forced_errors: the share of each step's tasks whose rollouts each get one wrong token forced into their work, as `evaluation.falsify` draws
-    it, and are compared among themselves; the policy goes on from its mistake and is judged as ever. It costs a rollout more for each.
+    it, and are compared among themselves; the policy goes on from its mistake and is judged as ever. It costs a rollout more for each, which
+    FLOPs and seconds count.
     """
 
     kind: ClassVar[str] = "rl"
@@ -117,6 +122,7 @@ class RL(Stage):
     min_ratio: float = 0.0
     max_ratio: float = 5.0
     correction: ImportanceCorrection | None = None
+    max_lag: int = 0
     kl: float = 0.0
     kl_in: Literal["loss", "reward"] = "loss"
     kl_estimator: Literal["k1", "k2", "k3", "full"] = "k3"
@@ -148,12 +154,15 @@ class RL(Stage):
             near = difflib.get_close_matches(str(objective), PAPERS, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"objective must be one of {', '.join(PAPERS)}, got {objective!r}{hint}")
-        return dict(PAPERS[objective])
+        defaults = dict(PAPERS[objective])
+        if values.get("max_lag") and objective in CORRECTED:
+            defaults["correction"] = ImportanceCorrection(level="sequence" if objective == "gspo" else "token")
+        return defaults
 
     @classmethod
     def of(cls, objective: Name, **options: Any) -> RL:
         """A stage with the constants of the objective's paper, but for `options`."""
-        return cls(**{**cls.defaults({"objective": objective}), "objective": objective, **options})
+        return cls(**{**cls.defaults({**options, "objective": objective}), "objective": objective, **options})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,6 +189,8 @@ class RL(Stage):
         if own.objective is not None:
             defaults = {f.name: f.default for f in fields(RL) if f.name in rows} | PAPERS[own.objective]
             given = {row: value for row, value in defaults.items() if row in rows} | given
+            if self.max_lag:
+                given["correction"] = self.defaults({"objective": own.objective, "max_lag": self.max_lag}).get("correction")
         return replace(self, kinds={}, **given)
 
     def _check_ranges(self) -> None:
@@ -189,7 +200,7 @@ class RL(Stage):
         for name in ("lam", "gamma", "drop_solved", "forced_errors"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("value_coefficient", "entropy", "kl", "auxiliary_every", "auxiliary_kl", "pretrain"):
+        for name in ("value_coefficient", "entropy", "kl", "auxiliary_every", "auxiliary_kl", "pretrain", "max_lag"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}")
         if not 0 <= self.overlong_share < 1:
@@ -221,6 +232,12 @@ class RL(Stage):
             raise ValueError(f"bootstrap_truncated must be false with advantage {advantage!r}, which has no value head, got true")
         if self.auxiliary_every and advantage != "gae":
             raise ValueError(f"auxiliary_every must be 0 with advantage {advantage!r}, which leaves no value targets, got {self.auxiliary_every}")
+        if self.max_lag >= self.steps:
+            raise ValueError(f"max_lag must be less than the {self.steps} steps, got {self.max_lag}")
+        if self.max_lag and objective == "distillation":
+            raise ValueError(f"max_lag must be 0 with objective 'distillation', which learns where the policy is now, got {self.max_lag}")
+        if self.max_lag and self.correction is None and objective in CORRECTED:
+            raise ValueError(f"correction must be given with max_lag > 0 and objective {objective!r}, whose rollouts older weights drew, got None")
         if self.correction is not None:
             if objective == "gspo" and self.correction.level == "token":
                 raise ValueError("correction.level must be 'sequence' with objective 'gspo', whose ratio is the sequence's, got 'token'")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +21,12 @@ from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import packed_linear
 from paradigm.kernels.linear_logprob import wide
 from paradigm.kernels.sample_token import sample_token
+from paradigm.timeline import WAIT, is_recording, span
 
 if TYPE_CHECKING:
     from paradigm.sampler import Sampler
 
-__all__ = ["Engine", "RolloutDriver", "weights_update"]
+__all__ = ["Engine", "RolloutDriver", "timed", "weights_update"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,20 +127,36 @@ class Engine:
     def step(self) -> None:
         """Plans, runs and commits one step, if there is one for this policy now."""
         start = time.perf_counter()
-        num_tokens, num_sequences, num_rows = self._core.plan(self._number)
+        num_tokens, num_sequences, num_rows = self._plan()
         planned = time.perf_counter()
         self.core_s += planned - start
         if num_tokens == 0:
             return
         if self._may_swap and self._cache is not None:
             self._swap(self._cache)
-        hidden = self._forward(num_tokens, num_sequences, num_rows)
+        with span("decode" if num_tokens == num_sequences else "prefill", "rollout"):
+            hidden = self._forward(num_tokens, num_sequences, num_rows)
         if num_rows > 0:
-            self._draw(hidden, num_rows)
+            with span("draw", "rollout"):
+                self._draw(hidden, num_rows)
         ran = time.perf_counter()
-        self._core.commit(self._number, *(values[:num_rows] for values in self._drawn_arrays))
+        with span("commit", "rollout"):
+            self._core.commit(self._number, *(values[:num_rows] for values in self._drawn_arrays))
         self.model_s += ran - planned
         self.core_s += time.perf_counter() - ran
+
+    def _plan(self) -> tuple[int, int, int]:
+        """Tokens, sequences and drawing rows of the next step. A timeline learns how much of the time went to waiting for environments."""
+        timeline = is_recording()
+        if timeline is None:
+            return self._core.plan(self._number)  # type: ignore[no-any-return]
+        start, waited = timeline.now(), self._core.wait_s
+        planned = self._core.plan(self._number)
+        end, waited = timeline.now(), self._core.wait_s - waited
+        timeline.add("plan", "rollout", start, end)
+        if waited > 0:
+            timeline.add(WAIT, "rollout", max(start, end - waited), end)
+        return planned  # type: ignore[no-any-return]
 
     def _swap(self, cache: PagedCache) -> None:
         """Copies blocks out of the cache and back, as the plan asks."""
@@ -218,6 +236,35 @@ def weights_update(policy: Any, weights: nn.Module | Mapping[str, Tensor] | Call
             own[name].copy_(tensor)
 
     return copy
+
+
+def timed(environment: Any) -> Any:
+    """A Python environment whose resets and steps are spans, if a timeline is recording now; else itself."""
+    return environment if is_recording() is None else _Timed(environment)
+
+
+class _Timed:
+    """Everything but `reset`, `step` and copying is the environment's own."""
+
+    def __init__(self, environment: Any):
+        self._environment = environment
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_environment":  # looked for while a copy is made
+            raise AttributeError(name)
+        return getattr(self._environment, name)
+
+    def reset(self, *arguments: Any) -> Any:
+        with span("reset", "environments"):
+            return self._environment.reset(*arguments)
+
+    def step(self, *arguments: Any) -> Any:
+        with span("step", "environments"):
+            return self._environment.step(*arguments)
+
+    def clone(self) -> _Timed:
+        clone = getattr(self._environment, "clone", None)
+        return _Timed(copy.deepcopy(self._environment) if clone is None else clone())
 
 
 @contextlib.contextmanager

@@ -2,15 +2,15 @@
 
     tasks -> rollouts -> rewards less penalties -> groups that teach -> streams -> packed batches -> importance correction
 
-Where the sampler is not exact, each step also measures how far its log-probs are from the learner's (`importance.mismatch`), at the price of a
-forward pass over what is trained on.
+Where the sampler is not exact, or rollouts are drawn ahead (`collector`), each step also measures how far its log-probs are from the learner's
+(`importance.mismatch`), at the price of a forward pass over what is trained on.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import nn
 from paradigm import distributed
 from paradigm.advantage import SolvedTasks, batch_advantages, group_advantages, informative
 from paradigm.batch import COEFFICIENT_STREAMS, PackedBatch
+from paradigm.collector import Collector
 from paradigm.evaluation import CORRECT, falsify
 from paradigm.importance import corrected, mismatch
 from paradigm.kernels.gae import gae
@@ -32,6 +33,7 @@ from paradigm.rewards import failing_nonfinite, overlong_penalty, penalized_rewa
 from paradigm.rl_stage import ACTOR_CRITIC, RL
 from paradigm.sampler import Sampler
 from paradigm.stage import Part, Update
+from paradigm.timeline import span
 from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
 
 # n tokens of all rollouts, B rollouts
@@ -53,12 +55,17 @@ class RolloutSource:
         self, config: RL, sampler: Sampler, world: AnyWorld, seed: int, *, teacher: nn.Module | None = None, documents: Any = None,
         refresh: Callable[[], None] | None = None,
     ):  # fmt: skip
+        if config.max_lag and distributed.world() > 1:
+            raise ValueError(f"max_lag must be 0 on several ranks, whose collections and updates would talk across each other, got {config.max_lag}")
         self.config, self.sampler, self.world, self.seed = config, sampler, world, seed
+        self.policy = sampler.policy
+        self._collector = Collector(sampler, self._play, config.max_lag)
         self.teacher, self.documents = teacher, documents
         self._refresh = refresh if refresh is not None else lambda: None
         self.num_steps = config.steps
+        self._started = 0  # steps before this one have been collected, or are being
         self.rollout_tokens = self.rollouts = 0
-        self.reference = copy.deepcopy(sampler.policy) if config.needs_reference else None
+        self.reference = copy.deepcopy(self.policy) if config.needs_reference else None
         self.solved = SolvedTasks(config.drop_solved, CORRECT) if config.drop_solved else None
         self._kl_schedule = Schedule(kind=config.kl_schedule, total_steps=config.steps)
         self._replayed: list[tuple[TrajectoryBuffer, np.ndarray]] = []  # since the last auxiliary phase: rollouts, and value targets [n]
@@ -72,11 +79,13 @@ class RolloutSource:
     def updates(self, step: int) -> Iterator[Update]:
         config = self.config
         self._refresh()
-        rollouts, info = self._collect(step)
+        with span("collect"):
+            rollouts, info = self._collect(step)
         parts: tuple[Part, ...] = ()
         if rollouts is not None:
             for kind, own, share in self._by_objective(rollouts):
-                part, more = self._part(own, step, config.of_kind(kind), share)
+                with span("prepare", "update"):
+                    part, more = self._part(own, step, config.of_kind(kind), share)
                 parts, info = (*parts, part), info | {f"{name}/{kind}" if kind else name: value for name, value in more.items()}
         if config.pretrain:
             taken = self.documents.take(config.pretrain_tokens)
@@ -89,23 +98,58 @@ class RolloutSource:
         if config.auxiliary_every and (step + 1) % config.auxiliary_every == 0:
             yield from self._auxiliary_phase()
 
-    def _collect(self, step: int) -> tuple[TrajectoryBuffer | None, dict[str, Any]]:
+    def close(self) -> None:
+        """Ends what is collected ahead."""
+        self._collector.close()
+
+    def settle(self) -> None:
+        """Waits until nothing is being collected, so that the world is free."""
+        self._collector.settle()
+
+    def _tasks(self, step: int) -> Any:
+        return self.world.tasks("train", seed=step_seed(self.seed, step), n=self.config.tasks_per_step)
+
+    def _play(self, sampler: Sampler, tasks: Sequence[Any], step: int, **options: Any) -> TrajectoryBuffer:
         config = self.config
-        tasks = self.world.tasks("train", seed=step_seed(self.seed, step), n=config.tasks_per_step)
+        options |= {"group_size": config.group_size, "temperature": config.temperature, "max_tokens": config.max_tokens, "key": (self.seed, step)}
+        environment = self.world.environment
+        if not config.forced_errors:
+            return sampler.collect(environment, tasks, **options)
+        undisturbed = sampler.collect(environment, self._disturbed(tasks), **options)
+        stats = sampler.stats
+        forced = falsify(environment, undisturbed, np.random.default_rng([self.seed, step, 0xE44]))
+        rollouts = sampler.collect(environment, tasks, **options, forced=forced)
+        if stats is not None and sampler.stats is not None:
+            sampler.stats += stats
+        return rollouts
+
+    def _disturbed(self, tasks: Sequence[Any]) -> Sequence[Any]:
+        return tasks[: round(self.config.forced_errors * len(tasks))]
+
+    def _start(self, step: int, version: int) -> None:
+        """Begins a step's collection, of the tasks that are unsolved by now, with the weights after `version` steps."""
+        tasks = self._tasks(step)
+        if self.solved is None:
+            self._collector.start(step, tasks, range(len(tasks)), version)
+            return
+        chosen = [i for i, task in enumerate(tasks) if self.solved.unsolved([task])]
+        if chosen:
+            self._collector.start(step, [tasks[i] for i in chosen], chosen, version)
+
+    def _collect(self, step: int) -> tuple[TrajectoryBuffer | None, dict[str, Any]]:
+        ahead = max(step, min(step + self.config.max_lag, self.num_steps - 1))
+        for later in range(max(step, self._started) if self.config.max_lag else step, ahead + 1):
+            self._start(later, step)
+        self._started = ahead + 1
         solved: dict[str, Any] = {}
+        collected = self._collector.take(step)
+        rollouts = None if collected is None else collected.rollouts
         if self.solved is not None:
-            known = len(tasks)
-            tasks = self.solved.unsolved(tasks)
-            solved = {"rollout/solved_tasks_skipped": float(known - len(tasks))}
-            if not tasks:
-                return None, solved
-        self.sampler.version = step
-        forced, flops = None, 0
-        if config.forced_errors:
-            undisturbed = self._rollouts(tasks[: round(config.forced_errors * len(tasks))], step)
-            forced = falsify(self.world.environment, undisturbed, np.random.default_rng([self.seed, step, 0xE44]))
-            flops = 0 if self.sampler.stats is None else self.sampler.stats.flops
-        rollouts = self._rollouts(tasks, step, forced)
+            solved["rollout/solved_tasks_skipped"] = float(self.config.tasks_per_step - (0 if rollouts is None else len(rollouts.tasks)))
+        if collected is None or rollouts is None:
+            return None, solved
+        self.rollout_tokens += rollouts.num_tokens
+        self.rollouts += len(rollouts)
         if self.solved is not None:
             solved["rollout/tasks_solved"] = float(self.solved.update(rollouts))
         info = {
@@ -116,27 +160,20 @@ class RolloutSource:
             "rollout/length_limited": float((rollouts.stop_reason == 2).sum()),
             "rollout/tokens": float(rollouts.num_tokens),
         }
-        if forced:
-            info["rollout/recovery"] = float((rollouts.reward[np.isin(rollouts.index, list(forced))] >= CORRECT).mean())
+        disturbed = rollouts.task < len(self._disturbed(rollouts.tasks))
+        if disturbed.any():
+            info["rollout/recovery"] = float((rollouts.reward[disturbed] >= CORRECT).mean())
         reasons = Counter(notes["failure_reason"] for notes in rollouts.extras.values())
         info |= {f"rollout/failed_{reason}": float(count) for reason, count in reasons.items()}
-        if (stats := self.sampler.stats) is not None:
+        if self.config.max_lag:
+            info |= {"rollout/lag": float(step - collected.version), "rollout/learner_idle_share": collected.idle_share}
+        if (stats := collected.stats) is not None:
             seconds = {"model": stats.model_s, "core": stats.core_s, "environments": stats.wait_s, "all": stats.total_s}
-            info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops + flops)}
+            info |= {f"rollout/{name}_s": value for name, value in seconds.items()} | {"rollout/flops": float(stats.flops)}
             info["rollout/idle_share"] = stats.idle_share
             cache = ("prefixes_shared", "tokens_shared", "evictions", "tokens_recomputed")  # these may depend on who was ready first
             info |= {f"rollout/{name}": float(getattr(stats, name)) for name in cache}
         return rollouts, info | solved | kind_metrics(rollouts, self.world.kind_of)
-
-    def _rollouts(self, tasks: Sequence[Any], step: int, forced: Mapping[int, Any] | None = None) -> TrajectoryBuffer:
-        config = self.config
-        rollouts = self.sampler.collect(
-            self.world.environment, tasks, group_size=config.group_size, temperature=config.temperature, max_tokens=config.max_tokens,
-            key=(self.seed, step), forced=forced,
-        )  # fmt: skip
-        self.rollout_tokens += rollouts.num_tokens
-        self.rollouts += len(rollouts)
-        return rollouts
 
     def _by_objective(self, rollouts: TrajectoryBuffer) -> Iterator[tuple[str, TrajectoryBuffer, float]]:
         """(kind, its rollouts, their share of all that did not fail) for each kind with an objective of its own; ("", the others, theirs)."""
@@ -154,7 +191,7 @@ class RolloutSource:
 
     def _part(self, rollouts: TrajectoryBuffer, step: int, config: RL | None = None, share: float = 1.0) -> tuple[Part, dict[str, Any]]:
         """The rollouts as packed batches, with what their rows weigh: `share` of what they would alone."""
-        config, policy = config or self.config, self.sampler.policy
+        config, policy = config or self.config, self.policy
         info: dict[str, Any] = {}
         known = None
         if self.reference is not None and (config.objective == "dpo" or (config.kl and config.kl_estimator != "full")):
@@ -195,10 +232,12 @@ class RolloutSource:
             streams = {name: stream * np.float32(share) if name in COEFFICIENT_STREAMS else stream for name, stream in streams.items()}
             divisor = divisor if pairs is None else max(len(pairs), 1) / share
         options = {"normalize": divisor, "pairs": pairs, "share": distributed.share(), "share_prompts": config.share_prompts}
-        batches = PackedBatch.pack(teaching, pack_tokens, **options, **streams)
-        if batches and (config.correction is not None or not self.sampler.is_exact):
+        with span("pack", "update"):
+            batches = PackedBatch.pack(teaching, pack_tokens, **options, **streams)
+        differs = config.max_lag > 0 or not self.sampler.is_exact
+        if batches and (config.correction is not None or differs):
             own = [log_probs(policy, batch) for batch in batches]
-            if not self.sampler.is_exact:
+            if differs:
                 info |= reduce_metrics(distributed.per_rank([mismatch(batch, logprob) for batch, logprob in zip(batches, own)]))
             if config.correction is not None:
                 changed = [corrected(batch, logprob, config.correction) for batch, logprob in zip(batches, own)]
@@ -218,7 +257,7 @@ class RolloutSource:
             if config.bootstrap_truncated:  # the objective takes nothing to follow an episode, so that goes to its last decision
                 owner = np.repeat(np.arange(len(rollouts)), rollouts.lengths)[at]
                 is_last = np.diff(owner, append=-1) != 0
-                values = truncation_values(self.sampler.policy, rollouts, config.pack_tokens)
+                values = truncation_values(self.policy, rollouts, config.pack_tokens)
                 earned[at[is_last]] += config.gamma * values[owner[is_last]]
             return {"policy": 1.0, "value": config.value_coefficient, "reward": earned}
         if config.objective == "dpo":
@@ -226,7 +265,7 @@ class RolloutSource:
         if config.objective == "distillation":
             return {"divergence": 1.0}
         if config.advantage == "gae":
-            return value_advantages(self.sampler.policy, rollouts, config)
+            return value_advantages(self.policy, rollouts, config)
         if config.advantage == "batch":
             return {"advantage": batch_advantages(rollouts)}
         return {"advantage": group_advantages(rollouts, config.normalize, leave_one_out=config.advantage == "leave_one_out")}
@@ -243,7 +282,7 @@ class RolloutSource:
         Unlike the paper's, one network has both heads in the policy phase too, and the value loss there reaches all of it.
         """
         self._refresh()
-        config, old = self.config, copy.deepcopy(self.sampler.policy)
+        config, old = self.config, copy.deepcopy(self.policy)
         for _ in range(config.auxiliary_epochs):
             for rollouts, target in self._replayed:
                 streams: dict[str, Any] = {"divergence": config.auxiliary_kl, "value": config.value_coefficient, "value_target": target}
@@ -252,11 +291,13 @@ class RolloutSource:
         self._replayed = []
 
     def state_dict(self) -> dict[str, Any]:
+        """What it needs to go on; waits for what is being collected ahead, which is part of it."""
         fields = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
         return {
             "rollout_tokens": self.rollout_tokens, "rollouts": self.rollouts,
             "solved": None if self.solved is None else self.solved.state_dict(),
             "documents": None if self.documents is None else self.documents.state_dict(),
+            "ahead": self._collector.state_dict(), "started": self._started,
             "replayed": [{"target": target, "rollouts": {name: getattr(buffer, name) for name in fields}} for buffer, target in self._replayed],
         }  # fmt: skip
 
@@ -266,6 +307,8 @@ class RolloutSource:
             self.solved.load_state_dict(state["solved"])
         if self.documents is not None:
             self.documents.load_state_dict(state["documents"])
+        self._collector.load_state_dict(state.get("ahead", ()), self._tasks)  # which earlier checkpoints lack
+        self._started = state.get("started", 0)
         self._replayed = [(TrajectoryBuffer(entry["rollouts"]), entry["target"]) for entry in state["replayed"]]
 
 
@@ -304,7 +347,8 @@ def action_log_probs(policy: Any, rollouts: TrajectoryBuffer, pack_tokens: int) 
 
 def log_probs(policy: Any, batch: PackedBatch) -> torch.Tensor:
     """float32 [N], of a batch that lies on the host, wherever the policy is."""
-    return policy.log_probs(batch.to(policy.head_weight.device)).cpu()
+    with span("log-probs", "update"):
+        return policy.log_probs(batch.to(policy.head_weight.device)).cpu()  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

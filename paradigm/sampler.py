@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.kernels.layout import PagedCache
-from paradigm.rollout_driver import Engine, RolloutDriver, weights_update
+from paradigm.rollout_driver import Engine, RolloutDriver, timed, weights_update
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
@@ -80,6 +81,12 @@ class CollectionStats:
     wait_s: float
     total_s: float
     flops: int
+
+    def __add__(self, other: CollectionStats) -> CollectionStats:
+        """Of two collections, one after the other."""
+        own, more = dataclasses.asdict(self), dataclasses.asdict(other)
+        reasons = Counter(own.pop("failure_reasons")) + Counter(more.pop("failure_reasons"))
+        return CollectionStats(**{name: value + more[name] for name, value in own.items()}, failure_reasons=dict(reasons))
 
     @property
     def idle_share(self) -> float:
@@ -271,7 +278,7 @@ class Sampler:
         if not 2 <= len(key) <= 3:
             raise ValueError(f"key must be (seed, step) or (seed, step, attempt), got {key!r}")
         core = _core.Scheduler(
-            environment=native if _is_native(native) else environment, tasks=list(tasks), seats=seats, policies=[e.limits for e in engines],
+            environment=native if _is_native(native) else timed(environment), tasks=list(tasks), seats=seats, policies=[e.limits for e in engines],
             group_size=group_size, key=_core.noise_key(*(int(part) & (1 << 64) - 1 for part in key)), vocab_size=self.vocab_size,
             max_tokens=max_tokens, sampling=sampling,
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
@@ -344,12 +351,17 @@ class Sampler:
                 )
         else:
             probe = new_cache(1, self.block_size)
-            affordable = int(_DEFAULT_CACHE_GIB * 2**30) // (probe.keys.nbytes + probe.values.nbytes)
-            num_blocks = 1 + blocks_each * max(1, min(slots, affordable // blocks_each))
+            num_blocks = default_blocks(probe.keys.nbytes + probe.values.nbytes, blocks_each, slots)
         if self._cache is None or self._cache.num_blocks < num_blocks:
             self._cache = None  # before its successor is made
             self._cache = new_cache(num_blocks, self.block_size)
         return self._cache, num_blocks
+
+
+def default_blocks(block_bytes: int, blocks_each: int, slots: int) -> int:
+    """How many blocks a cache has unless it is told: as many as `slots` sequences of `blocks_each` need, if 4 GiB hold them, and a null block."""
+    affordable = int(_DEFAULT_CACHE_GIB * 2**30) // block_bytes
+    return 1 + blocks_each * max(1, min(slots, affordable // blocks_each))
 
 
 def as_list(stop: Stop) -> list[Any]:

@@ -53,6 +53,7 @@ class Stage:
     stage does not start from. optimizer: "adamw", or "muon", which learns more from each step and takes longer over it. learning_rate,
     schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the most tokens in one packed batch.
     checkpoint_every, evaluate_every: steps between whole checkpoints, and between points of the learning curve (0: only at the end).
+    trace_steps: this many steps, the first of a process, are recorded in stages/NAME/trace.json, a timeline that Perfetto opens.
     """
 
     kind: ClassVar[str]
@@ -69,12 +70,13 @@ class Stage:
     pack_tokens: int = 8192
     checkpoint_every: int = 100
     evaluate_every: int = 0
+    trace_steps: int = 0
 
     def __post_init__(self) -> None:
         for field in ("learning_rate", "max_grad_norm", "pack_tokens", "checkpoint_every"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"{field} must be > 0, got {getattr(self, field)}")
-        for field in ("warmup_steps", "weight_decay", "evaluate_every"):
+        for field in ("warmup_steps", "weight_decay", "evaluate_every", "trace_steps"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} must be >= 0, got {getattr(self, field)}")
 

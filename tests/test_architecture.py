@@ -14,10 +14,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "paradigm"
 
-# a module may import its own layer and those below it; config and metrics are leaves for all
+# a module may import its own layer and those below it; config, metrics and timeline are leaves for all
 LAYERS = [
     {"cli", "__main__"},
-    {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "world",
+    {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "collector", "memory_plan", "world",
      "text_world", "mixture_world", "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
      "figures", "drawing"},
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
@@ -27,7 +27,7 @@ LAYERS = [
      "distributed", "sharding"},
     {"kernels", "_core"},
 ]
-LEAVES = {"config", "metrics", "openmp"}
+LEAVES = {"config", "metrics", "openmp", "timeline"}
 
 
 def _modules() -> dict[str, Path]:

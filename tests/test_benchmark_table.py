@@ -1,22 +1,62 @@
-"""The README's throughput table is that of the newest records."""
+"""The README's throughput table and plots are those of the newest records."""
 
 import dataclasses
 import shutil
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from benchmarks import readme
+from benchmarks import plots, readme
 from benchmarks.harness import read_records, write_records
+from benchmarks.newest import newest
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def test_the_readme_is_up_to_date() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme.replaced(text, readme.render()) == text, "run python -m benchmarks.readme"
-    assert readme.main(["--check"]) == 0
+def test_the_readme_and_the_plots_are_up_to_date() -> None:
+    made = readme.generated()
+    assert {"README.md", "throughput.svg"} <= {path.name for path in made}
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python -m benchmarks.readme"
+    assert made == readme.generated(), "the same records give the same bytes"
+
+
+def test_what_is_older_than_the_records_is_told_and_made_anew(tmp_path, monkeypatch, capsys) -> None:
+    for folder in ("benchmarks/results", "docs"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copy(RESULTS / "2026-11-25-epyc-2c-rollouts.jsonl", tmp_path / "benchmarks" / "results")
+    made = readme.generated(tmp_path)
+    monkeypatch.setattr(readme, "generated", lambda: made)
+    assert readme.main(["--check"]) == 1
+    assert "README.md is older than benchmarks/results" in (told := capsys.readouterr().err) and "throughput.svg is older" in told
+    assert readme.main([]) == 0 and readme.main(["--check"]) == 0 and "docs/throughput.svg" in (tmp_path / "README.md").read_text()
+    assert "docs/growth.svg" not in (tmp_path / "README.md").read_text(), "nobody measured it"
+    (tmp_path / "docs" / "throughput.svg").write_text("<svg/>")
+    assert readme.main(["--check"]) == 1
+
+
+def test_bars_show_every_measured_ratio_and_growth_every_size(tmp_path) -> None:
+    shutil.copy(RESULTS / "2026-11-25-epyc-2c-grpo_step.jsonl", tmp_path)
+    bars = ET.fromstring(plots.throughput(newest(tmp_path)))
+    texts = [element.text for element in bars.iter() if element.tag.endswith("text")]
+    assert [t for t in texts if t in ("2.1x", "1.7x", "2.6x", "2.2x")] == ["2.1x", "1.7x", "2.6x", "2.2x"] and "SFT step, fp32" not in texts
+    assert plots.growth(newest(tmp_path)) is None
+    like = read_records(RESULTS / "2026-11-25-epyc-2c-scheduler.jsonl")[0]
+    sizes = {"rollouts, slots": ("1 slots", "64 slots", "16 slots"), "training step, documents": ("1 documents", "4 documents")}
+    rows = [
+        dataclasses.replace(like, subject="growth", op=op, provider=provider, rate=10.0 * (i + 1), ms=5.0 + i, unit="GFLOP/s")
+        for op, providers in sizes.items() for i, provider in enumerate(providers)
+    ]  # fmt: skip
+    write_records(tmp_path / "2026-12-01-epyc-2c-growth.jsonl", rows)
+    panels = ET.fromstring(plots.growth(newest(tmp_path)) or "")
+    texts = [element.text for element in panels.iter() if element.tag.endswith("text")]
+    dots = [(float(e.attrib["cx"]), float(e.attrib["cy"])) for e in panels.iter() if e.tag.endswith("circle")]
+    assert set(sizes) <= set(texts) and [t for t in texts if t in ("1", "16", "64")][:3] == ["1", "16", "64"] and len(dots) == 5
+    one, sixteen, sixty_four = dots[:3]
+    assert one[0] < sixteen[0] < sixty_four[0] and sixteen[1] < sixty_four[1] < one[1], "in the order of sizes; a greater rate is higher"
 
 
 def test_a_newer_record_takes_the_place_of_an_older_one(tmp_path) -> None:

@@ -80,6 +80,12 @@ def test_timing_is_median_and_percentiles_and_the_median_of_rates() -> None:
     assert differing.rate == 20.0, "work a second of each sample, not total over total"
 
 
+def test_a_job_of_minutes_runs_once() -> None:
+    clock = FakeClock()
+    samples = race({"a": clock.contestant("a", 100.0), "b": clock.contestant("b", 0.001)}, rounds=(5, 31), work=1.0, clock=clock, once=True)
+    assert clock.log == ["a", "b"] and samples["a"].seconds == [100.0]
+
+
 def test_a_contestant_must_say_its_work_if_the_case_does_not() -> None:
     clock = FakeClock()
     with pytest.raises(ValueError, match="work must be given"):

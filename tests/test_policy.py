@@ -302,10 +302,16 @@ def test_parameters_and_flops_counted_by_hand() -> None:
     assert windowed.flops(4, Layout([0, 4])) - windowed.flops(4, 0) == (1 + 2 + 2 + 2) * 4 * 16 * 4
 
 
+_WINDOWS = {"family": "qwen2", "sliding_window": 4, "layer_types": ("sliding_attention", "full_attention", "sliding_attention")}
+
+
 @pytest.mark.parametrize(
     ("lengths", "parent", "changes"),
-    [([1, 1, 1], None, {}), ([7, 1, 12], None, {"num_kv_heads": 1}), ([9, 3, 5], [-1, 0, 0], {}), ([6, 2], None, {"tie_word_embeddings": True})],
-)
+    [
+        ([1, 1, 1], None, {}), ([7, 1, 12], None, {"num_kv_heads": 1}), ([9, 3, 5], [-1, 0, 0], {}), ([6, 2], None, {"tie_word_embeddings": True}),
+        ([9, 2, 5], None, {**_WINDOWS}), ([9, 3, 5], [-1, 0, 0], {**_WINDOWS, "num_kv_heads": 1}),
+    ],
+)  # fmt: skip
 def test_flops_are_those_that_torch_counts(lengths: list[int], parent: list[int] | None, changes: dict[str, Any]) -> None:
     """In float64 attention is the reference: products of whole rectangles, of which a causal mask hides a part that does not count here."""
     policy = make(**changes).double()
@@ -319,11 +325,13 @@ def test_flops_are_those_that_torch_counts(lengths: list[int], parent: list[int]
         counted = counter.get_flop_counts()["Global"]
         products = counted.pop(torch.ops.aten.bmm)
         before = [0 if p < 0 else lengths[p] for p in parent or [-1] * len(lengths)]
-        rectangles = sum(n * (p + n) for n, p in zip(lengths, before))
-        a_pair = 3 * 4 * 4 * 16 * (3 if backward else 1)  # layers, two products, heads, channels
+        windows = [policy.config.window(layer) for layer in range(3)]
+        # of what precedes a document, the reference leaves out what no query's window reaches
+        rectangles = sum(n * (min(p, (window or p + 1) - 1) + n) for window in windows for n, p in zip(lengths, before))
+        a_pair = 4 * 4 * 16 * (3 if backward else 1)  # two products, heads, channels
         assert products == rectangles * a_pair
-        hidden = sum(n * (n - 1) // 2 for n in lengths)
-        assert policy.flops(layout.num_tokens, layout, backward=backward) == sum(counted.values()) + products - hidden * a_pair
+        seen = sum(min(p + i + 1, window or p + n) for window in windows for n, p in zip(lengths, before) for i in range(n))
+        assert policy.flops(layout.num_tokens, layout, backward=backward) == sum(counted.values()) + seen * a_pair
 
 
 def test_wrong_calls() -> None:

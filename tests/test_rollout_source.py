@@ -232,7 +232,7 @@ def test_forced_errors_are_compared_among_themselves(monkeypatch) -> None:
     rollouts, info = source._collect(0)
     (undisturbed,) = seen
     assert undisturbed.index.tolist() == list(range(8)) and len(rollouts) == 16
-    assert source.rollouts == 24 and source.rollout_tokens == undisturbed.num_tokens + rollouts.num_tokens
+    assert source.sampler.stats is not None and source.sampler.stats.num_episodes == 24
     for row, trajectory in enumerate(rollouts):
         start = int(np.argmax(trajectory.action_mask))
         if row < 8:

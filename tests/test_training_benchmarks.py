@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from benchmarks import bench_growth, bench_grpo_step, bench_sft_step
+from benchmarks import bench_growth, bench_grpo_step, bench_sft_step, bench_time_to_reward
 from benchmarks.harness import Setting
 from benchmarks.models import SMALL
 from benchmarks.products import Products
@@ -118,6 +118,22 @@ class TestAgainstTRL:
         stepped.close()
         assert threading.active_count() == threads
 
+    def test_its_update_is_compiled_and_its_generation_is_not(self, monkeypatch) -> None:
+        ran = []
+
+        def compiled(function, dynamic):
+            assert not dynamic
+            return lambda *args, **kwargs: (ran.append("compiled"), function(*args, **kwargs))[1]
+
+        monkeypatch.setattr(torch, "compile", compiled)
+        stepped = bench_grpo_step._stepped(JOB, SHAPE, "float32", 4, "sdpa", False, "cpu", compiled=True)
+        generate = stepped.trainer._generate_single_turn
+        stepped.trainer._generate_single_turn = lambda *args, **kwargs: (ran.append("begins"), generate(*args, **kwargs), ran.append("ends"))[1]
+        stepped()
+        begins, ends = ran.index("begins"), ran.index("ends")
+        assert ends == begins + 1 and ran.count("compiled") >= 2, "two micro-batches"
+        stepped.close()
+
     def test_an_error_in_its_loop_reaches_the_caller(self) -> None:
         stepped = bench_grpo_step._stepped(JOB, SHAPE, "float32", 8, "sdpa", False, "cpu")
 
@@ -129,3 +145,13 @@ class TestAgainstTRL:
         with pytest.raises(ValueError, match="no more prompts"):
             stepped()
         stepped.close()
+
+
+def test_time_to_a_reward_trains_from_one_imitated_policy_in_every_way() -> None:
+    (case,) = bench_time_to_reward.cases(Setting(quick=True))
+    assert case.once and case.reference == "paradigm" and "TRL is not run" in case.unfair
+    contestants = {name: build() for name, build in case.providers.items()}
+    details = [contestant.detail for contestant in contestants.values()]
+    assert details == ["as in the recipe", "rl.share_prompts=True", "rl.max_lag=1"]
+    for contestant in contestants.values():
+        assert contestant.run() is None and len(contestant.parts["step"]) == 1 and contestant.parts["step"][0] > 0
