@@ -32,20 +32,22 @@ def check_preferences(recipe: Recipe, where: str) -> None:
             raise ConfigError(f"{where}.evaluation.{key} must name {what} ({', '.join(known) or 'there is none'}), got {value!r}")
     for number, stage in enumerate(recipe.stages):
         if isinstance(stage, Reward | Distil) and about != isinstance(stage, Reward):
-            rule = "must not have a stage of kind 'distil', which needs verdicts" if about else "must have a world of kind 'preferences' for a reward stage"
-            raise ConfigError(f"{where} {rule}, got {stage.name!r}")
+            if about:
+                raise ConfigError(f"{where} must not have a stage of kind 'distil', which needs verdicts, got {stage.name!r}")
+            raise ConfigError(f"{where} must have a world of kind 'preferences' for a reward stage, got {stage.name!r}")
         if isinstance(stage, RL):
+            own = f"{where}.{stage.name}"
             earlier = [s.name for s in recipe.stages[:number] if isinstance(s, Reward)]
             fits = stage.reward_of in earlier or (stage.reward_of != "" and (Path(stage.reward_of) / "config.json").is_file())
             if about and not fits:
                 known_earlier = ", ".join(earlier) or "none yet"
                 raise ConfigError(
-                    f"{where}.{stage.name}.reward_of must name an earlier reward stage ({known_earlier}) or a folder with a reward model, got "
+                    f"{own}.reward_of must name an earlier reward stage ({known_earlier}) or a folder with a reward model, got "
                     f"{stage.reward_of!r}"
                 )
             if about and stage.drop_solved:
-                raise ConfigError(f"{where}.{stage.name}.drop_solved must be 0 with a reward model, by which nothing is solved, got {stage.drop_solved}")
+                raise ConfigError(f"{own}.drop_solved must be 0 with a reward model, by which nothing is solved, got {stage.drop_solved}")
             if not about and stage.reward_of:
-                raise ConfigError(f"{where}.{stage.name}.reward_of must be left out where the world is {recipe.world.kind!r}, got {stage.reward_of!r}")
+                raise ConfigError(f"{own}.reward_of must be left out where the world is {recipe.world.kind!r}, got {stage.reward_of!r}")
         if isinstance(stage, Pretrain) and stage.width > 1 and recipe.initial:
             raise ConfigError(f"{where}.{stage.name}.width must be 1 with initial, got {stage.width}")

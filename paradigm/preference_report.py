@@ -58,7 +58,8 @@ def _trained(run: Run) -> list[Preference]:
 
 def _start(run: Run, row: Preference) -> Preference | None:
     """Where a policy started: the one row that was written of it for the same scorer."""
-    start = next((stage.get("start") for stage in run.info.get("resolved", {}).get("stages", []) if stage.get("name", stage.get("kind")) == row.stage), "")
+    stages = run.info.get("resolved", {}).get("stages", [])
+    start = next((stage.get("start") for stage in stages if stage.get("name") == row.stage), "")
     found = [other for other in _final(run) if other.kind == "start" and other.scorer == row.scorer]
     return next((other for other in found if other.stage == start), found[-1] if found else None)
 
@@ -73,7 +74,9 @@ def _phrase(row: Preference) -> str:
 
 
 def _of_chance(estimate: Estimate) -> str:
-    return "measurably above chance" if estimate.low > 0.5 else "measurably below chance" if estimate.high < 0.5 else "not measurably different from chance"
+    if estimate.low <= 0.5 <= estimate.high:
+        return "not measurably different from chance"
+    return "measurably above chance" if estimate.low > 0.5 else "measurably below chance"
 
 
 def _models_claim(group: Group) -> str:
@@ -99,7 +102,8 @@ def _wins_claim(group: Group) -> str:
             other = _phrase(start) if start is not None else "the policy it started from"
             games = row.wins + row.draws + row.losses
             verb = "beats" if rate.low > 0.5 else "loses to" if rate.high < 0.5 else "is level with"
-            said.append(f"{_phrase(row)} {verb} {other} at {format_percent(rate.value)} of {games:,} prompts (95% interval {100 * rate.low:.1f} to {100 * rate.high:.1f})")
+            interval = f"95% interval {100 * rate.low:.1f} to {100 * rate.high:.1f}"
+            said.append(f"{_phrase(row)} {verb} {other} at {format_percent(rate.value)} of {games:,} prompts ({interval})")
     return f"By the gold reward model {', '.join(said)}" if said else "No gold reward model has compared two policies of this run yet"
 
 
@@ -132,7 +136,8 @@ def _difference(after: tuple[float, float, float] | None, before: tuple[float, f
     if after is None or before is None:
         return None
     value = after[0] - before[0]
-    return Estimate(value, value - math.hypot(after[0] - after[1], before[2] - before[0]), value + math.hypot(after[2] - after[0], before[0] - before[1]))
+    down, up = math.hypot(after[0] - after[1], before[2] - before[0]), math.hypot(after[2] - after[0], before[0] - before[1])
+    return Estimate(value, value - down, value + up)
 
 
 def _signed(estimate: Estimate) -> str:
@@ -154,7 +159,8 @@ def _label(run: Run, row: Preference, several: bool) -> str:
 
 def _model_rows(run: Run, several: bool) -> list[dict[str, Any]]:
     return [
-        {"label": _label(run, row, several), "pairs": f"{row.pairs:,}", "accuracy": (format_percent(e.value), f"{100 * e.low:.1f} to {100 * e.high:.1f}"),
+        {"label": _label(run, row, several), "pairs": f"{row.pairs:,}",
+         "accuracy": (format_percent(e.value), f"{100 * e.low:.1f} to {100 * e.high:.1f}"),
          "loss": "–" if row.loss is None else f"{row.loss:.3f}", "unscored": f"{row.unscored:,}"}
         for row, e in _models(run)
     ]  # fmt: skip
@@ -234,7 +240,8 @@ def _curve(name: str, points: Sequence[Preference], low: float, high: float, rea
             tip = f"{field} reward {value[0]:.3f} ({value[1]:.3f} to {value[2]:.3f}) at {distance**2:.2f} nats, step {point.step}"
             drawing.dot(f"dot {css}", x, y, 4, tip)
         if at:
-            drawing.place(at[::-1], f"{field} {curve[-1][2][0]:.2f}".replace("-", "−"), "note", (left + 2, top - 8, right, bottom - 2), (ABOVE, BELOW, LEFT), 12)
+            label, limits = f"{field} {curve[-1][2][0]:.2f}".replace("-", "−"), (left + 2, top - 8, right, bottom - 2)
+            drawing.place(at[::-1], label, "note", limits, (ABOVE, BELOW, LEFT), 12)
     return drawing.svg()
 
 
@@ -242,7 +249,8 @@ def preference_tiles(group: Group) -> list[dict[str, str]]:
     """The arc in numbers: how good the reward models are, and what the gold one says of the last policy of the main line."""
     run = group.runs[0]
     tiles = [
-        {"label": _capital(row.policy), "kind": "other", "value": format_percent(e.value), "note": f"of held-out pairs, {100 * e.low:.1f} to {100 * e.high:.1f}"}
+        {"label": _capital(row.policy), "kind": "other", "value": format_percent(e.value),
+         "note": f"of held-out pairs, {100 * e.low:.1f} to {100 * e.high:.1f}"}
         for row, e in _models(run)
     ]  # fmt: skip
     for row in _trained(run):

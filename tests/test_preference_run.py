@@ -2,16 +2,17 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from paradigm.claims import Group
 from paradigm.cli import main
 from paradigm.policy import Policy
 from paradigm.preference_report import preference_sections, preference_table
-from paradigm.claims import Group
 from paradigm.recipe import load_recipe, recipe_values
 from paradigm.recipe_run import RecipeRun, run_recipe
 from paradigm.rollout_source import RolloutSource
@@ -20,8 +21,8 @@ from paradigm.verifiers import RewardModel
 from tests.preference_cases import POLICY, preference_recipe
 
 VOCABULARY = 288
-RL = {"kind": "rl", "start": "imitate", "reward_of": "reward", "objective": "ppo", "advantage": "gae", "steps": 4, "tasks_per_step": 8, "group_size": 2,
-      "max_tokens": 48, "evaluate_every": 2, "checkpoint_every": 1, "learning_rate": 5e-3, "warmup_steps": 0}  # fmt: skip
+RL = {"kind": "rl", "start": "imitate", "reward_of": "reward", "objective": "ppo", "advantage": "gae", "steps": 4, "tasks_per_step": 8,
+      "group_size": 2, "max_tokens": 48, "evaluate_every": 2, "checkpoint_every": 1, "learning_rate": 5e-3, "warmup_steps": 0}  # fmt: skip
 MIX = {"pretrain": 0.5, "pretrain_of": "pretrain", "pretrain_tokens": 128}
 KL = {"kl": 0.02, "kl_in": "reward", "kl_estimator": "k1"}
 
@@ -39,7 +40,8 @@ def recipe_of(folder: Path):
         {**reward, "name": "gold", "label": "gold reward model", "start": "gold-pretrain", "half": "second"},
         {**RL, **KL, **MIX},
         {**RL, **MIX, "name": "rl-no-kl", "label": "rl without KL", "control": True},
-        {**RL, **KL, "name": "rl-no-mix", "label": "rl without the pretraining mix", "control": True, "objective": "rloo", "advantage": "leave_one_out"},
+        {**RL, **KL, "name": "rl-no-mix", "label": "rl without the pretraining mix", "control": True, "objective": "rloo",
+         "advantage": "leave_one_out"},
         policy={**POLICY, "vocab_size": VOCABULARY}, data={"pairs": str(folder / "pairs.jsonl"), "vocabulary": VOCABULARY},
         evaluation={"problems": 16, "curve_problems": 8, "max_tokens": 48, "gold": "gold", "text_of": "pretrain", "text_tokens": 512},
     )  # fmt: skip
@@ -59,7 +61,7 @@ def ran(tmp_path_factory) -> Path:
 def test_what_is_measured(ran) -> None:
     rows = rows_of(ran / "run", "preferences.jsonl")
     assert [(r["stage"], r["kind"], r["step"]) for r in rows if r["stage"].startswith("rl") or r["kind"] == "start"] == [
-        ("imitate", "start", 0), ("rl", "rl", 2), ("rl", "rl", 4), ("rl-no-kl", "rl", 2), ("rl-no-kl", "rl", 4), ("rl-no-mix", "rl", 2), ("rl-no-mix", "rl", 4),
+        ("imitate", "start", 0), *((name, "rl", step) for name in ("rl", "rl-no-kl", "rl-no-mix") for step in (2, 4)),
     ]  # fmt: skip
     final = {r["stage"]: r for r in rows if r["final"] and r["kind"] != "start"}
     start = next(r for r in rows if r["kind"] == "start")
@@ -97,8 +99,15 @@ def test_rewards_are_the_models_and_the_kl_is_logged(ran) -> None:
 
 
 def test_interrupted_rl_ends_with_the_same_bits_and_measurements(ran, monkeypatch) -> None:
-    folder = ran / "again"
-    recipe = recipe_of(ran)
+    folder, recipe = ran / "again", recipe_of(ran)
+    # as if it had been stopped before RL
+    shutil.copytree(ran / "run", folder)
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(info | {"stages": info["stages"][:5]}))
+    kept = [row for row in rows_of(folder, "preferences.jsonl") if not row["stage"].startswith("rl") and row["kind"] != "start"]
+    (folder / "preferences.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    for name in ("rl", "rl-no-kl", "rl-no-mix"):
+        shutil.rmtree(folder / "stages" / name)
     updates = RolloutSource.updates
 
     def interrupted(source, step):

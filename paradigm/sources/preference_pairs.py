@@ -31,8 +31,8 @@ __all__ = ["FORMS", "Half", "PreferencePairs", "dialogue_texts"]
 _log = logging.getLogger(__name__)
 
 FORMS = (
-    'one JSON object a line with "chosen" and "rejected": dialogues as text ("\\n\\nHuman: ...\\n\\nAssistant: ...", as in Anthropic\'s hh-rlhf) or as '
-    'lists of {"role", "content"}; or two responses to a "prompt"'
+    'one JSON object a line with "chosen" and "rejected": dialogues as text ("\\n\\nHuman: ...\\n\\nAssistant: ...", as in Anthropic\'s hh-rlhf) '
+    'or as lists of {"role", "content"}; or two responses to a "prompt"'
 )
 Half = Literal["all", "first", "second"]
 Message = dict[str, str]

@@ -31,7 +31,8 @@ def test_the_judge_sees_the_dialogue_and_its_number_is_the_reward(sampler) -> No
     rollouts = sampler.collect(world, list(range(8)), group_size=2, key=(0, 0))
     assert len(heard) == 16 and not rollouts.failed.any() and rollouts.terminated.all()
     for trajectory in rollouts:
-        assert trajectory.reward == trajectory.tokens.sum() and trajectory.tokens[~trajectory.action_mask].tolist() == prompt_of(trajectory.task).tolist()
+        assert trajectory.reward == trajectory.tokens.sum()
+        assert trajectory.tokens[~trajectory.action_mask].tolist() == prompt_of(trajectory.task).tolist()
         assert trajectory.action_mask.sum() == 6 or trajectory.tokens[-1] == END
 
 

@@ -21,7 +21,8 @@ def said(tokens) -> str:
     return BYTES.decode(tokens)
 
 
-HH = {"chosen": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: good", "rejected": "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant: bad"}
+ASKED = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c"
+HH = {"chosen": f"{ASKED}\n\nAssistant: good", "rejected": f"{ASKED}\n\nAssistant: bad"}
 PROMPT = "<|bos|><|user|>a<|end|><|assistant|>b<|end|><|user|>c<|end|><|assistant|>"
 
 
@@ -31,7 +32,7 @@ def test_every_form_says_the_same(tmp_path) -> None:
     forms = [
         HH, {"chosen": turns + good, "rejected": turns + bad}, {"prompt": turns, "chosen": good, "rejected": bad},
         {"prompt": turns, "chosen": turns + good, "rejected": turns + bad}, {"prompt": turns, "chosen": "good", "rejected": "bad"},
-        {"prompt": HH["chosen"].rpartition("\n\nAssistant:")[0], "chosen": "good", "rejected": "bad"},
+        {"prompt": ASKED, "chosen": "good", "rejected": "bad"},
     ]  # fmt: skip
     pairs = of_rows(tmp_path / "p.jsonl", *forms)
     buffer, numbers = pairs.pairs(np.arange(len(forms)))
