@@ -23,6 +23,7 @@ examples:
   paradigm run recipes/quickstart.toml                    pretrain, imitate, RL, distil and a report, in runs/quickstart-1
   paradigm run recipes/quickstart.toml rl.steps=100       the same with another value of any key
   paradigm run recipes/connect_four.toml                  imitate a noisy player of Connect-Four, then improve by self-play
+  paradigm run recipes/chatgpt.toml data.pairs=pairs.jsonl     imitate, a reward model on preferences, PPO
   paradigm run --resume runs/quickstart-1                 go on where a killed run stopped, bit for bit
   paradigm rl recipes/quickstart.toml --from runs/quickstart-1/stages/imitate/model
   paradigm eval runs/quickstart-1 --stage rl --temperature 0

@@ -10,6 +10,7 @@ noise for every policy.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ import torch
 from paradigm import distributed
 from paradigm.batch import PackedBatch
 from paradigm.environments.text_codec import PaddedCodec
+from paradigm.figures import interval_text
 from paradigm.policy import Policy
 from paradigm.preference_world import PreferenceWorld
 from paradigm.reward_stage import Reward, rank_pairs
@@ -27,12 +29,14 @@ from paradigm.rollout_source import action_log_probs
 from paradigm.run import read_json, write_json
 from paradigm.stage import Stage
 from paradigm.stages import Pretrain
-from paradigm.statistics import Estimate, bootstrap_mean
+from paradigm.statistics import Estimate, bootstrap_mean, wilson_interval
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.verifiers import RewardModel
 
 if TYPE_CHECKING:
     from paradigm.recipe_run import RecipeRun
+
+_log = logging.getLogger(__name__)
 
 _NUM_SHOWN = 3
 PACK_TOKENS = 8192
@@ -78,6 +82,8 @@ class PreferenceMeasurements:
         if isinstance(stage, Reward):
             rows = self._world.pairs.held_out(stage.half, config.problems if where["final"] else config.curve_problems)
             ranking = rank_pairs(RewardModel(policy), self._world.pairs, rows)
+            accuracy = wilson_interval(ranking.correct, ranking.pairs)
+            _log.info("%s, step %d: %s of %d held-out pairs in people's order", stage.name, where["step"], interval_text(accuracy), ranking.pairs)
             self._run.files.add_preference(**where, kind=stage.kind, **ranking._asdict())
             return
         row: dict[str, Any] = {}
@@ -85,6 +91,8 @@ class PreferenceMeasurements:
             start = self._start(stage)
             answers = self._answers(policy, stage)
             row = self._worth(answers, stage) | self._against(answers, start) | {"kl": self._divergence(answers, start[0])}
+            told = ", ".join(f"{name} {row[name][0]:.3f}" for name in ("kl", "proxy", "gold") if name in row)
+            _log.info("%s, step %d: %s; won %d, lost %d by gold", stage.name, where["step"], told, row.get("wins", 0), row.get("losses", 0))
         if where["final"]:
             row |= self._text_losses(stage, policy)
         if row:
@@ -193,4 +201,5 @@ def document_losses(policy: Any, documents: TrajectoryBuffer, rows: Any) -> np.n
 
 def _mean(values: np.ndarray) -> Estimate:
     """Mean with its bootstrap interval."""
-    return bootstrap_mean(np.asarray(values, np.float64), seed=0, resamples=2000)
+    mean, low, high = bootstrap_mean(np.asarray(values, np.float64), seed=0, resamples=2000)
+    return Estimate(mean, min(low, mean), max(high, mean))  # means of equal values may differ in their last bit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paradigm.config import ConfigError
 from paradigm.reward_stage import Reward
 from paradigm.rl_stage import RL
-from paradigm.stages import Distil, Pretrain
+from paradigm.stages import Distil, Imitate, Pretrain
 
 if TYPE_CHECKING:
     from paradigm.recipe import Recipe
@@ -30,11 +30,20 @@ def check_preferences(recipe: Recipe, where: str) -> None:
         if value and value not in known:
             what = "a reward stage" if key == "gold" else "a pretrain stage with held_out_every"
             raise ConfigError(f"{where}.evaluation.{key} must name {what} ({', '.join(known) or 'there is none'}), got {value!r}")
+    longest = recipe.world.max_prompt_tokens + recipe.world.max_action_tokens
+    limits = {"evaluation.max_tokens": recipe.evaluation.max_tokens}
+    limits |= {f"{stage.name}.max_tokens": stage.max_tokens for stage in recipe.stages if isinstance(stage, RL)}
+    limits |= {"policy.max_position_embeddings": recipe.policy.max_position_embeddings} if recipe.policy is not None else {}
+    for name, limit in limits.items() if about else ():
+        if limit < longest:
+            raise ConfigError(f"{where}.{name} must hold the world's max_prompt_tokens + max_action_tokens = {longest}, got {limit}")
     for number, stage in enumerate(recipe.stages):
         if isinstance(stage, Reward | Distil) and about != isinstance(stage, Reward):
             if about:
                 raise ConfigError(f"{where} must not have a stage of kind 'distil', which needs verdicts, got {stage.name!r}")
             raise ConfigError(f"{where} must have a world of kind 'preferences' for a reward stage, got {stage.name!r}")
+        if isinstance(stage, Imitate) and stage.filtered and about:
+            raise ConfigError(f"{where}.{stage.name}.filtered must be false where the world is 'preferences', which has no verdicts, got true")
         if isinstance(stage, RL):
             own = f"{where}.{stage.name}"
             earlier = [s.name for s in recipe.stages[:number] if isinstance(s, Reward)]

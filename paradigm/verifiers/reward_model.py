@@ -72,8 +72,12 @@ class RewardModel:
             if request.score is None:
                 with self._gather:
                     batch, self._waiting = self._waiting, []
-                for asked, score in zip(batch, self._scores([asked.dialogue for asked in batch]).tolist()):
-                    asked.score = score
+                scores = np.full(len(batch), np.nan)
+                try:
+                    scores = self._scores([asked.dialogue for asked in batch])
+                finally:  # if the model fails, in this thread, the others must not wait for an answer
+                    for asked, score in zip(batch, scores.tolist()):
+                        asked.score = score
         assert request.score is not None  # whoever took it from the list has scored it
         return request.score
 
