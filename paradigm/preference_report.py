@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -104,7 +105,11 @@ def _wins_claim(group: Group) -> str:
             verb = "beats" if rate.low > 0.5 else "loses to" if rate.high < 0.5 else "is level with"
             interval = f"95% interval {100 * rate.low:.1f} to {100 * rate.high:.1f}"
             said.append(f"{_phrase(row)} {verb} {other} at {format_percent(rate.value)} of {games:,} prompts ({interval})")
-    return f"By the gold reward model {', '.join(said)}" if said else "No gold reward model has compared two policies of this run yet"
+    if not said:
+        return "No gold reward model has compared two policies of this run yet"
+    name = run.info.get("resolved", {}).get("evaluation", {}).get("gold")
+    right = next((f", right on {format_percent(e.value)} of held-out pairs," for row, e in _models(run) if row.stage == name), "")
+    return f"By the gold reward model{right} {', '.join(said)}"
 
 
 def _optimisation_claim(group: Group) -> str:
@@ -116,10 +121,9 @@ def _optimisation_claim(group: Group) -> str:
         if start is None or row.kl is None or row.proxy is None or start.proxy is None:
             continue
         gold = _difference(row.gold, start.gold)
-        far = f"{row.kl[0]:.1f} nats a response from where it started, {_phrase(row)}"
-        proxy = _difference(row.proxy, start.proxy)
-        assert proxy is not None
-        said.append(f"{far} has changed its own reward by {_signed(proxy)}" + (f" and the gold one by {_signed(gold)}" if gold is not None else ""))
+        own = f"{row.proxy[0] - start.proxy[0]:+.2f}".replace("-", "−")
+        told = f"{_phrase(row)}, {row.kl[0]:.1f} nats a response from where it started, has changed its own reward by {own}"
+        said.append(told + (f" and the gold one by {_signed(gold)}" if gold is not None else ""))
     return _capital("; ".join(said)) if said else "No policy has been trained against a reward model yet"
 
 
@@ -233,7 +237,7 @@ def _curve(name: str, points: Sequence[Preference], low: float, high: float, rea
     for field, css in (("proxy", "kind-rl"), ("gold", "kind-demonstrator")):
         curve = [(p, math.sqrt(max(0.0, p.kl[0])), getattr(p, field)) for p in points if p.kl is not None and getattr(p, field) is not None]
         at = [place(distance, value[0]) for _, distance, value in curve]
-        for start, end in zip(at, at[1:]):
+        for start, end in pairwise(at):
             drawing.line(f"segment {css}", [start, end])
         for (point, distance, value), (x, y) in zip(curve, at):
             drawing.line(f"whisker {css}", [(x, place(0, value[1])[1]), (x, place(0, value[2])[1])])
@@ -263,17 +267,18 @@ def preference_tiles(group: Group) -> list[dict[str, str]]:
 
 def preference_table(run: Run) -> Table:
     """The terminal's last word on a run on preferences."""
-    table = Table("policy", box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", caption_justify="left")
+    table = Table("policy", box=box.SIMPLE_HEAD, pad_edge=False, min_width=72, title_justify="left", caption_justify="left")
     table.title = Text(f"{run.name}: answers to held-out prompts")
-    for header in ("KL, nats", "own reward", "gold reward", "wins by gold", "text loss"):
+    for header in ("KL", "proxy", "gold", "wins by gold", "text loss"):  # 80 columns hold them all
         table.add_column(header, justify="right", no_wrap=True)
     start = [row for row in _final(run) if row.kind == "start" and row.prompts]
     for row in start + _trained(run):
         rate = _win_rate(row)
         change = f"{row.text_change[0]:+.3f}" if row.text_change is not None else "–"
         table.add_row(Text(policy_name(row.policy).label), _cell(row.kl)[0], _cell(row.proxy)[0], _cell(row.gold)[0],
-                      interval_text(rate) if rate is not None else "–", change)  # fmt: skip
-    lines = [f"{row.policy}: {interval_text(e)} of {row.pairs:,} held-out pairs in order" for row, e in _models(run)]
+                      f"{format_percent(rate.value)} ({100 * rate.low:.0f}–{100 * rate.high:.0f})" if rate is not None else "–", change)  # fmt: skip
+    lines = ["KL: nats a response; text loss: its change, nats a token"]
+    lines += [f"{row.policy}: {interval_text(e)} of {row.pairs:,} held-out pairs in order" for row, e in _models(run)]
     seconds = run.info.get("run_seconds")
     lines += [f"run {format_duration(seconds)}"] if isinstance(seconds, int | float) else []
     table.caption = Text("\n".join(lines))
