@@ -23,6 +23,7 @@ examples:
   paradigm run recipes/quickstart.toml                    pretrain, imitate, RL, distil and a report, in runs/quickstart-1
   paradigm run recipes/quickstart.toml rl.steps=100       the same with another value of any key
   paradigm run recipes/connect_four.toml                  imitate a noisy player of Connect-Four, then improve by self-play
+  paradigm run recipes/chatgpt.toml data.pairs=pairs.jsonl     imitate, a reward model on preferences, PPO
   paradigm run --resume runs/quickstart-1                 go on where a killed run stopped, bit for bit
   paradigm rl recipes/quickstart.toml --from runs/quickstart-1/stages/imitate/model
   paradigm eval runs/quickstart-1 --stage rl --temperature 0
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     summaries = {
         "pretrain": "train on documents: real text and worked problems",
         "imitate": "train on demonstrations",
+        "reward": "train a reward model on pairs of dialogues, the first preferred to the second",
         "rl": "train on the policy's own rollouts, by the verifier's verdict alone",
         "distil": "train on the policy's own verified rollouts, the thinking removed",
     }
@@ -238,8 +240,9 @@ def _stage(options: argparse.Namespace) -> None:
     if stage is None:
         raise ConfigError(f"{options.recipe} has no stage of kind {options.kind!r}; its stages are {', '.join(s.name for s in recipe.stages)}")
     stage = dataclasses.replace(stage, start="scratch", control=False)
-    evaluation = dataclasses.replace(recipe.evaluation, recovery=())
-    recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, initial=str(options.start or ""))
+    evaluation = dataclasses.replace(recipe.evaluation, recovery=(), gold="", text_of="", text_tokens=0)
+    data = dataclasses.replace(recipe.data, vocabulary=0) if options.start else recipe.data  # the tokens are those of the weights
+    recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, data=data, initial=str(options.start or ""))
     folder = options.out or _new_folder(f"{recipe.name}-{options.kind}")
     _train(_console(), recipe, folder, source_name=options.recipe)
 
@@ -258,7 +261,7 @@ def _opened(options: argparse.Namespace) -> tuple[Any, str]:
 
     info = _run_info(options.run)
     finished = [stage["name"] for stage in info["stages"]]
-    main_line = [stage["name"] for stage in info["stages"] if not stage["control"]]
+    main_line = [stage["name"] for stage in info["stages"] if not stage["control"] and stage["kind"] != "reward"]
     name = options.stage or (main_line or finished or [""])[-1]
     if name not in finished:
         raise ConfigError(f"--stage must be a finished stage of {options.run} ({', '.join(finished) or 'none yet'}), got {name!r}")
@@ -274,6 +277,8 @@ def _eval(options: argparse.Namespace) -> None:
     run, name = _opened(options)
     if run.world.is_game:
         raise ConfigError("games are measured against opponents, by the recipe's evaluation.opponents; see evaluations.jsonl")
+    if run.preferences is not None:
+        raise ConfigError("no answer is right or wrong in a world of preferences; its runs are measured by reward models, see preferences.jsonl")
     if options.samples < 1 or options.problems < 1:
         raise ConfigError(f"--samples and --problems must be >= 1, got {options.samples} and {options.problems}")
     try:
@@ -339,7 +344,9 @@ async def _stream_answers(console: Console, run: Any, sampler: Any, tasks: list[
                     console.print(line, end="", soft_wrap=True)
             if rollout.failed:
                 raise ConfigError(f"{rollout.task!r} cannot be posed: {rollout.extras.get('failure', 'the environment refused it')}")
-            if not world.is_game:
+            if run.preferences is not None:
+                verdict = ""
+            elif not world.is_game:
                 verdict = "[green]right[/green]" if rollout.reward >= 1 else "[red]wrong[/red]"
             else:
                 verdict = "the first player wins" if rollout.reward > 0 else "the second player wins" if rollout.reward < 0 else "a draw"

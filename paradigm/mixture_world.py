@@ -11,6 +11,7 @@ import numpy as np
 from paradigm.config import ConfigError
 from paradigm.environments.mixture import Mixture
 from paradigm.evaluation import summarize
+from paradigm.preference_world import PreferenceWorld
 from paradigm.text_world import TextWorld
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import TrajectoryBuffer
@@ -98,7 +99,7 @@ class MixtureWorld:
         return TrajectoryBuffer.concatenate([self._worlds[name].documents(order.count(name)) for name in self._weights if name in order])
 
 
-AnyWorld = World | TextWorld | MixtureWorld
+AnyWorld = World | TextWorld | MixtureWorld | PreferenceWorld
 
 
 def open_world(config: WorldConfig, seed: int, tokenizer: Tokenizer | None = None, data: str = "") -> AnyWorld:
@@ -106,13 +107,15 @@ def open_world(config: WorldConfig, seed: int, tokenizer: Tokenizer | None = Non
 
     Args:
         tokenizer: of worlds that speak text; None: bytes. Native worlds speak bytes.
-        data: the recipe's file of problems.
+        data: the recipe's file of problems, or of preference pairs.
     Raises: ConfigError and ImportError, saying what is missing and where to get it.
     """
     in_bytes = Tokenizer()
     tokenizer = tokenizer or in_bytes
     if config.kind == "mixture":
         return MixtureWorld(config, seed, tokenizer, data)
+    if config.kind == "preferences":
+        return PreferenceWorld(config, seed, tokenizer, data)
     if config.kind in ("reasoning_gym", "gsm8k", "problems"):
         return TextWorld(config, seed, tokenizer, data)
     if tokenizer.fingerprint != in_bytes.fingerprint:

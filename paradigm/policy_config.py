@@ -240,6 +240,12 @@ class PolicyConfig:
         )
 
 
+def widened(config: PolicyConfig, times: int) -> PolicyConfig:
+    """The shape of a policy so many times as wide: with as many more heads of the same size."""
+    names = ("hidden_size", "num_heads", "num_kv_heads", "intermediate_size")
+    return dataclasses.replace(config, **{name: getattr(config, name) * times for name in names})
+
+
 def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be an integer >= 1, got {value!r}")

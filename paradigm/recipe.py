@@ -11,6 +11,7 @@ from typing import Any
 from paradigm import config as configuration
 from paradigm.config import ConfigError
 from paradigm.policy import PolicyConfig
+from paradigm.preference_recipe import check_preferences
 from paradigm.stage import Stage
 from paradigm.stages import LABELS, STAGES, Pretrain
 from paradigm.world import WorldConfig
@@ -18,9 +19,15 @@ from paradigm.world import WorldConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """path: a JSONL file of problems, for worlds that read one."""
+    """path: a JSONL file of problems, for worlds that read one. pairs: a JSONL file of preference pairs, for worlds of kind "preferences".
+
+    vocabulary: learn a byte-level BPE of so many tokens, on the pairs' training split and the text of pretraining, and speak that; 0: bytes, or the
+    tokenizer that comes with `initial`.
+    """
 
     path: str = ""
+    pairs: str = ""
+    vocabulary: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +38,8 @@ class EvaluationConfig:
     policies are measured after a forced error, on recovery_problems each. opponents: for games, which problems then counts: "uniform",
     "demonstrator" or an earlier stage. pass_at: the k of pass@k, measured after each stage by `samples` attempts at temperature 1 at each of
     pass_at_problems problems (and as many of kinds that are never trained on); transfer_problems: of those, for every other measurement.
-    max_tokens: the longest rollout.
+    max_tokens: the longest rollout. For preferences, where problems counts prompts, and pairs for reward models: gold, the reward stage whose scores
+    no other stage trains on; text_tokens, how much of the text that the pretrain stage text_of holds out its loss is measured on (0: none).
     """
 
     problems: int = 1000
@@ -45,8 +53,13 @@ class EvaluationConfig:
     pass_at_problems: int = 200
     transfer_problems: int = 0
     max_tokens: int = 256
+    gold: str = ""
+    text_of: str = ""
+    text_tokens: int = 0
 
     def __post_init__(self) -> None:
+        if bool(self.text_of) != (self.text_tokens > 0):
+            raise ValueError(f"text_tokens must be > 0 where text_of names a stage and only there, got {self.text_tokens} with {self.text_of!r}")
         for k in self.pass_at:
             if not 1 <= k <= self.samples:
                 raise ValueError(f"pass_at must be from 1 to the samples, {self.samples}, got {k}")
@@ -80,7 +93,18 @@ class Recipe:
             raise ValueError("policy must be given where initial is not, got None")
 
     def stage(self, name: str) -> Stage:
-        return next(stage for stage in self.stages if stage.name == name)
+        """Raises: ConfigError if there is no such stage."""
+        found = next((stage for stage in self.stages if stage.name == name), None)
+        if found is None:
+            raise ConfigError(f"a stage {name!r} is asked for, and the stages are {', '.join(stage.name for stage in self.stages)}")
+        return found
+
+    def start_of(self, stage: Stage) -> str:
+        """The stage that a stage starts from, or "scratch"."""
+        if stage.start != "previous":
+            return stage.start
+        earlier = [s for s in self.stages[: self.stages.index(stage)] if not s.control and s.kind != "reward"]
+        return earlier[-1].name if earlier else "scratch"
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -154,7 +178,9 @@ def decode_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
             if kind not in recipe.world.trained_kinds:
                 trained = ", ".join(recipe.world.trained_kinds) or "none"
                 raise ConfigError(f"{where}.{stage.name}.kinds must name kinds of the world that are trained on ({trained}), got {kind!r}")
-    return dataclasses.replace(recipe, stages=tuple(stages))
+    recipe = dataclasses.replace(recipe, stages=tuple(stages))
+    check_preferences(recipe, where)
+    return recipe
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:

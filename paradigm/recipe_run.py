@@ -23,7 +23,7 @@ from paradigm import distributed
 from paradigm.checkpoint import latest, load_checkpoint, prune, save_checkpoint
 from paradigm.divided_sampler import DividedSampler
 from paradigm.evaluation import CORRECT, attempt, evaluate, play_match, recover
-from paradigm.initial import initial_folder
+from paradigm.initial import initial_folder, learned_tokenizer
 from paradigm.learner import Learner, Schedule
 from paradigm.memory_plan import plan_stage
 from paradigm.metrics import MetricsLogger, Progress
@@ -31,7 +31,11 @@ from paradigm.mixture_world import open_world
 from paradigm.objective import reduce_metrics
 from paradigm.optimizer import Muon
 from paradigm.policy import Policy, PolicyConfig
+from paradigm.policy_config import widened
+from paradigm.preference_evaluation import PreferenceMeasurements
+from paradigm.preference_world import PreferenceWorld, pairs_file
 from paradigm.recipe import Recipe, decode_recipe, recipe_values
+from paradigm.reward_stage import PairSource, Reward, center_scores
 from paradigm.rl_stage import RL
 from paradigm.rollout_source import RolloutSource, step_seed
 from paradigm.run import RunWriter, read_json, write_json
@@ -91,7 +95,17 @@ class RecipeRun:
             self.initial = initial_folder(recipe.initial, folder / "data" / "initial") if recipe.initial else None
         self._has_own_tokenizer = self.initial is not None and (self.initial / "tokenizer.json").is_file()
         self.tokenizer = Tokenizer.from_pretrained(self.initial) if self.initial is not None and self._has_own_tokenizer else Tokenizer()
-        self.world = open_world(recipe.world, recipe.seed, self.tokenizer, recipe.data.path)
+        if recipe.data.vocabulary:
+            texts = [stage.text for stage in recipe.stages if isinstance(stage, Pretrain) and stage.text_share > 0]
+            with distributed.first_alone():
+                pairs = pairs_file(recipe.world.path or recipe.data.pairs)
+                self.tokenizer = learned_tokenizer(folder / "data" / "tokenizer", recipe.data.vocabulary, pairs, texts)
+            self._has_own_tokenizer = True
+        about_preferences = recipe.world.kind == "preferences"
+        self.world = open_world(recipe.world, recipe.seed, self.tokenizer, recipe.data.pairs if about_preferences else recipe.data.path)
+        self.preferences = None
+        if isinstance(self.world, PreferenceWorld):
+            self.preferences = PreferenceMeasurements(self, self.world, (recipe.seed, EVALUATION_KEY))
         if "num_parameters" not in self.files.info:
             policy = Policy.from_pretrained(self.initial) if self.initial is not None else Policy(self._policy_config, seed=0)
             self.files.info["num_parameters"] = sum(p.numel() for p in policy.parameters())
@@ -109,18 +123,15 @@ class RecipeRun:
 
     def policy_before(self, stage: Stage) -> tuple[Policy, int]:
         """The policy that a stage starts from, with the heads that the stage trains, and the tokens it had been trained on."""
-        heads = ("value",) if isinstance(stage, RL) and stage.trains_value else None
-        names = [s.name for s in self.recipe.stages]
-        if stage.start == "previous":
-            earlier = [s for s in self.recipe.stages[: names.index(stage.name)] if not s.control]
-            start = earlier[-1].name if earlier else "scratch"
-        else:
-            start = stage.start
+        heads = ("value",) if isinstance(stage, RL) and stage.trains_value else ("reward",) if isinstance(stage, Reward) else None
+        start = self.recipe.start_of(stage)
         if start == "scratch":
             dtype = getattr(torch, self.recipe.dtype)
             if self.initial is not None:
                 return Policy.from_pretrained(self.initial, dtype=dtype, heads=heads), 0
             config = replace(self._policy_config, heads=heads or self._policy_config.heads)
+            if isinstance(stage, Pretrain) and stage.width > 1:
+                config = widened(config, stage.width)
             return Policy(config, seed=self.recipe.seed).to(dtype), 0
         return self.load_policy(start, heads), self.files.finished(start)["tokens"]  # type: ignore[index]
 
@@ -198,6 +209,8 @@ class RecipeRun:
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
         policy.gather()
+        if isinstance(source, PairSource):
+            center_scores(policy.whole, source.pairs, source.rows)
         self.evaluate(stage, policy.whole, done["step"], tokens, final=True)
         own_tokenizer = self.tokenizer if self._has_own_tokenizer else None
         distributed.by_first(policy.whole.save_pretrained)(self.files.stage_folder(stage.name) / "model", tokenizer=own_tokenizer)
@@ -228,10 +241,15 @@ class RecipeRun:
             teacher = self.load_policy(stage.teacher) if stage.teacher else None
             mixed = self.recipe.stage(stage.pretrain_of) if stage.pretrain_of else None
             documents = self._documents(mixed) if isinstance(mixed, Pretrain) else None
-            sampler = self.sampler(policy.whole)
-            return RolloutSource(stage, sampler, self.world, seed, teacher=teacher, documents=documents, refresh=policy.gather)
+            sampler, world = self.sampler(policy.whole), self.world
+            if isinstance(world, PreferenceWorld) and self.preferences is not None:
+                world = world.judged_by(self.preferences.reward_model(stage.reward_of))
+            return RolloutSource(stage, sampler, world, seed, teacher=teacher, documents=documents, refresh=policy.gather)
         if isinstance(stage, Pretrain):
             return StreamSource(self._documents(stage), tokens=stage.tokens, step_tokens=stage.step_tokens, pack_tokens=stage.pack_tokens, rows="all")
+        if isinstance(stage, Reward):
+            assert isinstance(self.world, PreferenceWorld)  # the recipe was checked
+            return PairSource(stage, self.world.pairs, seed)
         assert isinstance(stage, Imitate | Distil)
         tokens = stage.tokens
         if isinstance(stage, Distil):
@@ -246,23 +264,29 @@ class RecipeRun:
 
     def _documents(self, stage: Pretrain) -> MixtureStream:
         """Real text and worked problems, by their shares of tokens. The corpus is built once, in the run directory."""
-        folder, tokenizer = self.files.folder / "data" / "text", self.tokenizer
         streams: dict[str, tuple[SampleStream, float]] = {}
         if stage.text_share > 0:
-            with distributed.first_alone():
-                if stage.text == "stdlib" and not folder.exists():
-                    corpus = standard_library_corpus(folder, tokenizer, stage.text_bytes)
-                elif stage.text != "stdlib" and (Path(stage.text) / "manifest.json").exists():
-                    corpus = Corpus.open(stage.text, tokenizer=tokenizer)
-                elif folder.exists():
-                    corpus = Corpus.open(folder, tokenizer=tokenizer)
-                else:
-                    corpus = build_corpus([stage.text], folder, tokenizer, max_bytes=stage.text_bytes)
-            streams["text"] = CorpusStream(corpus, self.recipe.seed, max_document_tokens=stage.document_tokens), stage.text_share
+            streams["text"] = self.text_stream(stage), stage.text_share
         if stage.text_share < 1:
             worked = self.world.documents(stage.problems)
             streams["worked problems"] = Demonstrations(worked).stream(self.recipe.seed), 1 - stage.text_share
         return MixtureStream(streams)
+
+    def text_stream(self, stage: Pretrain, *, held_out: bool = False) -> CorpusStream:
+        """A pretrain stage's text, or what it holds out of it."""
+        folder, tokenizer = self.files.folder / "data" / "text", self.tokenizer
+        with distributed.first_alone():
+            if stage.text == "stdlib" and not folder.exists():
+                corpus = standard_library_corpus(folder, tokenizer, stage.text_bytes)
+            elif stage.text != "stdlib" and (Path(stage.text) / "manifest.json").exists():
+                corpus = Corpus.open(stage.text, tokenizer=tokenizer)
+            elif folder.exists():
+                corpus = Corpus.open(folder, tokenizer=tokenizer)
+            else:
+                corpus = build_corpus([stage.text], folder, tokenizer, max_bytes=stage.text_bytes)
+        return CorpusStream(
+            corpus, self.recipe.seed, max_document_tokens=stage.document_tokens, held_out_every=stage.held_out_every, held_out=held_out
+        )
 
     def _distilled(self, stage: Distil, policy: Policy) -> Demonstrations:
         """The policy's own verified rollouts on training problems, written once as shards with their provenance."""
@@ -284,6 +308,9 @@ class RecipeRun:
         config = self.recipe.evaluation
         sampler = self.sampler(policy)
         where = {"policy": stage.label, "stage": stage.name, "step": step, "tokens": tokens, "control": stage.control, "final": final}
+        if self.preferences is not None:
+            self.preferences.measure(stage, policy, where)
+            return
         if self.world.is_game:
             self._play_opponents(stage, sampler, where)
             return

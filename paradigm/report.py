@@ -49,6 +49,7 @@ from paradigm.figures import (
 from paradigm.kind_report import kind_sections
 from paradigm.match_report import match_sections, match_table, match_tiles
 from paradigm.metrics import format_duration
+from paradigm.preference_report import preference_sections, preference_table, preference_tiles
 from paradigm.run_folder import Evaluation, Run, Transcript, read_run
 from paradigm.statistics import Estimate, mean_over_seeds, wilson_interval
 
@@ -92,6 +93,8 @@ def summary_table(run_folder: str | Path) -> Table:
     Raises: as `write_report`.
     """
     run = read_run(run_folder)
+    if run.is_about_preferences:
+        return preference_table(run)
     if run.opponents:
         return match_table(run)
     group = Group(run.name, [run])
@@ -127,11 +130,13 @@ def _page(runs: Sequence[Run], groups: Sequence[Group]) -> dict[str, Any]:
 
     learning, recovery, distillation = claim(learning_claim), claim(recovery_claim), claim(distillation_claim)
     throughput = claim(lambda group: throughput_claim(group, [row[2] for row in speeds[group.name]]))
-    tiles = (match_tiles if groups[0].opponents else _tiles)(groups[0]) if len(groups) == 1 else []
+    prefers = [group.runs[0].is_about_preferences for group in groups]
+    tiles = (preference_tiles if prefers[0] else match_tiles if groups[0].opponents else _tiles)(groups[0]) if len(groups) == 1 else []
     return {
         "title": title, "subtitle": _subtitle(runs), "num_runs": len(runs), "seeds": any(len(g.runs) > 1 for g in groups),
         "missing": [(run.name, note) for run in runs for note in run.missing],
-        "matches": match_sections(groups, claim, _figure), "problems_asked": any(not group.opponents for group in groups),
+        "matches": match_sections(groups, claim, _figure), "preferences": preference_sections(groups, claim),
+        "problems_asked": any(not group.opponents and not about for group, about in zip(groups, prefers)),
         "tiles": tiles if len(tiles) > 1 else [], "table": _table(groups), "operations": _operations(groups),
         "learning": {
             "claim": learning, "svg": _learning_figure(groups, text(learning)),

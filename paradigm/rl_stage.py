@@ -94,6 +94,7 @@ class RL(Stage):
     overlong_share: a rollout in the last share of max_tokens is punished, up to -1 at max_tokens; 0 punishes none.
     auxiliary_every, auxiliary_epochs, auxiliary_kl: PPG's phase after so many steps (0: none), its passes, and the weight of staying.
     share_prompts: a group's prompt goes through the update once for all its rollouts, which saves work where prompts are long.
+    reward_of: in a world of kind "preferences", what scores the rollouts: an earlier reward stage, or a folder with a reward model.
     beta: DPO's. teacher: for "distillation", the earlier stage whose policy teaches.
     kinds: for kinds of a mixture, by name, what differs there, see `KindObjective`; their rollouts are normalised and averaged apart, and weigh
     in the update by their share of all rollouts.
@@ -135,6 +136,7 @@ class RL(Stage):
     auxiliary_epochs: int = 6
     auxiliary_kl: float = 1.0
     share_prompts: bool = False
+    reward_of: str = ""
     beta: float = 0.1
     teacher: str = ""
     kinds: dict[str, KindObjective] = field(default_factory=dict)

@@ -154,7 +154,8 @@ class RolloutSource:
             solved["rollout/tasks_solved"] = float(self.solved.update(rollouts))
         info = {
             "rollout/reward_mean": float(rollouts.reward.mean()),
-            "rollout/success": float((rollouts.reward >= CORRECT).mean()),
+            # a reward model's scores are no verdicts
+            **({} if config.reward_of else {"rollout/success": float((rollouts.reward >= CORRECT).mean())}),
             "rollout/action_tokens_mean": float(rollouts.num_actions.mean()),
             "rollout/failed": float(rollouts.failed.sum()),
             "rollout/length_limited": float((rollouts.stop_reason == 2).sum()),
@@ -196,6 +197,9 @@ class RolloutSource:
         known = None
         if self.reference is not None and (config.objective == "dpo" or (config.kl and config.kl_estimator != "full")):
             known = action_log_probs(self.reference, rollouts, config.pack_tokens)
+            owner = np.repeat(~rollouts.failed, rollouts.lengths)
+            left = (rollouts.logprobs - known)[rollouts.action_mask & owner].sum(dtype=np.float64)
+            info["rollout/kl"] = float(left / max(1, (~rollouts.failed).sum()))  # nats a rollout, by k1
         kl = config.kl * self._kl_schedule.ratio(step)
         rewards = rollouts.rewards
         if config.kl and config.kl_in == "reward":

@@ -3,6 +3,7 @@
     run.json            recipe, command, hardware, versions, seconds, and per stage what it cost
     metrics.jsonl       one line a step            evaluations.jsonl   one line a measurement
     recovery.json       transcripts.json           report.html
+    preferences.jsonl   responses.json             in a world of preferences
     stages/NAME/checkpoints/step-000100            whole: weights, optimizer, data cursor, counters
     stages/NAME/model                              the stage's result, in the Hugging Face format
 """
@@ -86,17 +87,29 @@ class RunWriter:
 
     @by_first
     def add_evaluation(self, **record: Any) -> None:
-        with (self.folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+        self._append("evaluations.jsonl", record)
+
+    @by_first
+    def add_preference(self, **record: Any) -> None:
+        """A measurement where nothing is right or wrong, see `preference_evaluation`."""
+        self._append("preferences.jsonl", record)
+
+    def _append(self, name: str, record: dict[str, Any]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def evaluations(self) -> list[dict[str, Any]]:
         return from_first(lambda: read_rows(self.folder / "evaluations.jsonl"))
 
+    def preferences(self) -> list[dict[str, Any]]:
+        return from_first(lambda: read_rows(self.folder / "preferences.jsonl"))
+
     @by_first
     def keep_evaluations(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
-        """Rewrites evaluations.jsonl with only the wanted rows."""
-        path = self.folder / "evaluations.jsonl"
-        if path.exists():
+        """Rewrites the measurements with only the wanted rows."""
+        for path in (self.folder / "evaluations.jsonl", self.folder / "preferences.jsonl"):
+            if not path.exists():
+                continue
             temporary = path.with_name(f"{path.name}.partial")
             temporary.write_text("".join(json.dumps(row) + "\n" for row in read_rows(path) if wanted(row)), encoding="utf-8")
             os.replace(temporary, path)

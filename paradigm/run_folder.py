@@ -8,6 +8,8 @@
 - `transcripts.json`: [`Transcript`]
 - `games.json`: [`Game`], of a run that plays games
 - `pass_at_k.json`: [`PassAtK`], of a run that makes several attempts
+- `preferences.jsonl`: `Preference`, one a line, and `responses.json`: [{"policy", "stage", "prompt", "response", "proxy", "gold"}], in place of
+  evaluations, transcripts and recoveries, of a run in a world of preferences
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import msgspec
 from paradigm.metrics import METRICS_FILE, read_rows
 from paradigm.statistics import Estimate
 
-__all__ = ["Evaluation", "Game", "PassAtK", "Recovery", "Run", "Stage", "Transcript", "TranscriptToken", "read_run"]
+__all__ = ["Evaluation", "Game", "PassAtK", "Preference", "Recovery", "Run", "Stage", "Transcript", "TranscriptToken", "read_run"]
 
 TokenKind = Literal["prompt", "thought", "action", "observation", "error", "correction", "forced"]
 T = TypeVar("T")
@@ -156,6 +158,52 @@ class Game:
             raise ValueError(f"moves must be columns 1 to 7, six of each at most, got {self.moves!r}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """One measurement in a world of preferences, of a policy or of a reward model. Triples are a mean with the ends of its 95% interval.
+
+    kind: the stage's, or "start": of the policy that stages of RL start from. Of a reward model: `correct` of `pairs` in people's order, those it
+    could not score (`unscored`) among the wrong ones; mean loss and margin. Of a policy's answers to `prompts`, `unscored` of which have no score:
+    proxy and gold reward; kl from where the stage started, nats a response; length in tokens; wins, draws and losses against the answers of that
+    policy, by gold reward; scorer: the reward model that it was trained on. text_loss and dialogue_loss: nats a token on held-out pretraining text
+    and preferred responses; their changes: since where the stage started.
+    """
+
+    policy: str
+    stage: str
+    kind: str
+    step: int = 0
+    tokens: float = 0
+    control: bool = False
+    final: bool = True
+    pairs: int = 0
+    correct: float = 0
+    unscored: int = 0
+    loss: float | None = None
+    margin: float | None = None
+    scorer: str = ""
+    prompts: int = 0
+    proxy: tuple[float, float, float] | None = None
+    gold: tuple[float, float, float] | None = None
+    kl: tuple[float, float, float] | None = None
+    response_tokens: tuple[float, float, float] | None = None
+    wins: int = 0
+    draws: int = 0
+    losses: int = 0
+    text_loss: tuple[float, float, float] | None = None
+    text_change: tuple[float, float, float] | None = None
+    dialogue_loss: tuple[float, float, float] | None = None
+    dialogue_change: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.pairs:
+            raise ValueError(f"correct must be between 0 and pairs, got {self.correct} of {self.pairs}")
+        for name in ("proxy", "gold", "kl", "response_tokens", "text_loss", "text_change", "dialogue_loss", "dialogue_change"):
+            triple = getattr(self, name)
+            if triple is not None and not (all(map(math.isfinite, triple)) and triple[1] <= triple[0] <= triple[2]):
+                raise ValueError(f"{name} must be finite and inside its interval, got {triple}")
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder's content; `missing` says in sentences what could not be read."""
@@ -170,6 +218,8 @@ class Run:
     games: list[Game]
     missing: list[str]
     attempts: list[PassAtK] = field(default_factory=list)
+    preferences: list[Preference] = field(default_factory=list)
+    responses: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -182,6 +232,11 @@ class Run:
         if world.get("kind") != "mixture":
             return []
         return list(dict.fromkeys(kind for e in self.evaluations for kind in e.by_operation))
+
+    @property
+    def is_about_preferences(self) -> bool:
+        """Whether nothing in its world is right or wrong."""
+        return _table(self.info, "resolved", "world").get("kind") == "preferences"
 
     def has_stage(self, kind: str) -> bool:
         """Whether its recipe has a stage of a kind; true where the run left no recipe behind."""
@@ -218,10 +273,11 @@ def read_run(folder: str | Path) -> Run:
     missing: list[str] = []
     info = _read_json(folder / "run.json", dict, missing)
     metrics = _read_lines(folder / METRICS_FILE, missing)
-    evaluations = _convert(_read_lines(folder / "evaluations.jsonl", missing), Evaluation, "evaluations.jsonl", missing)
+    prefers = _table(info, "resolved", "world").get("kind") == "preferences"
+    evaluations = _convert(_read_lines(folder / "evaluations.jsonl", [] if prefers else missing), Evaluation, "evaluations.jsonl", missing)
     newest = {(e.policy, e.stage, e.tokens, e.temperature, e.control, e.final, e.opponent): e for e in evaluations}
     plays = any(e.opponent for e in evaluations)
-    asked = [] if plays else missing  # a run of games has none of the files about problems, and the other way round
+    asked = [] if plays or prefers else missing  # a run of games has none of the files about problems, and the other way round
     recovering = asked if _table(info, "resolved", "evaluation").get("recovery", True) else []
     attempting = missing if _table(info, "resolved", "evaluation").get("pass_at") else []
     given = info.get("stages")
@@ -232,6 +288,8 @@ def read_run(folder: str | Path) -> Run:
         _convert(_read_json(folder / "transcripts.json", list, asked), Transcript, "transcripts.json", missing),
         _convert(_read_json(folder / "games.json", list, missing if plays else []), Game, "games.json", missing), missing,
         _convert(_read_json(folder / "pass_at_k.json", list, attempting), PassAtK, "pass_at_k.json", missing),
+        _convert(_read_lines(folder / "preferences.jsonl", missing if prefers else []), Preference, "preferences.jsonl", missing),
+        [row for row in _read_json(folder / "responses.json", list, []) if isinstance(row, dict)],
     )  # fmt: skip
 
 

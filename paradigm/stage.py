@@ -49,8 +49,9 @@ class Stage:
     """What every stage has.
 
     name: what to call it (its kind by default). label: what to call its policy in reports (by default "imitated" and the like).
-    start: the stage whose weights it starts from, "previous" or "scratch". control: a comparison beside the main line, which the next
-    stage does not start from. optimizer: "adamw", or "muon", which learns more from each step and takes longer over it. learning_rate,
+    start: the stage whose weights it starts from, "previous" (the last one that is no control and no reward model) or "scratch". control: a
+    comparison beside the main line, which the next stage does not start from. optimizer: "adamw", or "muon", which learns more from each step and
+    takes longer over it. learning_rate,
     schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the most tokens in one packed batch.
     checkpoint_every, evaluate_every: steps between whole checkpoints, and between points of the learning curve (0: only at the end).
     trace_steps: this many steps, the first of a process, are recorded in stages/NAME/trace.json, a timeline that Perfetto opens.

@@ -1,12 +1,13 @@
-"""The four stages. They differ only in where trajectories come from and what weight each predicted token carries:
+"""The stages. They differ only in where trajectories come from and what weight each predicted token carries:
 
     pretrain   documents                          1 on every token
     imitate    demonstrations, noisy ones too     1 on action tokens
+    reward     pairs of dialogues                 the sign of their difference, on last tokens, of a reward head
     rl         the policy's own rollouts          advantage x clipped importance ratio, on action tokens
     distil     own rollouts that were verified    1 on action tokens
 
 Each is a source of updates (stage.py), and all share one loop, `RecipeRun.train`. RL has files of its own: its options in rl_stage.py, its source
-in rollout_source.py.
+in rollout_source.py; and the reward model has reward_stage.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from paradigm import distributed
 from paradigm.batch import PackedBatch
 from paradigm.evaluation import CORRECT
 from paradigm.objective import CrossEntropy
+from paradigm.reward_stage import Reward
 from paradigm.rl_stage import RL
 from paradigm.stage import Part, Stage, Update
 from paradigm.trajectory import TrajectoryBuffer
@@ -30,7 +32,9 @@ class Pretrain(Stage):
 
     tokens: how many to train on. step_tokens: of these, per step. text: "stdlib" (the Python standard library's sources), or a file,
     folder or corpus. text_share: share of the text among the tokens, the rest being worked problems. text_bytes: how much text to
-    read at most. document_tokens: longer documents are cut into windows of this many. problems: how many are worked.
+    read at most. document_tokens: longer documents are cut into windows of this many. problems: how many are worked. held_out_every: one in so many
+    windows of the text is kept for measuring the loss on it (0: none). width: how many times as wide as the recipe's policy the one is that is made
+    here, from scratch.
     """
 
     kind: ClassVar[str] = "pretrain"
@@ -41,6 +45,15 @@ class Pretrain(Stage):
     text_bytes: int = 8_000_000
     document_tokens: int = 256
     problems: int = 40_000
+    held_out_every: int = 0
+    width: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.held_out_every < 0 or self.held_out_every == 1:
+            raise ValueError(f"held_out_every must be 0 or >= 2, got {self.held_out_every}")
+        if self.width < 1 or (self.width > 1 and self.start != "scratch"):
+            raise ValueError(f"width must be >= 1, and 1 but where start is 'scratch', got {self.width} with {self.start!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +91,8 @@ class Distil(Stage):
     max_tokens: int = 256
 
 
-LABELS = {"pretrain": "pretrained", "imitate": "imitated", "rl": "rl", "distil": "distilled"}
-STAGES: dict[str, type[Stage]] = {stage.kind: stage for stage in (Pretrain, Imitate, RL, Distil)}
+LABELS = {"pretrain": "pretrained", "imitate": "imitated", "reward": "reward model", "rl": "rl", "distil": "distilled"}
+STAGES: dict[str, type[Stage]] = {stage.kind: stage for stage in (Pretrain, Imitate, Reward, RL, Distil)}
 
 
 class StreamSource:

@@ -19,7 +19,7 @@ from paradigm.trajectory import Segment, TrajectoryBuffer
 class WorldConfig:
     """The environment and its demonstrator.
 
-    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", or a "mixture" of several `kinds`.
+    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "preferences", or a "mixture" of several `kinds`.
     Arithmetic: operations, digits of an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`),
     calculator (a tool for partial products); demonstrators get a step wrong at error_rate and notice it at notice_rate.
     Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of demonstrations and RL start from 0 to
@@ -28,10 +28,12 @@ class WorldConfig:
     gsm8k, problems: path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked
     solutions in the field solution, and their answers are compared with a strictness of "text", "number" or "symbolic"; calculator says whether
     annotations `<<48/2=` are answered.
-    max_action_tokens: the longest response to reasoning_gym, gsm8k and problems.
+    preferences: path names a JSONL file of pairs of dialogues (by default the recipe's data.pairs); max_prompt_tokens: longer prompts lose their
+    oldest turns.
+    max_action_tokens: the longest response to reasoning_gym, gsm8k, problems and preferences.
     """
 
-    kind: Literal["arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "mixture"] = "arithmetic"
+    kind: Literal["arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "preferences", "mixture"] = "arithmetic"
     operations: str = "+-*/"
     digits: int = 3
     products: tuple[tuple[int, int], ...] = ()
@@ -50,6 +52,7 @@ class WorldConfig:
     solution: str = ""
     strictness: Literal["text", "number", "symbolic"] = "number"
     max_action_tokens: int = 256
+    max_prompt_tokens: int = 512
     kinds: tuple[KindConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -59,7 +62,7 @@ class WorldConfig:
             raise ValueError(f"max_action_tokens must be >= 1, got {self.max_action_tokens}")
         for name, value, kinds in (
             ("generator", self.generator, ("reasoning_gym",)), ("options", self.options, ("reasoning_gym",)),
-            ("path", self.path, ("gsm8k", "problems")), ("kinds", self.kinds, ("mixture",)),
+            ("path", self.path, ("gsm8k", "problems", "preferences")), ("kinds", self.kinds, ("mixture",)),
         ):  # fmt: skip
             if value and self.kind not in kinds:
                 raise ValueError(f"{name} must be left out where kind is {self.kind!r}, got {value!r}")
@@ -98,6 +101,8 @@ class KindConfig(WorldConfig):
         super().__post_init__()
         if self.kind in ("connect_four", "mixture"):
             raise ValueError(f"kind of {self.name!r} must be a world of one seat, got {self.kind!r}")
+        if self.kind == "preferences":
+            raise ValueError(f"kind of {self.name!r} must be one whose answers are right or wrong, got 'preferences'")
         if not self.name or "/" in self.name:
             raise ValueError(f"name of a kind must be a word without a slash, got {self.name!r}")
         if not 0 < self.weight < float("inf"):

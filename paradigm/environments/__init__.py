@@ -11,6 +11,7 @@ from paradigm.environments.arithmetic import (
 )
 from paradigm.environments.code import Code
 from paradigm.environments.connect_four import ConnectFour
+from paradigm.environments.dialogues import Dialogues
 from paradigm.environments.documents import BM25Search, Documents
 from paradigm.environments.gymnasium import Gymnasium
 from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
@@ -29,6 +30,7 @@ __all__ = [
     "BM25Search",
     "Code",
     "ConnectFour",
+    "Dialogues",
     "Documents",
     "Environment",
     "EnvironmentFault",

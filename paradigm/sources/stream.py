@@ -103,12 +103,17 @@ class CorpusStream:
         corpus: the documents.
         seed: decides the order.
         max_document_tokens: longest sample, at least 2.
+        held_out_every: one in so many windows, the same ones for every seed, is left out; 0 leaves out none.
+        held_out: the stream is of those windows instead of the others.
     """
 
-    def __init__(self, corpus: Corpus, seed: int, *, max_document_tokens: int = 1024):
+    def __init__(self, corpus: Corpus, seed: int, *, max_document_tokens: int = 1024, held_out_every: int = 0, held_out: bool = False):
         if max_document_tokens < 2:
             raise ValueError(f"max_document_tokens must be >= 2, got {max_document_tokens}")
+        if held_out_every < 0 or held_out_every == 1 or (held_out and not held_out_every):
+            raise ValueError(f"held_out_every must be >= 2, or 0 where held_out is False, got {held_out_every} with {held_out}")
         self._corpus, self._seed, self._window = corpus, seed, max_document_tokens
+        self._held_out_every, self._held_out = held_out_every, held_out
         # Places 0 ... len(corpus) - 1 stand for documents' first windows; one more place for each stride of the row of all tokens stands for a
         # further window of the document there. A document has at least as many of those as it needs; the spare ones are passed over.
         self._stride = max_document_tokens - 1
@@ -116,6 +121,8 @@ class CorpusStream:
         self._epoch = self._cursor = 0
         self._block: tuple[int, int] | None = None
         self._samples = np.zeros((0, 3), np.int64)
+        if held_out_every and not self._samples_at(np.arange(min(self._size, 1 << 16)))[:, 2].any():
+            raise ValueError(f"corpus must have more windows of {max_document_tokens} tokens to hold out one in {held_out_every}, got {corpus}")
 
     @property
     def epoch(self) -> int:
@@ -172,6 +179,8 @@ class CorpusStream:
         samples[:, 1] = np.where(extra, (position // stride - -(-first // stride) + 1) * stride, 0)
         left = end - first - samples[:, 1]
         samples[:, 2] = np.where(left > np.where(extra, 1, 0), np.minimum(left, self._window), 0)
+        if self._held_out_every:
+            samples[(places % self._held_out_every == 0) != self._held_out, 2] = 0
         return samples
 
     def state_dict(self) -> dict[str, Any]:

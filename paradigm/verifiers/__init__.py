@@ -7,6 +7,7 @@ from paradigm.verifiers.code_tasks import CodeTask, FunctionCase, ProgramCase, l
 from paradigm.verifiers.mathematics import MathematicsTask, MathematicsVerifier
 from paradigm.verifiers.metamath import MetamathDatabase, MetamathError
 from paradigm.verifiers.metamath_proof import MetamathLimits, MetamathProof, MetamathVerifier
+from paradigm.verifiers.reward_model import RewardModel
 from paradigm.verifiers.sandbox import Sandbox, SandboxLimits, SandboxResult, SandboxUnavailable
 from paradigm.verifiers.verdict import Verdict
 
@@ -26,6 +27,7 @@ __all__ = [
     "MetamathProof",
     "MetamathVerifier",
     "ProgramCase",
+    "RewardModel",
     "Sandbox",
     "SandboxLimits",
     "SandboxResult",

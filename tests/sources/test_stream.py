@@ -162,3 +162,21 @@ def test_bad_mixtures_are_named(tmp_path: Path) -> None:
     state = MixtureStream({"a": (stream, 1)}).state_dict()
     with pytest.raises(ValueError, match="weights"):
         MixtureStream({"a": (stream, 2)}).load_state_dict(state)
+
+
+def test_held_out_windows_are_the_others_and_the_same_for_every_seed(tmp_path) -> None:
+    corpus = _corpus(tmp_path / "c", [90, 3, 41, 77, 1, 60])
+
+    def windows(**options) -> set:
+        stream, seen = CorpusStream(corpus, max_document_tokens=10, **options), set()
+        while stream.next_length() and stream.epoch == 0:
+            seen.add(stream.draw())
+        return seen
+
+    kept, held_out = windows(seed=1, held_out_every=4), windows(seed=1, held_out_every=4, held_out=True)
+    assert kept | held_out == windows(seed=1) and not kept & held_out and len(held_out) > 4
+    assert held_out == windows(seed=2, held_out_every=4, held_out=True)
+    with pytest.raises(ValueError, match="corpus must have more windows of 10 tokens to hold out one in 4"):
+        CorpusStream(_corpus(tmp_path / "small", [5]), 0, max_document_tokens=10, held_out_every=4)
+    with pytest.raises(ValueError, match="held_out_every must be >= 2, or 0 where held_out is False, got 0 with True"):
+        CorpusStream(corpus, 0, held_out=True)
