@@ -155,7 +155,7 @@ class RolloutSource:
         info = {
             "rollout/reward_mean": float(rollouts.reward.mean()),
             # a reward model's scores are no verdicts
-            **({} if config.reward_of else {"rollout/success": float((rollouts.reward >= CORRECT).mean())}),
+            **({} if self.config.reward_of else {"rollout/success": float((rollouts.reward >= CORRECT).mean())}),
             "rollout/action_tokens_mean": float(rollouts.num_actions.mean()),
             "rollout/failed": float(rollouts.failed.sum()),
             "rollout/length_limited": float((rollouts.stop_reason == 2).sum()),
