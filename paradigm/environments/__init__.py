@@ -18,8 +18,10 @@ from paradigm.environments.minigrid import minigrid, minigrid_text
 from paradigm.environments.mixture import Mixture
 from paradigm.environments.open_spiel import OpenSpiel
 from paradigm.environments.pettingzoo import PettingZoo
+from paradigm.environments.players import NoisyPlayer
 from paradigm.environments.protocol import Environment, EnvironmentFault, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
+from paradigm.environments.versus import Versus
 from paradigm.environments.worked_problems import Problem, WorkedProblems
 from paradigm.environments.workers import Workers
 
@@ -35,12 +37,14 @@ __all__ = [
     "Gymnasium",
     "Metamath",
     "Mixture",
+    "NoisyPlayer",
     "Observation",
     "OpenSpiel",
     "PettingZoo",
     "Problem",
     "SingleTurn",
     "Step",
+    "Versus",
     "WorkedProblems",
     "Workers",
     "arithmetic_classify",
