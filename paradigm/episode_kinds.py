@@ -1,4 +1,4 @@
-"""What worlds of episodes are made of, by kind: programs, proofs, documents, games against an opponent, levels of a grid.
+"""What worlds of episodes are made of, by kind: programs, proofs, documents, games against an opponent, levels of a grid, web pages.
 
 A recipe's `options` of such a kind are the fields of its class here.
 """
@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from paradigm import config as configuration
 from paradigm.config import ConfigError
-from paradigm.environments import Code, ConnectFour, Documents, Metamath, OpenSpiel, Versus, minigrid
+from paradigm.environments import Code, ConnectFour, Documents, Metamath, MiniWoB, OpenSpiel, Versus, Workers, minigrid
+from paradigm.environments.chromium import find_chromium
 from paradigm.environments.minigrid import BabyAIBot
+from paradigm.environments.miniwob import MINIWOB_TASKS
 from paradigm.environments.players import NoisyPlayer
 from paradigm.environments.splits import Split
 from paradigm.environments.versus import SeatPlayer
@@ -181,22 +183,51 @@ class MinigridOptions:
         return Episodes(world, NoisyPlayer(BabyAIBot(), self.error_rate), world.tasks, lambda task: f"{self.level}, level {task}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComputerOptions:
+    """MiniWoB++'s pages in headless Chromium, a browser in each of some worker processes.
+
+    pages: their names. processes: how many browsers; timeout: seconds that a reset or a step may take. max_actions: lines in an episode.
+    max_action_tokens: the longest. error_rate: of the demonstrators' actions, which are a click on anything instead.
+    """
+
+    pages: tuple[str, ...] = MINIWOB_TASKS
+    processes: int = 2
+    timeout: float = 20.0
+    max_actions: int = 8
+    max_action_tokens: int = 48
+    error_rate: float = 0.1
+
+    def open(self) -> Episodes:
+        find_chromium()  # before any process starts
+        make = functools.partial(
+            MiniWoB, self.pages, max_actions=self.max_actions, max_action_tokens=self.max_action_tokens, timeout=self.timeout / 2
+        )  # fmt: skip
+        tasks = make()
+        workers = Workers(functools.partial(_started, make), self.processes, timeout=self.timeout)
+        return Episodes(workers, tasks.demonstrator(error_rate=self.error_rate), tasks.tasks, lambda task: f"{task[0]} {task[1]}")
+
+
 KINDS: dict[str, Any] = {
     "code": CodeOptions, "metamath": MetamathOptions, "documents": DocumentsOptions, "open_spiel": OpenSpielOptions,
-    "connect_four": ConnectFourOptions, "minigrid": MinigridOptions,
+    "connect_four": ConnectFourOptions, "minigrid": MinigridOptions, "computer": ComputerOptions,
 }  # fmt: skip
 
 
 def open_episodes(kind: str, options: dict[str, Any], where: str) -> Episodes:
     """The episodes of a kind.
 
-    Raises: ConfigError for options that it lacks or refuses; ImportError and SandboxUnavailable, saying what is missing.
+    Raises: ConfigError for options that it lacks or refuses; ImportError, SandboxUnavailable and BrowserUnavailable, saying what is missing.
     """
     chosen = configuration.decode(KINDS[kind], options, where)
     try:
         return chosen.open()
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _started(make: Callable[[], MiniWoB]) -> MiniWoB:
+    return make().start()
 
 
 class _Remembered:

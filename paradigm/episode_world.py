@@ -1,4 +1,5 @@
-"""Worlds of episodes in Python: what the stages and the measurements need of programs, proofs, documents, games against an opponent, grids."""
+"""Worlds of episodes in Python: what the stages and the measurements need of programs, proofs, documents, games against an opponent, grids,
+web pages."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from paradigm.world import WorldConfig
 class EpisodeWorld:
     """What the stages and the measurements need of a world (see `World`), for the kinds of `episode_kinds.KINDS`.
 
-    Raises: ConfigError for options that the kind lacks or refuses; ImportError and SandboxUnavailable, saying what is missing.
+    Raises: ConfigError for options that the kind lacks or refuses; ImportError, SandboxUnavailable and BrowserUnavailable, saying what is missing.
     """
 
     is_game = False

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paradigm.config import ConfigError
+from paradigm.environments.chromium import BrowserUnavailable
 from paradigm.environments.mixture import Mixture
 from paradigm.episode_kinds import KINDS
 from paradigm.episode_world import EpisodeWorld
@@ -42,7 +43,7 @@ class MixtureWorld:
         for kind in config.kinds:
             try:
                 self._worlds[kind.name] = open_world(kind, seed, tokenizer, data)
-            except (ImportError, SandboxUnavailable) as error:
+            except (ImportError, SandboxUnavailable, BrowserUnavailable) as error:
                 if not kind.optional:
                     raise ConfigError(f"kind {kind.name!r} needs what is missing here: {error}") from error
                 _log.warning("kind %r is left out: %s", kind.name, " ".join(str(error).split()))

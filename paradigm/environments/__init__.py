@@ -15,6 +15,7 @@ from paradigm.environments.documents import BM25Search, Documents
 from paradigm.environments.gymnasium import Gymnasium
 from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
 from paradigm.environments.minigrid import minigrid, minigrid_text
+from paradigm.environments.miniwob import MiniWoB
 from paradigm.environments.mixture import Mixture
 from paradigm.environments.open_spiel import OpenSpiel
 from paradigm.environments.pettingzoo import PettingZoo
@@ -36,6 +37,7 @@ __all__ = [
     "EnvironmentFault",
     "Gymnasium",
     "Metamath",
+    "MiniWoB",
     "Mixture",
     "NoisyPlayer",
     "Observation",
