@@ -91,7 +91,7 @@ class RecipeRun:
         self.world = open_world(recipe.world, recipe.seed, self.tokenizer, recipe.data.path)
         left_out = getattr(self.world, "left_out", [])
         if self.files.info.setdefault("left_out", left_out) != left_out:
-            raise ValueError(f"{folder} holds a run without the kinds {self.files.info['left_out']}; here those without what they need are {left_out}")
+            raise ValueError(f"{folder} holds a run without the kinds {self.files.info['left_out']}, and here something is missing for {left_out}")
         if "num_parameters" not in self.files.info:
             policy = Policy.from_pretrained(self.initial) if self.initial is not None else Policy(self._policy_config, seed=0)
             self.files.info["num_parameters"] = sum(p.numel() for p in policy.parameters())

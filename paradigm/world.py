@@ -14,6 +14,8 @@ from paradigm.sampler import Sampler
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import Segment, TrajectoryBuffer
 
+_KINDS_WITH_OPTIONS = ("code", "metamath", "documents", "open_spiel", "minigrid", "computer")
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
@@ -63,7 +65,7 @@ class WorldConfig:
             raise ValueError(f"max_action_tokens must be >= 1, got {self.max_action_tokens}")
         for name, value, kinds in (
             ("generator", self.generator, ("reasoning_gym",)),
-            ("options", self.options, ("reasoning_gym", "code", "metamath", "documents", "open_spiel", "minigrid", "computer", *self._games_with_options)),
+            ("options", self.options, ("reasoning_gym", *_KINDS_WITH_OPTIONS, *self._games_with_options)),
             ("path", self.path, ("gsm8k", "problems")), ("kinds", self.kinds, ("mixture",)),
         ):  # fmt: skip
             if value and self.kind not in kinds:

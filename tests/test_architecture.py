@@ -17,8 +17,8 @@ PACKAGE = ROOT / "paradigm"
 LAYERS = [
     {"cli", "__main__"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "world",
-     "text_world", "episode_world", "episode_kinds", "mixture_world", "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
-     "figures", "drawing"},
+     "text_world", "episode_world", "episode_kinds", "mixture_world", "kind_objective", "initial", "evaluation", "transcript", "report",
+     "match_report", "kind_report", "claims", "figures", "drawing"},
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes", "chat_template",

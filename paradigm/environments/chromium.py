@@ -15,6 +15,7 @@ import signal
 import tempfile
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class Chromium:
             os.close(theirs_in)
             os.close(theirs_out)
         self.is_open = True
+        self._end = weakref.finalize(self, _end, self.pid, (self._in, self._out), self._profile)
         try:
             self.version = self.call("Browser.getVersion", timeout=start_timeout)["product"]
         except EnvironmentFault as fault:
@@ -112,17 +114,7 @@ class Chromium:
             if not self.is_open:
                 return
             self.is_open = False
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.pid, 0)
-            os.close(self._in)
-            os.close(self._out)
-            shutil.rmtree(self._profile, ignore_errors=True)
-
-    def __del__(self) -> None:
-        if getattr(self, "is_open", False):
-            self.close()
+            self._end()
 
     def _send(self, method: str, session: str, parameters: dict[str, Any]) -> int:
         self._number += 1
@@ -209,6 +201,16 @@ def _pipe() -> list[int]:
     for end in pair:
         os.close(end)
     return copies
+
+
+def _end(pid: int, pipes: tuple[int, int], profile: str) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    for pipe in pipes:
+        os.close(pipe)
+    shutil.rmtree(profile, ignore_errors=True)
 
 
 def _remove_left_profiles() -> None:

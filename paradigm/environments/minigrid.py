@@ -48,9 +48,10 @@ def minigrid(level: str, *, view: int = 7, by_success: bool = False, **options: 
         environment = gymnasium.make(level)
         if view != 7:
             environment = ViewSizeWrapper(environment, agent_view_size=view)
-        return gymnasium.wrappers.TransformReward(environment, lambda reward: float(reward > 0)) if by_success else environment
+        return gymnasium.wrappers.TransformReward(environment, lambda reward: float(float(reward) > 0)) if by_success else environment
 
-    return Gymnasium(level if view == 7 and not by_success else make, encode=minigrid_text, describe=lambda observation: str(observation["mission"]), actions=_ACTIONS, **options)
+    made = make if view != 7 or by_success else level
+    return Gymnasium(made, encode=minigrid_text, describe=lambda observation: str(observation["mission"]), actions=_ACTIONS, **options)
 
 
 def minigrid_text(observation: Any) -> str:

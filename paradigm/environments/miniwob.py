@@ -42,12 +42,11 @@ MINIWOB_TASKS = (
 )  # fmt: skip
 
 _ACTION = re.compile(r'(click) ([0-9]{1,4})|(type) ([0-9]{1,4}) ("(?:[^"\\]|\\.)*")|(press) ([A-Za-z]+)')
-_KEYS = {"Enter": (13, "\r"), "Tab": (9, ""), "Escape": (27, ""), "Backspace": (8, ""), "Delete": (46, ""), "ArrowUp": (38, ""), "ArrowDown": (40, ""),
-         "ArrowLeft": (37, ""), "ArrowRight": (39, "")}  # fmt: skip
+_KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "Backspace": 8, "Delete": 46, "ArrowUp": 38, "ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39}
 _USAGE = 'write click NUMBER, type NUMBER "text" or press KEY'
 _SETTLE_MS = 10
-# Once the page has set itself up, no text that gets into it can become a script, a request or another page.
-_POLICY = "script-src 'none'; connect-src 'none'; frame-src 'none'; object-src 'none'; form-action 'none'; base-uri 'none'"
+# Once the page has set itself up, no text that gets into it can become a script or a request. It may lead to another page, which is noticed.
+_POLICY = "script-src 'none'; connect-src 'none'; frame-src 'none'; object-src 'none'; base-uri 'none'"
 _START = """(() => {{
   core.EPISODE_MAX_TIME = 1e9;
   if (window.jQuery) jQuery.fx.off = true;
@@ -59,8 +58,8 @@ _START = """(() => {{
   document.head.append(policy);
   globalThis.__episode = {episode};
 }})()"""
-_STATE = """new Promise(done => setTimeout(() => done({{
-  here: globalThis.__episode === {episode}, over: WOB_DONE_GLOBAL === true, reward: WOB_RAW_REWARD_GLOBAL, task: core.getUtterance()
+_STATE = """new Promise(done => setTimeout(() => done(globalThis.__episode !== {episode} ? {{here: false}} : {{
+  here: true, over: WOB_DONE_GLOBAL === true, reward: WOB_RAW_REWARD_GLOBAL, task: core.getUtterance()
 }}), {settle}))"""
 
 
@@ -155,7 +154,7 @@ class MiniWoB:
             self.verdict = Verdict(0.0, "the page was left")
         elif state["over"]:
             reward = state["reward"]
-            is_number = isinstance(reward, (int, float)) and math.isfinite(reward)
+            is_number = type(reward) in (int, float) and math.isfinite(reward)
             self.verdict = Verdict(min(1.0, max(0.0, float(reward)))) if is_number else Verdict(0.0, f"the page's reward is {reward!r}")
         elif len(self._lines) == self._max_actions:
             self.verdict = Verdict(0.0, f"not done in {self._max_actions} lines")
@@ -238,11 +237,15 @@ class MiniWoB:
             return self._type(int(into), quoted)
         if key not in _KEYS:
             return f"keys are {', '.join(_KEYS)}"
-        code, text = _KEYS[key]
-        keys = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        self._page.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **keys, **({"text": text} if text else {}))
-        self._page.call("Input.dispatchKeyEvent", type="keyUp", **keys)
+        self._press(key)
         return None
+
+    def _press(self, key: str) -> None:
+        assert self._page is not None
+        keys = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
+        pressed = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
+        self._page.call("Input.dispatchKeyEvent", **pressed, **keys)
+        self._page.call("Input.dispatchKeyEvent", type="keyUp", **keys)
 
     def _click(self, number: int) -> str | None:
         assert self._page is not None
@@ -267,10 +270,8 @@ class MiniWoB:
             return refused
         if text:
             self._page.call("Input.insertText", text=text)
-            return None
-        keys = {"key": "Backspace", "code": "Backspace", "windowsVirtualKeyCode": 8}
-        for kind in ("rawKeyDown", "keyUp"):
-            self._page.call("Input.dispatchKeyEvent", type=kind, **keys)
+        else:
+            self._press("Backspace")
         return None
 
     def _ask(self, text: str) -> Observation:
@@ -337,9 +338,10 @@ def _next_line(task: str, page: list[_Listed]) -> str:
     if found := re.fullmatch(r"Select (.*) and click Submit\.", task):
         wanted = [found[1].removesuffix(" from the list")] if found[1].endswith(" from the list") else found[1].split(", ")
         for listed in page:
-            if listed.tag in ("input.checkbox", "input.radio", "option") and listed.state != ("on" if listed.text in wanted else "off"):
-                if listed.text in wanted or listed.tag == "input.checkbox":
-                    return f"click {listed.number}"
+            is_wanted = listed.text in wanted
+            may_click = listed.tag == "input.checkbox" or (is_wanted and listed.tag in ("input.radio", "option"))  # the others let go by themselves
+            if may_click and is_wanted != (listed.state == "on"):
+                return f"click {listed.number}"
         return click("button", text="Submit")
     raise ValueError(f"a task to demonstrate must be one of {', '.join(MINIWOB_TASKS)}, got {task!r}")
 
