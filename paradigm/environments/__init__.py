@@ -16,11 +16,14 @@ from paradigm.environments.documents import BM25Search, Documents
 from paradigm.environments.gymnasium import Gymnasium
 from paradigm.environments.metamath import Metamath, metamath_split, propositional_theory
 from paradigm.environments.minigrid import minigrid, minigrid_text
+from paradigm.environments.miniwob import MiniWoB
 from paradigm.environments.mixture import Mixture
 from paradigm.environments.open_spiel import OpenSpiel
 from paradigm.environments.pettingzoo import PettingZoo
+from paradigm.environments.players import NoisyPlayer
 from paradigm.environments.protocol import Environment, EnvironmentFault, Observation, Step
 from paradigm.environments.single_turn import SingleTurn, from_verifier
+from paradigm.environments.versus import Versus
 from paradigm.environments.worked_problems import Problem, WorkedProblems
 from paradigm.environments.workers import Workers
 
@@ -36,13 +39,16 @@ __all__ = [
     "EnvironmentFault",
     "Gymnasium",
     "Metamath",
+    "MiniWoB",
     "Mixture",
+    "NoisyPlayer",
     "Observation",
     "OpenSpiel",
     "PettingZoo",
     "Problem",
     "SingleTurn",
     "Step",
+    "Versus",
     "WorkedProblems",
     "Workers",
     "arithmetic_classify",

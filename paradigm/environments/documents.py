@@ -135,9 +135,9 @@ class Documents:
         found = [row for row, question in enumerate(self.questions) if split_of(question.prompt) == split]
         return [found[row] for row in np.random.default_rng(seed).permutation(len(found))[:n]]
 
-    def demonstrator(self) -> DocumentsDemonstrator:
-        """A player that searches for a question's words, reads what has the answer, and quotes it."""
-        return DocumentsDemonstrator()
+    def demonstrator(self, *, error_rate: float = 0.0) -> DocumentsDemonstrator:
+        """A player that searches for a question's words, reads what has the answer, and quotes it; see `DocumentsDemonstrator`."""
+        return DocumentsDemonstrator(error_rate)
 
     def reset(self, task: int, seed: int = 0) -> Step:
         """Asks question `task`. Raises: ValueError if there is no such row."""
@@ -186,7 +186,17 @@ class Documents:
 
 
 class DocumentsDemonstrator:
-    """Searches, reads the document with the evidence, and answers with it."""
+    """Searches, reads the document with the evidence, and answers with it, as a pure function of (state, seed).
+
+    Args:
+        error_rate: probability that it answers with another word of the document, quoting it as it stands.
+    Raises: ValueError unless that is in [0, 1].
+    """
+
+    def __init__(self, error_rate: float = 0.0):
+        if not 0 <= error_rate <= 1:
+            raise ValueError(f"error_rate must be in [0, 1], got {error_rate}")
+        self._error_rate = error_rate
 
     def act(self, environment: Documents, observation: Observation, seed: int) -> list[int]:
         """The next line's tokens. Raises: RuntimeError before a reset, ValueError for a question without evidence."""
@@ -199,8 +209,13 @@ class DocumentsDemonstrator:
         elif environment.num_calls == 1:
             line = f"read({span.document})"
         else:
-            quotation = environment.documents[span.document][span.start : span.end]
-            parts = (question.answers[0], span.document, quotation)
+            text = environment.documents[span.document]
+            answer, quotation = question.answers[0], text[span.start : span.end]
+            draw = np.random.default_rng(seed)
+            others = [word for word in _WORDS.findall(text) if word not in question.answers]
+            if others and draw.random() < self._error_rate:
+                answer = quotation = others[int(draw.integers(len(others)))]
+            parts = (answer, span.document, quotation)
             line = f"answer({', '.join(json.dumps(part, ensure_ascii=False) for part in parts)})"
         return list(environment._tokenizer.encode(line + "\n"))
 

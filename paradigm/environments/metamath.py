@@ -90,6 +90,7 @@ class Metamath:
         self._stop = tuple(stop)
         self._max_action_tokens, self._max_lines, self._max_refusals = max_action_tokens, max_lines, max_refusals
         self._max_answer, self._masked = max_answer, masked
+        self._known: dict[str, MetamathProof] = {}  # the database's proofs that were checked; shared with clones
         self.proof: MetamathProof | None = None
         self._num_lines = self._num_refused = 0
         self._taken: tuple[str, ...] = ()  # lines, which the verifier judges together
@@ -117,11 +118,13 @@ class Metamath:
 
         Raises: MetamathError if it is wrong, KeyError if `theorem` is no theorem's label.
         """
-        return self._verifier.check(theorem).labels(max_steps)
+        if theorem not in self._known:
+            self._known[theorem] = self._verifier.check(theorem)
+        return self._known[theorem].labels(max_steps)
 
-    def demonstrator(self) -> MetamathDemonstrator:
-        """A player that writes the database's proofs, a step a line."""
-        return MetamathDemonstrator()
+    def demonstrator(self, *, error_rate: float = 0.0) -> MetamathDemonstrator:
+        """A player that writes the database's proofs, a step a line; see `MetamathDemonstrator`."""
+        return MetamathDemonstrator(error_rate)
 
     def reset(self, task: str, seed: int = 0) -> Step:
         """Poses the theorem labelled `task`. Raises: ValueError if there is none."""
@@ -207,15 +210,35 @@ class Metamath:
 
 
 class MetamathDemonstrator:
-    """Plays the next step of the database's proof; where the policy's steps are not its beginning, it has nothing to say and raises."""
+    """Plays the next step of the database's proof, as a pure function of (state, seed).
+
+    Where the steps taken are not its beginning, it has nothing to say and raises; one that errs goes on at random.
+
+    Args:
+        error_rate: probability, at each step, of a step at random instead: of those that can be taken, if the environment lists them, else of
+            all that may be named.
+    Raises: ValueError unless that is in [0, 1].
+    """
+
+    def __init__(self, error_rate: float = 0.0):
+        if not 0 <= error_rate <= 1:
+            raise ValueError(f"error_rate must be in [0, 1], got {error_rate}")
+        self._error_rate = error_rate
 
     def act(self, environment: Metamath, observation: Observation, seed: int) -> list[int]:
-        """The next line's tokens. Raises: RuntimeError off the known proof."""
+        """The next line's tokens. Raises: RuntimeError off the known proof, if the error rate is 0."""
         proof = environment.proof
         if proof is None:
             raise RuntimeError("act needs a reset before it")
         taken, known = proof.labels() or [], environment.known_proof(proof.theorem.label)
-        if known is None or taken != known[: len(taken)] or len(taken) == len(known):
+        is_lost = known is None or taken != known[: len(taken)] or len(taken) == len(known)
+        draw = np.random.default_rng(seed)
+        if self._error_rate and (is_lost or draw.random() < self._error_rate):
+            if observation.legal:
+                return list(observation.legal[int(draw.integers(len(observation.legal)))])
+            labels = environment.database.usable(proof.theorem)
+            return list(environment._tokenizer.encode(labels[int(draw.integers(len(labels)))] + "\n"))
+        if is_lost or known is None:
             raise RuntimeError(f"the steps taken do not begin the known proof of {proof.theorem.label!r}")
         return list(environment._tokenizer.encode(known[len(taken)] + "\n"))
 

@@ -24,19 +24,34 @@ _COLOURED = frozenset("_/+=kob")
 _ACTIONS = ("l", "r", "f", "p", "d", "t", "x")  # left, right, forward, pick up, drop, toggle, done
 
 
-def minigrid(level: str, **options: Any) -> Gymnasium:
+def minigrid(level: str, *, view: int = 7, by_success: bool = False, **options: Any) -> Gymnasium:
     """A level of MiniGrid or BabyAI as an environment; actions are single letters: left, right, forward, pick up, drop, toggle, done (`x`).
 
     Args:
         level: its id in Gymnasium, such as `MiniGrid-DoorKey-5x5-v0` or `BabyAI-GoToLocal-v0`.
+        view: rows and columns that are seen, odd.
+        by_success: whether reaching the goal is worth 1 after however many steps, instead of less for each.
         options: of `Gymnasium`.
-    Raises: ImportError, saying what to install; and what `Gymnasium` raises.
+    Raises: ImportError, saying what to install; ValueError unless view is odd and >= 3; and what `Gymnasium` raises.
     """
     try:
         importlib.import_module("minigrid")  # registers its levels
     except ImportError as error:
         raise ImportError("MiniGrid and BabyAI need it: pip install 'paradigm-trainer[minigrid]'") from error
-    return Gymnasium(level, encode=minigrid_text, describe=lambda observation: str(observation["mission"]), actions=_ACTIONS, **options)
+    if view < 3 or view % 2 == 0:
+        raise ValueError(f"view must be odd and >= 3, got {view}")
+    import gymnasium
+
+    def make() -> Any:
+        from minigrid.wrappers import ViewSizeWrapper
+
+        environment = gymnasium.make(level)
+        if view != 7:
+            environment = ViewSizeWrapper(environment, agent_view_size=view)
+        return gymnasium.wrappers.TransformReward(environment, lambda reward: float(float(reward) > 0)) if by_success else environment
+
+    made = make if view != 7 or by_success else level
+    return Gymnasium(made, encode=minigrid_text, describe=lambda observation: str(observation["mission"]), actions=_ACTIONS, **options)
 
 
 def minigrid_text(observation: Any) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -33,6 +34,20 @@ class Mixture:
         self._environments = dict(environments)
         self._own: dict[str, Any] = {}  # this copy's, made when first needed
         self._playing: Any = None
+
+    @property
+    def threads(self) -> int | None:
+        """As many as the environment that asks for the most; None if none does."""
+        return max((asked for environment in self._environments.values() if (asked := getattr(environment, "threads", None))), default=None)
+
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """For a sampler that stops early: calls of those environments that can end soon do."""
+        with ExitStack() as stack:
+            for environment in self._environments.values():
+                if hasattr(environment, "interrupted"):
+                    stack.enter_context(environment.interrupted())
+            yield
 
     def of_task(self, task: Any) -> Any:
         """The environment of a task. Raises: ValueError for what is no task."""
