@@ -18,8 +18,8 @@ PACKAGE = ROOT / "paradigm"
 LAYERS = [
     {"cli", "__main__"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "collector", "memory_plan", "world",
-     "text_world", "episode_world", "episode_kinds", "mixture_world", "preference_world", "preference_recipe", "preference_evaluation", "preference_report", "reward_stage",
-     "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
+     "text_world", "episode_world", "episode_kinds", "mixture_world", "preference_world", "preference_recipe", "preference_evaluation",
+     "preference_report", "reward_stage", "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
      "figures", "drawing"},
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
