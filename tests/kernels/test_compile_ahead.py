@@ -33,6 +33,16 @@ def test_kernels_compile_without_a_gpu(rows: list[dict]) -> None:
             assert row["matrix"] == ["wgmma.mma_async"], row
 
 
+def test_hopper_attention_keeps_its_warps_apart(rows: list[dict]) -> None:
+    """A producer of 24 registers, consumers of 240, loads and stores by TMA, and products that run on while softmax is computed."""
+    gluon = [row for row in rows if "gluon" in row["kernel"]]
+    assert len(gluon) >= 9
+    for row in gluon:
+        found = row["specialised"]
+        assert {24, 240} <= set(found["registers"]) and found["tma"] >= 8 and not found["serialised"], row
+        assert row["registers"] <= 65536 // (12 * 32), "three groups of four warps share a multiprocessor's registers at the launch"
+
+
 def test_a_rows_sums_are_taken_in_one_order_with_and_without_a_support(rows: list[dict]) -> None:
     orders = {(row["kernel"], row["capability"]): row["reductions"] for row in rows}
     masked = [(name, capability) for name, capability in orders if name.startswith("linear_logprob tiles") and name.endswith(" support")]
