@@ -28,6 +28,7 @@ from triton.experimental.gluon._runtime import GluonASTSource
 
 from paradigm.kernels import (
     attention_gluon,
+    attention_gluon_backward,
     attention_triton,
     gae_triton,
     linear_logprob_triton,
@@ -166,21 +167,27 @@ def attention() -> Iterator[Configuration]:
                 yield Configuration(title, kernels[name], signature, constants, options, dtype != torch.float32, (capability,))
 
 
-def attention_gluon_() -> Iterator[Configuration]:
-    module = attention_gluon
+def attention_on_hopper() -> Iterator[Configuration]:
     plain = {"CAUSAL": True, "WINDOWED": False, "SOFTCAP": False}
     everything = dict.fromkeys(plain, True)
     shipped = [(torch.bfloat16, dim, "causal", plain) for dim in (64, 96, 128, 256)]
     shipped += [(torch.bfloat16, dim, "causal window softcap", everything) for dim in (64, 128, 256)]
     shipped += [(torch.bfloat16, 128, "full", plain | {"CAUSAL": False}), (torch.float16, 128, "causal", plain)]
+    numbers = {"tiles": "*i32", "num_items": "i32", "num_rows": "i32", "window": "i32", **dict.fromkeys(("scale", "inner", "outer"), "fp32")}
     for dtype, dim, what, mask in shipped:
-        sizes = module.configuration(dim)
-        held, streamed = (tiles_by_tma(dtype, rows, sizes["BLOCK_D"]) for rows in (64, sizes["BLOCK_N"]))
-        types = {"q": held, "k": streamed, "v": streamed, "out": held, "lse": "*fp32", "tiles": "*i32"}
-        types |= {"num_items": "i32", "num_rows": "i32", "inner": "fp32", "outer": "fp32", "window": "i32"}
-        constants = {"HEADS": 16, "GROUP": 4, **mask, **sizes}
-        name = f"attention gluon forward {str(dtype).removeprefix('torch.')} d{dim} {what}"
-        yield Configuration(name, module._attention_fwd_kernel, types, constants, {"num_warps": 4}, True, (90,))
+        kernels = {"forward": (attention_gluon._attention_fwd_kernel, attention_gluon.configuration(dim))}
+        if attention_gluon_backward.fits(dim):
+            sizes = attention_gluon_backward.configuration(dim, mask["SOFTCAP"])
+            kernels["query"] = (attention_gluon_backward._attention_bwd_query_kernel, sizes["query"])
+            kernels["key"] = (attention_gluon_backward._attention_bwd_key_kernel, sizes["key"])
+        for name, (kernel, config) in kernels.items():
+            held, streamed = (tiles_by_tma(dtype, rows, config["BLOCK_D"]) for rows in (64, config.get("BLOCK_N") or config["BLOCK_M"]))
+            types = {**dict.fromkeys(("q", "grad"), streamed if name == "key" else held), "grad_q": held, "grad_k": held, "grad_v": held}
+            types |= {**dict.fromkeys(("k", "v"), held if name == "key" else streamed), "out": held if name == "forward" else POINTERS[dtype]}
+            types |= {"lse": "*fp32", "statistics": "*fp32", **numbers}
+            constants = {"HEADS": 16, "GROUP": 4, **({"HEAD_DIM": dim} if name == "query" else {}), **mask, **config}
+            title = f"attention gluon {name} {str(dtype).removeprefix('torch.')} d{dim} {what}"
+            yield Configuration(title, kernel, arguments(kernel, types), constants, {"num_warps": 4}, True, (90,))
 
 
 def tiles_by_tma(dtype: torch.dtype, rows: int, channels: int) -> str:
@@ -310,7 +317,7 @@ def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 
 KERNELS = [  # one function for each kernel module
-    linear, linear_logprob, policy_loss, attention, attention_gluon_, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
+    linear, linear_logprob, policy_loss, attention, attention_on_hopper, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
 ]  # fmt: skip
 
 
