@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -85,7 +86,9 @@ def cases(setting: Setting) -> Iterator[Case]:
     dtype = "bfloat16" if on_cuda else "float32"
     for job in jobs(setting):
         inputs = job.inputs(getattr(torch, dtype), setting.device)
-        builders = {"paradigm": paradigm, **({"varlen": varlen, "flex": flex} if on_cuda else {})}
+        builders = {"paradigm": partial(paradigm, build="auto"), **({"varlen": varlen, "flex": flex} if on_cuda else {})}
+        if on_cuda:
+            builders["portable"] = partial(paradigm, build="triton")
         if job.window is None or not on_cuda:
             builders["torch"] = with_torch(None)
         if job.window is None and on_cuda:
@@ -139,11 +142,12 @@ def _backward(attend: Attention, inputs: Sequence[Tensor]) -> Callable[[], None]
     return run
 
 
-def paradigm(job: Job, device: str) -> Attention:
+def paradigm(job: Job, device: str, *, build: Literal["auto", "triton", "gluon"]) -> Attention:
+    """On Hopper "auto" is the build in Gluon."""
     from paradigm.kernels import Layout, attention
 
     layout = Layout(_bounds(job, device))
-    return lambda q, k, v: attention(q, k, v, layout, window=job.window)
+    return lambda q, k, v: attention(q, k, v, layout, window=job.window, build=build)
 
 
 def with_torch(backend: str | None) -> Callable[[Job, str], Attention]:

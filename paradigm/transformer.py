@@ -6,7 +6,7 @@ The residual sum is taken inside the next norm, so that a layer costs one pass l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +86,8 @@ class _Attention(nn.Module):
         if step.layout.is_paged:
             out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
         else:
-            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window)
+            build: Literal["triton", "auto"] = "triton" if self.q_proj.exact else "auto"  # one order of sums in exact mode
+            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window, build=build)
         return self.o_proj(out.view(-1, self.num_heads * self.head_dim))
 
 

@@ -277,8 +277,10 @@ class Program:
         assert buffer.address not in self.unfenced, "a store by TMA of what is not fenced"
         at, partition = [int(c) for c in coordinates], _me()
         partition.num_stores += 1
+        stored = buffer.data.copy()
 
         def copy() -> None:
+            np.testing.assert_array_equal(buffer.data, stored, "a buffer changed under a copy")
             descriptor.store(at, buffer)
             partition.num_stores -= 1
 
