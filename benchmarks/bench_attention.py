@@ -22,10 +22,12 @@ _UNFAIR = (
     "packed form. To Flex: making its block mask is not timed; nor is making paradigm's work list."
 )
 _PREDICTION = (
-    "bfloat16 on an H100: forward at head dimension 128 about 250 TFLOP/s on documents of 1k and 400 at 16k, at 64 about 230 and 330, between "
-    "the stock Triton of FlashAttention-3's paper and that paper's own kernel: loads by pointers, no specialised warps; backward 200 to 280 at "
-    "128 and 180 to 250 at 64, since 7 products are made for the 5 that count; flash (torch's is FlashAttention-2) about equal forward and 1.2x "
-    "faster backward; cuDNN 1.4 to 1.6x faster; mixed lengths within 15% of varlen. Not yet measured on a GPU. On a CPU: parity with torch "
+    "bfloat16 on an H100, the portable build: forward at head dimension 128 about 250 TFLOP/s on documents of 1k and 400 at 16k, at 64 about 230 and "
+    "330, between the stock Triton of FlashAttention-3's paper and that paper's own kernel: loads by pointers, no specialised warps; backward 200 to "
+    "280 at 128 and 180 to 250 at 64, since 7 products are made for the 5 that count. The build in Gluon: forward at 128 about 350 and 550, at 64 "
+    "about 300 and 420, less than FlashAttention-3 for want of an order between its consumers; backward 250 to 380 at 128, whose tiles of 32 "
+    "queries are bound by shared memory, and 250 to 350 at 64. Flash (torch's is FlashAttention-2) about equal to the portable build forward and "
+    "1.2x faster backward; cuDNN 1.4 to 1.6x faster; mixed lengths within 15% of varlen. Not yet measured on a GPU. On a CPU: parity with torch "
     "within a factor of 2"
 )
 

@@ -92,15 +92,16 @@ def _hold_against_portable(
     options = (layout, causal, None if window is None else min(window, _WINDOW), scale, softcap)
     generator = torch.Generator().manual_seed(0)
     heads = (q.shape[1], k.shape[1], k.shape[1], q.shape[1])
-    some = [torch.randn(layout.num_tokens, h, q.shape[2], generator=generator).to(q.device, q.dtype) for h in heads]
-    expected = attention_triton.attention_forward(*some[:3], *options)
+    x, keys, values, grad = (torch.randn(layout.num_tokens, h, q.shape[2], generator=generator).to(q.device, q.dtype) for h in heads)
+    out, lse = attention_triton.attention_forward(x, keys, values, *options)
+    names: tuple[str, ...] = ("the result", "the log-sum-exp")
+    expected: tuple[Tensor, ...] = (out, lse)
     if direction == "forward":
-        found = attention_gluon.attention_forward(*some[:3], *options)
-        names: tuple[str, ...] = ("the result", "the log-sum-exp")
+        found: tuple[Tensor, ...] = attention_gluon.attention_forward(x, keys, values, *options)
     else:
-        found = attention_gluon_backward.attention_backward(some[3], *some[:3], *expected, *options)
-        expected = attention_triton.attention_backward(some[3], *some[:3], *expected, *options)
         names = ("q's gradient", "k's gradient", "v's gradient")
+        expected = attention_triton.attention_backward(grad, x, keys, values, out, lse, *options)
+        found = attention_gluon_backward.attention_backward(grad, x, keys, values, out, lse, *options)
     for name, ours, theirs in zip(names, found, expected):
         difference = float((ours.float() - theirs.float()).abs().max())
         limit = _TOLERANCE[ours.dtype] * (1 + float(theirs.abs().max()))

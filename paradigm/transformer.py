@@ -34,6 +34,7 @@ class Step(NamedTuple):
     cos: Tensor
     sin: Tensor
     causal: bool
+    build: Literal["auto", "triton"]  # of `attention`
 
 
 class Linear(nn.Linear):
@@ -86,8 +87,7 @@ class _Attention(nn.Module):
         if step.layout.is_paged:
             out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
         else:
-            build: Literal["triton", "auto"] = "triton" if self.q_proj.exact else "auto"  # one order of sums in exact mode
-            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window, build=build)
+            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window, build=step.build)
         return self.o_proj(out.view(-1, self.num_heads * self.head_dim))
 
 

@@ -44,7 +44,7 @@ def test_what_cannot_be_had_is_named(on: Any, monkeypatch: pytest.MonkeyPatch) -
     on((9, 0))
     with pytest.raises(ValueError, match="it needs a layout whose documents have no parents"):
         build.implementation(like(), Layout([0, 3, 5], [-1, 0]), "gluon")
-    with pytest.raises(ValueError, match="it needs bfloat16 or float16, got torch.float32"):
+    with pytest.raises(ValueError, match=r"it needs bfloat16 or float16, got torch\.float32"):
         build.implementation(like(torch.float32), LAYOUT, "gluon")
     with pytest.raises(ValueError, match="build must be one of auto, triton, gluon, got 'cuda'"):
         build.implementation(like(), LAYOUT, "cuda")

@@ -1,6 +1,7 @@
 """The Hopper attention's own code, run by an emulator of its warps, barriers, copies and products against float64; on a GPU, the kernels."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -17,10 +18,10 @@ from paradigm.kernels.layout import Layout
 from tests.kernels.test_attention import layout_of, with_gradients
 
 pytest.importorskip("triton.experimental.gluon")
-from triton.experimental.gluon import language as gl  # noqa: E402
+from triton.experimental.gluon import language as gl
 
-from paradigm.kernels import attention_gluon, attention_gluon_backward  # noqa: E402
-from tests.kernels.gluon_emulator import Descriptor, Emulated, Program, plain  # noqa: E402
+from paradigm.kernels import attention_gluon, attention_gluon_backward
+from tests.kernels.gluon_emulator import Descriptor, Emulated, Program, plain
 
 TOLERANCE = {torch.bfloat16: 1.6e-2, torch.float16: 2e-3}  # beyond the same-dtype reference's own error
 KERNELS = {
@@ -102,7 +103,9 @@ def test_matches_float64(options: dict[str, Any], sizes: dict[str, int], program
     lengths=st.lists(st.sampled_from([0, 1, 3, 4, 5, 7, 8, 9, 16, 17]), min_size=1, max_size=4).filter(any),
     causal=st.booleans(),
     window=st.sampled_from([None, 1, 2, 4, 7, 8, 13]),
-    sizes=st.fixed_dictionaries({"block": st.sampled_from([2, 4, 8]), "stages": st.integers(1, 3), "held": st.integers(1, 2), "seed": st.integers(0, 9)}),
+    sizes=st.fixed_dictionaries(
+        {"block": st.sampled_from([2, 4, 8]), "stages": st.integers(1, 3), "held": st.integers(1, 2), "seed": st.integers(0, 9)}
+    ),
     programs=st.integers(1, 5),
 )
 def test_any_layout_matches_float64_and_nobody_waits_in_vain(
@@ -139,7 +142,7 @@ def test_programs_take_every_item_once_and_share_the_long_ones(num_items: int, p
         names = Program(number, programs, 0).language()
         turns, item = (plain(function, names) for function in (attention_gluon.num_turns, attention_gluon.item_of))
         taken.append([int(item(turn)) for turn in range(int(turns(num_items)))])
-    assert sorted(sum(taken, [])) == list(range(num_items))
+    assert sorted(itertools.chain(*taken)) == list(range(num_items))
     work = [sum(num_items - i for i in items) for items in taken if len(items) % 2 == 0 and len(items) == len(taken[0])]
     assert len(set(work)) <= 1, "after an even number of turns all have done as much, where items shrink evenly"
 
