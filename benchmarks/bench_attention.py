@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +22,12 @@ _UNFAIR = (
     "packed form. To Flex: making its block mask is not timed; nor is making paradigm's work list."
 )
 _PREDICTION = (
-    "bfloat16 on an H100: forward at head dimension 128 about 250 TFLOP/s on documents of 1k and 400 at 16k, at 64 about 230 and 330, between "
-    "the stock Triton of FlashAttention-3's paper and that paper's own kernel: loads by pointers, no specialised warps; backward 200 to 280 at "
-    "128 and 180 to 250 at 64, since 7 products are made for the 5 that count; flash (torch's is FlashAttention-2) about equal forward and 1.2x "
-    "faster backward; cuDNN 1.4 to 1.6x faster; mixed lengths within 15% of varlen. Not yet measured on a GPU. On a CPU: parity with torch "
+    "bfloat16 on an H100, the portable build: forward at head dimension 128 about 250 TFLOP/s on documents of 1k and 400 at 16k, at 64 about 230 and "
+    "330, between the stock Triton of FlashAttention-3's paper and that paper's own kernel: loads by pointers, no specialised warps; backward 200 to "
+    "280 at 128 and 180 to 250 at 64, since 7 products are made for the 5 that count. The build in Gluon: forward at 128 about 350 and 550, at 64 "
+    "about 300 and 420, less than FlashAttention-3 for want of an order between its consumers; backward 250 to 380 at 128, whose tiles of 32 "
+    "queries are bound by shared memory, and 250 to 350 at 64. Flash (torch's is FlashAttention-2) about equal to the portable build forward and "
+    "1.2x faster backward; cuDNN 1.4 to 1.6x faster; mixed lengths within 15% of varlen. Not yet measured on a GPU. On a CPU: parity with torch "
     "within a factor of 2"
 )
 
@@ -85,7 +88,9 @@ def cases(setting: Setting) -> Iterator[Case]:
     dtype = "bfloat16" if on_cuda else "float32"
     for job in jobs(setting):
         inputs = job.inputs(getattr(torch, dtype), setting.device)
-        builders = {"paradigm": paradigm, **({"varlen": varlen, "flex": flex} if on_cuda else {})}
+        builders = {"paradigm": partial(paradigm, build="auto"), **({"varlen": varlen, "flex": flex} if on_cuda else {})}
+        if on_cuda:
+            builders["portable"] = partial(paradigm, build="triton")
         if job.window is None or not on_cuda:
             builders["torch"] = with_torch(None)
         if job.window is None and on_cuda:
@@ -139,11 +144,12 @@ def _backward(attend: Attention, inputs: Sequence[Tensor]) -> Callable[[], None]
     return run
 
 
-def paradigm(job: Job, device: str) -> Attention:
+def paradigm(job: Job, device: str, *, build: Literal["auto", "triton", "gluon"]) -> Attention:
+    """On Hopper "auto" is the build in Gluon."""
     from paradigm.kernels import Layout, attention
 
     layout = Layout(_bounds(job, device))
-    return lambda q, k, v: attention(q, k, v, layout, window=job.window)
+    return lambda q, k, v: attention(q, k, v, layout, window=job.window, build=build)
 
 
 def with_torch(backend: str | None) -> Callable[[Job, str], Attention]:

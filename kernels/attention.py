@@ -5,7 +5,8 @@
 where j runs over the keys of i's own document (and of its parent, which come first), those with j <= i if causal, and those with
 j > i - window if there is a window. Query head h reads key-value head h // (Hq / Hkv).
 
-On a GPU it is Triton's (attention_triton.py), on the CPU C++; float64 takes the reference everywhere.
+On a GPU it is Triton's (attention_triton.py) or, on Hopper, Gluon's (attention_gluon.py); attention_build.py chooses. On the CPU it is C++;
+float64 takes the reference everywhere.
 """
 
 # T tokens, Hq query heads, Hkv key-value heads, D head dimension, G = Hq / Hkv queries that share a key
@@ -13,7 +14,7 @@ On a GPU it is Triton's (attention_triton.py), on the CPU C++; float64 takes the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,12 +49,12 @@ def fits_cpu(head_dim: int) -> bool:
     return head_dim % 8 == 0 and head_dim <= 256
 
 
-def _implementation(q: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+def _implementation(q: Tensor, layout: Layout, build: str = "auto") -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
     """Forward and backward for tensors such as q; None where the reference is all there is."""
     if q.is_cuda and q.dtype != torch.float64:
-        from paradigm.kernels.attention_triton import attention_backward, attention_forward  # Triton takes a second to import
+        from paradigm.kernels.attention_build import implementation  # Triton takes a second to import
 
-        return attention_forward, attention_backward
+        return implementation(q, layout, build)
     if fits_cpu(q.shape[2]):
         return cpu_slot("attention", q), cpu_slot("attention_backward", q)
     return None, None
@@ -74,7 +75,7 @@ class _Attention(torch.autograd.Function):
 
 def attention(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout | Tensor, *, causal: bool = True, window: int | None = None,
-    scale: float | None = None, softcap: float | None = None, deterministic: bool = True,
+    scale: float | None = None, softcap: float | None = None, deterministic: bool = True, build: Literal["auto", "triton", "gluon"] = "auto",
 ) -> Tensor:
     """Attention over packed documents; differentiable in q, k and v. On CPU in float32 and bfloat16 each query's result is a pure function
     of its own query, keys and values, bitwise, whatever else is in the batch; on a GPU by construction, not yet checked on one.
@@ -87,8 +88,12 @@ def attention(
         scale: factor of the scores, by default D ** -0.5.
         softcap: None, or c > 0: scores become c tanh(score / c).
         deterministic: gradients are summed in a fixed order; every implementation here does so.
+        build: which kernels a GPU runs. "triton": the portable ones, which exact mode takes. "gluon": Hopper's, for bfloat16 and float16 and layouts
+            without parents; their sums have another order, and the first use of each kind waits for a comparison with the portable ones. "auto":
+            "gluon" where it can run, else "triton", or what the environment's PARADIGM_ATTENTION_BUILD names. The CPU has one build.
     Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree; on a GPU also for a head dimension that is no multiple of 8 or more
-    than 256, a scale that is not positive, dtypes other than float64, float32, bfloat16 and float16, and compute capabilities below 8.0.
+    than 256, a scale that is not positive, dtypes other than float64, float32, bfloat16 and float16, compute capabilities below 8.0, and
+    build="gluon" where it cannot run. RuntimeError if the Hopper kernels disagree with the portable ones.
     """
     del deterministic
     layout = as_layout(layout)
@@ -96,7 +101,7 @@ def attention(
         raise ValueError("layout must be packed, got a paged one: call paged_attention")
     check_attention(q, k, v, layout.num_tokens, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
-    forward, backward = _implementation(q)
+    forward, backward = _implementation(q, layout, build)
     if forward is None:
         return attention_reference(q, k, v, layout, causal=causal, window=window, scale=scale, softcap=softcap)
     if needs_grad(q, k, v):

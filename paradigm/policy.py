@@ -155,7 +155,7 @@ class Policy(nn.Module):
         cos, sin = self.rotary(layout.positions)
         if self._packed is not None and layout.is_paged and layout.cache.block_size % 16 == 0 and not torch.is_grad_enabled():
             return self._packed(x, layout, cos, sin, rows)
-        step = Step(layout, cos, sin, causal)
+        step = Step(layout, cos, sin, causal, "triton" if tokens.is_cuda and self.exact else "auto")  # one order of sums in exact mode
         update, residual = x, None
         for layer in self.model.layers:
             update, residual = layer(update, residual, step)

@@ -6,7 +6,7 @@ The residual sum is taken inside the next norm, so that a layer costs one pass l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ class Step(NamedTuple):
     cos: Tensor
     sin: Tensor
     causal: bool
+    build: Literal["auto", "triton"]  # of `attention`
 
 
 class Linear(nn.Linear):
@@ -86,7 +87,7 @@ class _Attention(nn.Module):
         if step.layout.is_paged:
             out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
         else:
-            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window)
+            out = attention(q, k, v, step.layout, causal=step.causal, window=self.window, build=step.build)
         return self.o_proj(out.view(-1, self.num_heads * self.head_dim))
 
 

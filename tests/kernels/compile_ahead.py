@@ -23,8 +23,12 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon._runtime import GluonASTSource
 
 from paradigm.kernels import (
+    attention_gluon,
+    attention_gluon_backward,
     attention_triton,
     gae_triton,
     linear_logprob_triton,
@@ -163,6 +167,36 @@ def attention() -> Iterator[Configuration]:
                 yield Configuration(title, kernels[name], signature, constants, options, dtype != torch.float32, (capability,))
 
 
+def attention_on_hopper() -> Iterator[Configuration]:
+    plain = {"CAUSAL": True, "WINDOWED": False, "SOFTCAP": False}
+    everything = dict.fromkeys(plain, True)
+    shipped = [(torch.bfloat16, dim, "causal", plain) for dim in (64, 96, 128, 256)]
+    shipped += [(torch.bfloat16, dim, "causal window softcap", everything) for dim in (64, 128, 256)]
+    shipped += [(torch.bfloat16, 128, "full", plain | {"CAUSAL": False}), (torch.float16, 128, "causal", plain)]
+    numbers = {"tiles": "*i32", "num_items": "i32", "num_rows": "i32", "window": "i32", **dict.fromkeys(("scale", "inner", "outer"), "fp32")}
+    for dtype, dim, what, mask in shipped:
+        kernels = {"forward": (attention_gluon._attention_fwd_kernel, attention_gluon.configuration(dim))}
+        if attention_gluon_backward.fits(dim):
+            sizes = attention_gluon_backward.configuration(dim, mask["SOFTCAP"])
+            kernels["query"] = (attention_gluon_backward._attention_bwd_query_kernel, sizes["query"])
+            kernels["key"] = (attention_gluon_backward._attention_bwd_key_kernel, sizes["key"])
+        for name, (kernel, config) in kernels.items():
+            held, streamed = (tiles_by_tma(dtype, rows, config["BLOCK_D"]) for rows in (64, config.get("BLOCK_N") or config["BLOCK_M"]))
+            types = {**dict.fromkeys(("q", "grad"), streamed if name == "key" else held), "grad_q": held, "grad_k": held, "grad_v": held}
+            types |= {**dict.fromkeys(("k", "v"), held if name == "key" else streamed), "out": held if name == "forward" else POINTERS[dtype]}
+            types |= {"lse": "*fp32", "statistics": "*fp32", **numbers}
+            constants = {"HEADS": 16, "GROUP": 4, **({"HEAD_DIM": dim} if name == "query" else {}), **mask, **config}
+            title = f"attention gluon {name} {str(dtype).removeprefix('torch.')} d{dim} {what}"
+            yield Configuration(title, kernel, arguments(kernel, types), constants, {"num_warps": 4}, True, (90,))
+
+
+def tiles_by_tma(dtype: torch.dtype, rows: int, channels: int) -> str:
+    """Triton's type of the descriptors that the Gluon kernels take."""
+    block = [1, 1, rows, 1, channels]
+    element = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}[dtype]
+    return f"tensordesc<{POINTERS[dtype][1:]}{block},{gl.NVMMASharedLayout.get_default_for(block, element)!r}>"
+
+
 def rms_norm() -> Iterator[Configuration]:
     module = rms_norm_triton
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -283,7 +317,7 @@ def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 
 KERNELS = [  # one function for each kernel module
-    linear, linear_logprob, policy_loss, attention, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
+    linear, linear_logprob, policy_loss, attention, attention_on_hopper, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
 ]  # fmt: skip
 
 
@@ -293,7 +327,7 @@ def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
     names = kernel.arg_names
     divisible = {(names.index(n),): [["tt.divisibility", 16]] for n, t in signature.items() if t.startswith("*") or n.endswith(("_stride", "width"))}
     full = {name: signature.get(name, "constexpr") for name in names}
-    source = ASTSource(fn=kernel, signature=full, constexprs=configuration.constants, attrs=divisible)
+    source = (GluonASTSource if kernel.is_gluon() else ASTSource)(fn=kernel, signature=full, constexprs=configuration.constants, attrs=divisible)
     result = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=configuration.options)
     ptx = result.asm["ptx"]
     with tempfile.TemporaryDirectory() as folder:
@@ -308,9 +342,15 @@ def compiled(configuration: Configuration, capability: int) -> dict[str, Any]:
     return {
         "kernel": configuration.name, "capability": capability, "wgmma_only": configuration.wgmma, "registers": int(registers[1]),
         "spilled": int(spilled[1]), "shared": result.metadata.shared, "matrix": [i for i in ("wgmma.mma_async", "mma.sync") if i in ptx],
-        "products": products(ptx),
+        "products": products(ptx), **({"specialised": specialised(ptx, said)} if kernel.is_gluon() else {}),
         "reductions": reductions(result.asm["ttgir"]), "triton": triton.__version__,
     }  # fmt: skip
+
+
+def specialised(ptx: str, said: str) -> dict[str, Any]:
+    """Of a kernel whose warps differ: the registers that they ask for, its copies by TMA, and whether the assembler let wgmma overlap."""
+    registers = {int(count) for count in re.findall(r"setmaxnreg\.\w+\.sync\.aligned\.u32\s+(\d+)", ptx)}
+    return {"registers": sorted(registers), "tma": ptx.count("cp.async.bulk.tensor"), "serialised": "serialized" in said}
 
 
 def products(ptx: str) -> dict[str, int]:

@@ -213,10 +213,11 @@ def test_bad_input_is_named(q: Tensor, scale: float, message: str) -> None:
 
 
 def test_a_gpus_tensors_take_these_kernels_and_float64_the_reference() -> None:
+    layout = layout_of([2])
     for dtype in TOLERANCE:
         like = SimpleNamespace(is_cuda=True, is_cpu=False, dtype=dtype, shape=(2, 1, 16))
-        assert _implementation(like) == (triton_module.attention_forward, triton_module.attention_backward)
-    assert _implementation(SimpleNamespace(is_cuda=True, is_cpu=False, dtype=torch.float64, shape=(2, 1, 16))) == (None, None)
+        assert _implementation(like, layout, "triton") == (triton_module.attention_forward, triton_module.attention_backward)
+    assert _implementation(SimpleNamespace(is_cuda=True, is_cpu=False, dtype=torch.float64, shape=(2, 1, 16)), layout) == (None, None)
 
 
 @pytest.mark.parametrize("window", [None, 10])

@@ -33,6 +33,16 @@ def test_kernels_compile_without_a_gpu(rows: list[dict]) -> None:
             assert row["matrix"] == ["wgmma.mma_async"], row
 
 
+def test_hopper_attention_keeps_its_warps_apart(rows: list[dict]) -> None:
+    """A producer of 24 registers, consumers of 240, loads and stores by TMA, and products that run on while softmax is computed."""
+    gluon = [row for row in rows if "gluon" in row["kernel"]]
+    assert len(gluon) >= 9
+    for row in gluon:
+        found = row["specialised"]
+        assert {24, 240} <= set(found["registers"]) and found["tma"] >= 8 and not found["serialised"], row
+        assert row["registers"] <= 65536 // (12 * 32), "three groups of four warps share a multiprocessor's registers at the launch"
+
+
 def test_a_rows_sums_are_taken_in_one_order_with_and_without_a_support(rows: list[dict]) -> None:
     orders = {(row["kernel"], row["capability"]): row["reductions"] for row in rows}
     masked = [(name, capability) for name, capability in orders if name.startswith("linear_logprob tiles") and name.endswith(" support")]
@@ -151,4 +161,29 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 def test_a_linear_layers_launches_are_those_compiled_ahead() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", RECORDER + LINEAR_LAUNCHES], env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+HOPPER_LAUNCHES = """
+from tests.kernels.compile_ahead import attention_on_hopper
+from paradigm.kernels import Layout, attention_gluon, attention_gluon_backward
+
+ahead = [{**c.signature, **c.constants, **c.options} for c in attention_on_hopper()]
+q, k, v = (torch.zeros(200, heads, 64, dtype=torch.bfloat16) for heads in (16, 4, 4))
+for lengths in ([200], [1, 70, 0, 129]):
+    options = Layout(torch.tensor([0, *lengths]).cumsum(0)), True, None, 0.125, None
+    out, lse = attention_gluon.attention_forward(q, k, v, *options)
+    attention_gluon_backward.attention_backward(q, q, k, v, out, lse, *options)
+assert [kernel.metadata.name for kernel in launched[:3]] == ["_attention_fwd_kernel", "_attention_bwd_query_kernel", "_attention_bwd_key_kernel"]
+assert len(launched) == 6 and len({kernel.hash for kernel in launched}) == 3, "one binary for any layout"
+for kernel in launched:
+    names = kernel.src.fn.arg_names
+    taken = {n: t for n, t in kernel.src.signature.items() if t != "constexpr"} | {names[i]: x for (i,), x in kernel.src.constants.items()}
+    assert taken | {"num_warps": kernel.metadata.num_warps // 3} in ahead, taken  # it counts the producer's and the second consumer's
+"""
+
+
+def test_hopper_attentions_launches_are_those_compiled_ahead() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", RECORDER + HOPPER_LAUNCHES], env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
