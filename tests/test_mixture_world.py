@@ -172,7 +172,7 @@ def test_objectives_that_make_no_sense_are_refused(problems, options, message) -
         ({"kind": "mixture", "kinds": [{"name": "a", "weight": 0.0}]}, "weight of 'a' must be > 0, got 0"),
         ({"kind": "mixture", "kinds": [{"name": "a", "wait": 1.0}]}, "unknown key 'wait'; did you mean 'weight'"),
         ({"kind": "mixture", "kinds": [{"name": "a/b"}]}, "name of a kind must be a word without a slash"),
-        ({"kind": "mixture", "kinds": [{"name": "a", "kind": "connect_four"}]}, "kind of 'a' must be a world of one seat, got 'connect_four'"),
+        ({"kind": "mixture", "kinds": [{"name": "a", "kind": "mixture", "kinds": [{"name": "b"}]}]}, "kind of 'a' must be a world of one seat"),
         ({"kind": "reasoning_gym"}, "generator must name one of reasoning-gym's"),
         ({"kind": "arithmetic", "generator": "gcd"}, "generator must be left out where kind is 'arithmetic', got 'gcd'"),
         ({"kinds": [{"name": "a"}]}, "kinds must be left out where kind is 'arithmetic'"),

@@ -83,12 +83,16 @@ class Chromium:
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        self.is_open = True
         self._end = weakref.finalize(self, _end, self.pid, (self._in, self._out), self._profile)
         try:
             self.version = self.call("Browser.getVersion", timeout=start_timeout)["product"]
         except EnvironmentFault as fault:
             raise BrowserUnavailable(f"{path} did not start: {fault}") from fault
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither closed nor killed."""
+        return self._end.alive
 
     def call(self, method: str, session: str = "", timeout: float | None = None, **parameters: Any) -> dict[str, Any]:
         """The result of a command. Raises: EnvironmentFault ("timeout", "exit") after which the browser is gone; RuntimeError for a refusal."""
@@ -111,9 +115,6 @@ class Chromium:
     def close(self) -> None:
         """Ends the browser."""
         with self._lock:
-            if not self.is_open:
-                return
-            self.is_open = False
             self._end()
 
     def _send(self, method: str, session: str, parameters: dict[str, Any]) -> int:
