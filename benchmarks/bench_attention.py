@@ -88,7 +88,7 @@ def cases(setting: Setting) -> Iterator[Case]:
     dtype = "bfloat16" if on_cuda else "float32"
     for job in jobs(setting):
         inputs = job.inputs(getattr(torch, dtype), setting.device)
-        builders = {"paradigm": partial(paradigm, build="auto"), **({"varlen": varlen, "flex": flex} if on_cuda else {})}
+        builders: dict[str, Callable[[Job, str], Attention]] = {"paradigm": paradigm, **({"varlen": varlen, "flex": flex} if on_cuda else {})}
         if on_cuda:
             builders["portable"] = partial(paradigm, build="triton")
         if job.window is None or not on_cuda:
@@ -144,7 +144,7 @@ def _backward(attend: Attention, inputs: Sequence[Tensor]) -> Callable[[], None]
     return run
 
 
-def paradigm(job: Job, device: str, *, build: Literal["auto", "triton", "gluon"]) -> Attention:
+def paradigm(job: Job, device: str, *, build: Literal["auto", "triton", "gluon"] = "auto") -> Attention:
     """On Hopper "auto" is the build in Gluon."""
     from paradigm.kernels import Layout, attention
 

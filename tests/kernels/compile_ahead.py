@@ -172,6 +172,7 @@ def attention_on_hopper() -> Iterator[Configuration]:
     everything = dict.fromkeys(plain, True)
     shipped = [(torch.bfloat16, dim, "causal", plain) for dim in (64, 96, 128, 256)]
     shipped += [(torch.bfloat16, dim, "causal window softcap", everything) for dim in (64, 128, 256)]
+    shipped += [(torch.bfloat16, dim, "causal window", plain | {"WINDOWED": True}) for dim in (64, 128)]
     shipped += [(torch.bfloat16, 128, "full", plain | {"CAUSAL": False}), (torch.float16, 128, "causal", plain)]
     numbers = {"tiles": "*i32", "num_items": "i32", "num_rows": "i32", "window": "i32", **dict.fromkeys(("scale", "inner", "outer"), "fp32")}
     for dtype, dim, what, mask in shipped:
