@@ -1,6 +1,7 @@
 """Kernels that stand alone for any torch module; each has a `*_reference` in plain torch beside it."""
 
 from paradigm.kernels.attention import attention
+from paradigm.kernels.flags import check_flags
 from paradigm.kernels.gae import gae
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import exact_linear
@@ -14,6 +15,6 @@ from paradigm.kernels.swiglu import swiglu
 from paradigm.kernels.vtrace import vtrace
 
 __all__ = [
-    "Layout", "PagedCache", "attention", "exact_linear", "gae", "linear_logprob", "paged_attention", "policy_loss",
+    "Layout", "PagedCache", "attention", "check_flags", "exact_linear", "gae", "linear_logprob", "paged_attention", "policy_loss",
     "rms_norm", "rotary", "sample_token", "swiglu", "vtrace",
 ]

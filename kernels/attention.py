@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
-from paradigm.kernels.layout import Layout, as_layout
+from paradigm.kernels.layout import Layout, as_layout, layout_of
+from paradigm.kernels.operators import is_traced, operator, reference_gradients
 
 _QUERY_CHUNK = 256  # bounds the reference's score matrix to [Hq, 256, keys]
 
@@ -91,9 +92,11 @@ def attention(
     than 256, a scale that is not positive, dtypes other than float64, float32, bfloat16 and float16, and compute capabilities below 8.0.
     """
     del deterministic
+    if is_traced():
+        cuts, lengths, parent = (layout, None, None) if isinstance(layout, Tensor) else (layout.cu_seqlens, *_host_of(layout))
+        return _operator(q, k, v, cuts, lengths, parent, causal, window, scale, softcap)[0]  # type: ignore[no-any-return]
     layout = as_layout(layout)
-    if layout.is_paged:
-        raise ValueError("layout must be packed, got a paged one: call paged_attention")
+    _host_of(layout)
     check_attention(q, k, v, layout.num_tokens, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
     forward, backward = _implementation(q)
@@ -102,6 +105,12 @@ def attention(
     if needs_grad(q, k, v):
         return _Attention.apply(q, k, v, layout, causal, window, scale, softcap, forward, backward)
     return forward(q, k, v, layout, causal, window, scale, softcap, False)[0]
+
+
+def _host_of(layout: Layout) -> tuple[Tensor, Tensor | None]:
+    if layout.is_paged:
+        raise ValueError("layout must be packed, got a paged one: call paged_attention")
+    return layout.host
 
 
 def attention_reference(
@@ -153,3 +162,51 @@ def attend(
     scores = scores.masked_fill(hidden.repeat(heads // keys.shape[1], 1), -torch.inf)
     out = torch.matmul(torch.softmax(scores, dim=-1), values[start:stop].to(dtype).transpose(0, 1))
     return out.view(keys.shape[1], -1, n, dim).permute(2, 0, 1, 3).reshape(n, heads, dim).to(q.dtype)
+
+
+def _run(
+    q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, lengths: Tensor | None, parent: Tensor | None, causal: bool, window: int | None,
+    scale: float | None, softcap: float | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(out [T, Hq, D], what the backward kernel needs, float32 [Hq T])"""
+    layout = layout_of(cu_seqlens, lengths, parent)
+    check_attention(q, k, v, layout.num_tokens, window, softcap)
+    scale = q.shape[2] ** -0.5 if scale is None else scale
+    forward, _ = _implementation(q)
+    if forward is None:
+        out = attention_reference(q, k, v, layout, causal=causal, window=window, scale=scale, softcap=softcap)
+        return out, torch.zeros(q.shape[0] * q.shape[1], device=q.device)
+    out, lse = forward(q, k, v, layout, causal, window, scale, softcap, True)
+    return out, lse.view(-1)
+
+
+def _run_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, cu_seqlens: Tensor, lengths: Tensor | None, parent: Tensor | None,
+    causal: bool, window: int | None, scale: float | None, softcap: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    _, backward = _implementation(q)
+    assert backward is not None
+    scale = q.shape[2] ** -0.5 if scale is None else scale
+    return backward(grad, q, k, v, out, lse, layout_of(cu_seqlens, lengths, parent), causal, window, scale, softcap)  # type: ignore[no-any-return]
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, causal, window, scale, softcap = inputs
+    ctx.save_for_backward(*tensors[:3], *output, *tensors[3:])
+    ctx.options = causal, window, scale, softcap
+
+
+def _gradients(ctx, grad, _):  # type: ignore[no-untyped-def]
+    q, k, v, *rest = ctx.saved_tensors
+    if _implementation(q)[1] is not None:
+        return *_backward_operator(grad, q, k, v, *rest, *ctx.options), *[None] * 7
+    options = dict(zip(("causal", "window", "scale", "softcap"), ctx.options))
+    layout = layout_of(*rest[2:])
+    return *reference_gradients(lambda *x: attention_reference(*x, layout, **options), (q, k, v), (grad,)), *[None] * 7
+
+
+_operator = operator(
+    "attention", _run, lambda q, *_: (q.new_empty(q.shape), q.new_empty(q.shape[0] * q.shape[1], dtype=torch.float32))
+)
+_backward_operator = operator("attention_backward", _run_backward, lambda grad, q, k, v, *_: tuple(x.new_empty(x.shape) for x in (q, k, v)))
+_operator.register_autograd(_gradients, setup_context=_keep)

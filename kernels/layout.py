@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -51,7 +52,9 @@ class Layout:
             for b, p in enumerate(self.parent):
                 if not -1 <= p < self.num_documents or p == b or (p >= 0 and self.parent[p] >= 0):
                     raise ValueError(f"parent[{b}] must be -1 or a document that has no parent itself, got {p}")
-        self.positions = _positions(self.lengths, self.parent).to(cu.device) if positions is None else positions
+        # what the host knows, as tensors on the CPU: an operator can take these without waiting for cu_seqlens, and without a graph for each batch
+        self.host = torch.tensor(self.lengths), None if self.parent is None else torch.tensor(self.parent)
+        self.positions = _positions(*self.host).to(cu.device) if positions is None else positions
         if self.positions.shape != (self.num_tokens,):
             raise ValueError(f"positions must have shape [{self.num_tokens}], got {list(self.positions.shape)}")
         self._tables: dict[Hashable, tuple[Tensor, ...]] = {}
@@ -108,16 +111,36 @@ class PagedCache:
         self.keys = torch.zeros(num_layers, num_blocks, num_kv_heads, head_dim, block_size, dtype=dtype, device=device)
         self.values = torch.zeros(num_layers, num_blocks, num_kv_heads, block_size, head_dim, dtype=dtype, device=device)
 
+    @classmethod
+    def of(cls, keys: Tensor, values: Tensor) -> PagedCache:
+        """A cache's own two tensors as a cache again."""
+        cache = cls.__new__(cls)
+        cache.block_size, cache.num_blocks = keys.shape[4], keys.shape[1]
+        cache.keys, cache.values = keys, values
+        return cache
 
-def _positions(lengths: list[int], parent: list[int] | None) -> Tensor:
-    if not lengths:
+
+def _positions(counts: Tensor, parent: Tensor | None) -> Tensor:
+    if not len(counts):
         return torch.zeros(0, dtype=torch.int32)
-    counts = torch.tensor(lengths)
     starts = counts.cumsum(0) - counts
-    offsets = starts if parent is None else starts - torch.tensor([lengths[p] if p >= 0 else 0 for p in parent])
+    offsets = starts if parent is None else starts - torch.where(parent >= 0, counts[parent], 0)
     return (torch.arange(int(counts.sum())) - offsets.repeat_interleave(counts)).to(torch.int32)
 
 
 def as_layout(layout: Layout | Tensor) -> Layout:
     """A kernel's `layout` argument, given either as a Layout or as int32 cu_seqlens [B + 1]."""
     return layout if isinstance(layout, Layout) else Layout(layout)
+
+
+def layout_of(cu_seqlens: Tensor, lengths: Tensor | None, parent: Tensor | None) -> Layout:
+    """A packed layout put together again from its `cu_seqlens` and `host`, or from `cu_seqlens` alone; layers that ask for the same get the same."""
+    if lengths is None:
+        return Layout(cu_seqlens)
+    return _layout_of(tuple(lengths.tolist()), None if parent is None else tuple(parent.tolist()), cu_seqlens.device)
+
+
+@lru_cache(maxsize=4)
+def _layout_of(lengths: tuple[int, ...], parent: tuple[int, ...] | None, device: torch.device) -> Layout:
+    cuts = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
+    return Layout(cuts, parent).to(device)

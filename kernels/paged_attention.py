@@ -14,7 +14,8 @@ from torch import Tensor
 
 from paradigm.kernels.attention import attend, check_attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
-from paradigm.kernels.layout import Layout
+from paradigm.kernels.layout import Layout, PagedCache
+from paradigm.kernels.operators import is_traced, operator
 
 
 def paged_attention(
@@ -25,7 +26,7 @@ def paged_attention(
 
     On a GPU, in float32, bfloat16 and float16, a query's result is by construction (not yet checked on one) bitwise the same whatever else is
     fed, but it is not `attention`'s; nothing waits for the device, so a context that is too long or too short for its table or its tokens
-    makes its sequence's result NaN instead of raising, and slots and blocks that are out of range are not seen.
+    makes its sequence's result NaN, and `check_flags` raises (kernels/flags.py); slots and blocks that are out of range are not seen.
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
@@ -34,6 +35,10 @@ def paged_attention(
         causal, window, scale, softcap: as in `attention`. Without causal a query sees its sequence's context_length tokens.
     Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree, or a block table is too short.
     """
+    if is_traced() and layout.is_paged:
+        of_batch = (layout.cu_seqlens, layout.positions, layout.context_lengths, layout.slots, layout.block_table)
+        detached = (x.detach() for x in (q, k, v))
+        return _operator(*detached, layout.cache.keys, layout.cache.values, *of_batch, layer, causal, window, scale, softcap)  # type: ignore[no-any-return]
     _check(q, k, v, layout, layer, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
     if runs_triton(q):
@@ -87,3 +92,14 @@ def paged_attention_reference(
         outputs.append(attend(rows, own_keys, own_values, first[b], causal=causal, window=window, scale=scale, softcap=softcap))
     outputs.append(torch.zeros_like(q[layout.num_tokens :]))
     return torch.cat(outputs)
+
+
+def _run(
+    q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor,
+    block_table: Tensor, layer: int, causal: bool, window: int | None, scale: float | None, softcap: float | None,
+) -> Tensor:  # fmt: skip
+    layout = Layout.paged(cu_seqlens, positions, context_lengths, slots, block_table, PagedCache.of(keys, values))
+    return paged_attention(q, k, v, layout, layer, causal=causal, window=window, scale=scale, softcap=softcap)
+
+
+_operator = operator("paged_attention", _run, lambda q, *_: q.new_empty(q.shape), mutates=("keys", "values"))

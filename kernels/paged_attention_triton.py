@@ -30,6 +30,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from paradigm.kernels.flags import flag
+from paradigm.kernels.flags_triton import raise_flag_of_rows
 from paradigm.kernels.layout import Layout
 
 SPLIT = 512  # keys
@@ -54,7 +56,7 @@ def _sequence_of(cu_seqlens, index, num_sequences, num_steps, TILE: tl.constexpr
 
 @triton.jit
 def _context_of(context_lengths, sequence, num_fed, capacity):  # type: ignore[no-untyped-def]
-    """0 for a length that cannot be: nothing is then written, and the result is 0 / 0."""
+    """0 for a length that cannot be, which is less than num_fed: nothing is then written, and the result is 0 / 0."""
     context = tl.load(context_lengths + sequence)
     return tl.where((context >= num_fed) & (context <= capacity), context, 0)
 
@@ -87,7 +89,7 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["num_sequences", "num_steps", "max_blocks"])
 def _write_kernel(  # type: ignore[no-untyped-def]
-    k, v, keys, values, cu_seqlens, context_lengths, slots, block_table, k_stride, k_head_stride, v_stride, v_head_stride, num_sequences,
+    k, v, keys, values, cu_seqlens, context_lengths, slots, block_table, bad_contexts, k_stride, k_head_stride, v_stride, v_head_stride, num_sequences,
     num_steps, max_blocks, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
@@ -97,6 +99,7 @@ def _write_kernel(  # type: ignore[no-untyped-def]
     num_fed = stop - tl.load(cu_seqlens + sequence)
     context = _context_of(context_lengths, sequence, num_fed, max_blocks * BLOCK_SIZE)
     position = context - stop + tokens
+    raise_flag_of_rows(bad_contexts, (tokens < stop) & (context < num_fed), sequence, tl.load(context_lengths + sequence))
     is_token = (tokens < stop) & (position >= 0)
     slot = tl.load(slots + sequence).to(tl.int64)
     block = tl.load(block_table + slot * max_blocks + position // BLOCK_SIZE, mask=is_token, other=0).to(tl.int64)
@@ -289,7 +292,7 @@ def paged_attention_forward(
     config = configuration(q.dtype, dim, query_heads // kv_heads, hopper=hopper)
     of_cache = {"HEAD_DIM": dim, "BLOCK_SIZE": size, "BLOCK_D": config["BLOCK_D"]}
     _write_kernel[(triton.cdiv(num_tokens, WRITE_TILE["BLOCK_T"]), kv_heads)](
-        k, v, keys, values, cuts, contexts, slots, table, *k.stride()[:2], *v.stride()[:2], num_sequences, num_steps, max_blocks,
+        k, v, keys, values, cuts, contexts, slots, table, flag("context_lengths", q.device), *k.stride()[:2], *v.stride()[:2], num_sequences, num_steps, max_blocks,
         HEADS=kv_heads, **of_cache, **WRITE_TILE,
     )  # fmt: skip
 

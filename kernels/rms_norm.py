@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+from paradigm.kernels.operators import is_traced, operator, reference_gradients
 
 
 def _implementation(x: Tensor, weight: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
@@ -50,6 +51,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: Tensor | No
         residual: None, or [T, D] in x's dtype, added to x first.
     Returns: y [T, D] in x's dtype; with a residual (y, x + residual). Raises: ValueError if shapes or dtypes disagree.
     """
+    if is_traced():
+        y, total, _ = _operator(x, weight, residual, eps)
+        return (y, total) if residual is not None else y
     _check(x, weight, residual)
     forward, backward = _implementation(x, weight)
     if forward is None:
@@ -75,3 +79,49 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: T
     wide = total.to(dtype)
     y = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps) * weight.to(dtype)).to(x.dtype)
     return y if residual is None else (y, total)
+
+
+def _run(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(y, x + residual or an empty tensor without a residual, what the backward kernel needs of each row)"""
+    _check(x, weight, residual)
+    forward, _ = _implementation(x, weight)
+    if forward is not None:
+        y, total, scale = forward(x, weight, residual, eps, True)
+        return y, total if residual is not None else x.new_empty(0), scale
+    y = rms_norm_reference(x, weight, eps, residual)
+    y, total = y if isinstance(y, tuple) else (y, x.new_empty(0))
+    return y, total, torch.zeros(x.shape[0], device=x.device)
+
+
+def _fake(x, weight, residual, eps):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape), x.new_empty(x.shape if residual is not None else 0), x.new_empty(x.shape[0], dtype=torch.float32)
+
+
+def _run_backward(grad: Tensor, grad_total: Tensor | None, total: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    _, backward = _implementation(total, weight)
+    assert backward is not None
+    return backward(grad, grad_total, total.contiguous(), weight, scale)  # type: ignore[no-any-return]
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    x, weight, residual, ctx.eps = inputs
+    ctx.has_residual = residual is not None
+    ctx.save_for_backward(output[1] if ctx.has_residual else x, weight, output[2])
+
+
+def _gradients(ctx, grad, grad_total, _):  # type: ignore[no-untyped-def]
+    total, weight, scale = ctx.saved_tensors
+    if _implementation(total, weight)[1] is None:
+        grad_x, grad_weight = reference_gradients(lambda x, w: rms_norm_reference(x, w, ctx.eps), (total, weight), (grad,))
+        grad_x = grad_x + grad_total if ctx.has_residual else grad_x
+    else:
+        grad_x, grad_weight = _backward_operator(grad, grad_total if ctx.has_residual else None, total, weight, scale)
+    return grad_x, grad_weight, grad_x if ctx.has_residual else None, None
+
+
+_operator = operator("rms_norm", _run, _fake)
+_backward_operator = operator(
+    "rms_norm_backward", _run_backward,
+    lambda grad, grad_total, total, weight, scale: (total.new_empty(total.shape), weight.new_empty(weight.shape)),
+)  # fmt: skip
+_operator.register_autograd(_gradients, setup_context=_keep)
