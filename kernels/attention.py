@@ -12,7 +12,7 @@ On a GPU it is Triton's (attention_triton.py), on the CPU C++; float64 takes the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
 from paradigm.kernels.layout import Layout, as_layout, layout_of
-from paradigm.kernels.operators import is_traced, operator, reference_gradients
+from paradigm.kernels.operators import is_traced, operator
 
 _QUERY_CHUNK = 256  # bounds the reference's score matrix to [Hq, 256, keys]
 
@@ -123,23 +123,58 @@ def attention_reference(
     if q.shape[0] == 0:
         return q * (k.sum() + v.sum())  # nothing, of which all three have a gradient, as elsewhere
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
+    outputs = [q[:0]]
+    for rows, first, *seen in _chunks(layout):
+        keys, values = (torch.cat([x[part] for part in seen]) for x in (k, v))
+        outputs.append(attend(q[rows], keys, values, first, causal=causal, window=window, scale=scale, softcap=softcap))
+    outputs.append(torch.zeros_like(q[layout.num_tokens :]))
+    return torch.cat(outputs)
+
+
+def _chunks(layout: Layout) -> Iterator[tuple[Any, ...]]:
+    """(rows, the first row's position, its parent's rows if it has one, its document's rows) of each chunk of queries."""
     starts = [0]
     for length in layout.lengths:
         starts.append(starts[-1] + length)
-    outputs = [q[:0]]
     for b, length in enumerate(layout.lengths):
-        rows = slice(starts[b], starts[b + 1])
-        keys, values, before = k[rows], v[rows], 0
         parent = layout.parent[b] if layout.parent is not None else -1
-        if parent >= 0:
-            prefix = slice(starts[parent], starts[parent + 1])
-            keys, values, before = torch.cat([k[prefix], keys]), torch.cat([v[prefix], values]), layout.lengths[parent]
+        seen = [slice(starts[i], starts[i + 1]) for i in ([parent] if parent >= 0 else []) + [b]]
+        before = layout.lengths[parent] if parent >= 0 else 0
         for first in range(0, length, _QUERY_CHUNK):
-            last = min(first + _QUERY_CHUNK, length)
-            chunk = q[starts[b] + first : starts[b] + last]
-            outputs.append(attend(chunk, keys, values, before + first, causal=causal, window=window, scale=scale, softcap=softcap))
-    outputs.append(torch.zeros_like(q[starts[-1] :]))
-    return torch.cat(outputs)
+            yield slice(starts[b] + first, starts[b] + min(first + _QUERY_CHUNK, length)), before + first, *seen
+
+
+def attention_backward_reference(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, layout: Layout, *, causal: bool, window: int | None, scale: float, softcap: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v in plain torch without autograd, which an operator's kernel cannot use."""
+    dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    grads = [torch.zeros(x.shape, dtype=dtype, device=x.device) for x in (q, k, v)]
+    for rows, first, *seen in _chunks(layout):
+        keys, values = (torch.cat([x[part] for part in seen]).to(dtype).repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+        x, above = q[rows].to(dtype), grad[rows].to(dtype)
+        score = torch.einsum("nhd,lhd->hnl", x, keys) * scale
+        bent = torch.ones_like(score)
+        if softcap is not None:
+            score = torch.tanh(score / softcap)
+            score, bent = softcap * score, 1 - score.square()
+        p = torch.softmax(score.masked_fill(_hidden(len(x), first, 0, len(keys), causal, window, q.device), -torch.inf), -1)
+        slope = torch.einsum("nhd,lhd->hnl", above, values)
+        slope = p * (slope - (p * slope).sum(-1, keepdim=True)) * bent * scale
+        grads[0][rows] = torch.einsum("hnl,lhd->nhd", slope, keys)
+        for total, weights, of in ((grads[1], slope, x), (grads[2], p, above)):
+            part = torch.einsum("hnl,nhd->lhd", weights, of).unflatten(1, (k.shape[1], -1)).sum(2)
+            for at, piece in zip(seen, part.split([s.stop - s.start for s in seen])):
+                total[at] += piece
+    return grads[0].to(q.dtype), grads[1].to(k.dtype), grads[2].to(v.dtype)
+
+
+def _hidden(n: int, first: int, start: int, stop: int, causal: bool, window: int | None, device: torch.device) -> Tensor:
+    """bool [n, stop - start]: the keys that queries at positions first, first + 1, ... do not see."""
+    here = torch.arange(first, first + n, device=device)[:, None]
+    there = torch.arange(start, stop, device=device)
+    hidden = (there > here) if causal else torch.zeros(n, stop - start, dtype=torch.bool, device=device)
+    return hidden if window is None else hidden | (there <= here - window)
 
 
 def attend(
@@ -154,11 +189,7 @@ def attend(
     scores = torch.matmul(grouped, keys[start:stop].to(dtype).permute(1, 2, 0)) * scale
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
-    here = torch.arange(first, first + n, device=q.device)[:, None]
-    there = torch.arange(start, stop, device=q.device)
-    hidden = (there > here) if causal else torch.zeros(n, stop - start, dtype=torch.bool, device=q.device)
-    if window is not None:
-        hidden = hidden | (there <= here - window)
+    hidden = _hidden(n, first, start, stop, causal, window, q.device)
     scores = scores.masked_fill(hidden.repeat(heads // keys.shape[1], 1), -torch.inf)
     out = torch.matmul(torch.softmax(scores, dim=-1), values[start:stop].to(dtype).transpose(0, 1))
     return out.view(keys.shape[1], -1, n, dim).permute(2, 0, 1, 3).reshape(n, heads, dim).to(q.dtype)
@@ -185,9 +216,11 @@ def _run_backward(
     causal: bool, window: int | None, scale: float | None, softcap: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     _, backward = _implementation(q)
-    assert backward is not None
+    layout = layout_of(cu_seqlens, lengths, parent)
     scale = q.shape[2] ** -0.5 if scale is None else scale
-    return backward(grad, q, k, v, out, lse, layout_of(cu_seqlens, lengths, parent), causal, window, scale, softcap)  # type: ignore[no-any-return]
+    if backward is None:
+        return attention_backward_reference(grad, q, k, v, layout, causal=causal, window=window, scale=scale, softcap=softcap)
+    return backward(grad, q, k, v, out, lse, layout, causal, window, scale, softcap)  # type: ignore[no-any-return]
 
 
 def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -197,12 +230,7 @@ def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
 
 
 def _gradients(ctx, grad, _):  # type: ignore[no-untyped-def]
-    q, k, v, *rest = ctx.saved_tensors
-    if _implementation(q)[1] is not None:
-        return *_backward_operator(grad, q, k, v, *rest, *ctx.options), *[None] * 7
-    options = dict(zip(("causal", "window", "scale", "softcap"), ctx.options))
-    layout = layout_of(*rest[2:])
-    return *reference_gradients(lambda *x: attention_reference(*x, layout, **options), (q, k, v), (grad,)), *[None] * 7
+    return *_backward_operator(grad, *ctx.saved_tensors, *ctx.options), *[None] * 7
 
 
 _operator = operator(

@@ -112,7 +112,7 @@ def _per_row(name: str, value: float | Tensor, dtype: torch.dtype, logits: Tenso
 
 _RULES: dict[str, tuple[str, Callable[[Any], Any]]] = {  # in Draw's order
     "temperature": (">= 0 and finite", lambda x: (x >= 0) & (x < torch.inf)),
-    "top_k": (">= 0", lambda x: (x >= 0) & (x < 2**31)),
+    "top_k": (">= 0 and below 2^31", lambda x: (x >= 0) & (x <= 2**31 - 1)),
     "top_p": ("in (0, 1]", lambda x: (x > 0) & (x <= 1)),
     "min_p": ("in [0, 1)", lambda x: (x >= 0) & (x < 1)),
 }
