@@ -22,9 +22,9 @@ LAYERS = [
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes", "chat_template",
-     "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend",
+     "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cuda_backend",
      "distributed", "sharding"},
-    {"kernels", "_core"},
+    {"kernels", "_core", "_cuda"},
 ]
 LEAVES = {"config", "metrics"}
 

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from paradigm import kernels
 from paradigm.kernels import cpu_slots
 from paradigm.kernels.layout import Layout, PagedCache
+from paradigm.objective import PPOClip
 from tests.kernels.test_linear_logprob import make
 
 OPS = torch.ops.paradigm
@@ -90,7 +91,7 @@ def dispatch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def take_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("gae", "linear", "linear_logprob", "paged_attention", "rms_norm", "rotary", "sample_token", "swiglu", "vtrace"):
+    for name in ("gae", "linear", "linear_logprob", "paged_attention", "policy_loss", "rms_norm", "rotary", "sample_token", "swiglu", "vtrace"):
         monkeypatch.setattr(sys.modules[f"paradigm.kernels.{name}"], "runs_triton", lambda like: like.dtype != torch.float64)
     from paradigm.kernels.attention_triton import attention_backward, attention_forward
     from paradigm.kernels.gae_triton import TILE
@@ -104,7 +105,7 @@ def take_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_is_an_operator_with_the_eager_ops_bits(name: str, dispatch: str) -> None:
     function, tensors, rest = CASES[name]()
     operator = getattr(OPS, name.split()[0])
-    utilities = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+    utilities = ("test_schema", "test_autograd_registration", "test_faketensor", *["test_aot_dispatch_dynamic"] * (dispatch == "C++"))
     torch.library.opcheck(operator, arguments(name, tensors, rest), test_utils=utilities)
     eager, compiled = results(function, tensors), results(torch.compile(function, fullgraph=True, backend="aot_eager"), tensors)
     assert len(eager) == len(compiled)
@@ -142,6 +143,28 @@ def test_sample_token_is_an_operator(dispatch: str) -> None:
     run = lambda x: kernels.sample_token(x, support=support, **drawn)  # noqa: E731
     for a, b in zip(run(logits), torch.compile(run, fullgraph=True, backend="aot_eager")(logits)):
         assert torch.equal(a, b)
+
+
+def test_policy_loss_is_an_operator_for_any_objective(dispatch: str) -> None:
+    hidden, weight, targets, support = make(9, 8, 75, torch.float32, masked=True)
+    teacher = (normal(9, 4, grad=False), normal(75, 4, grad=False))
+    streams = {name: normal(9, seed=i, grad=False) for i, name in enumerate(("advantage", "behaviour_logprob", "entropy", "divergence"))}
+
+    def loss_of(hidden: Tensor, weight: Tensor, objective: PPOClip) -> tuple[Tensor, ...]:
+        options = {"temperature": 0.7, "support": support, "teacher": teacher}
+        return kernels.policy_loss(hidden, weight, targets, streams, objective=objective, **options)
+
+    compiled = torch.compile(loss_of, fullgraph=True, backend="aot_eager")
+    seen = []
+    for objective in (PPOClip(entropy=True), PPOClip(entropy=True, clip_low=0.01, clip_high=0.01)):
+        for function in (loss_of, compiled):
+            loss, logprob, entropy = function(hidden, weight, objective)
+            assert loss.requires_grad and not logprob.requires_grad and not entropy.requires_grad
+            seen.append([loss.detach(), logprob, entropy, *torch.autograd.grad(2 * loss, (hidden, weight))])
+        assert all(torch.equal(a, b) for a, b in zip(*seen[-2:]))
+    assert not torch.equal(seen[0][0], seen[2][0])
+    arguments = (list(streams.values()), ",".join(streams), id(objective), 0.7, *support, *teacher, "forward", True, True)
+    torch.library.opcheck(OPS.policy_loss, (hidden, weight, targets, *arguments), test_utils=("test_schema", "test_faketensor"))
 
 
 def test_a_graph_serves_other_layouts() -> None:
