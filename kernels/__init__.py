@@ -11,10 +11,11 @@ from paradigm.kernels.policy_loss import policy_loss
 from paradigm.kernels.rms_norm import rms_norm
 from paradigm.kernels.rotary import rotary
 from paradigm.kernels.sample_token import sample_token
+from paradigm.kernels.shared_prefixes import SharedPrefixes, shared_prefixes
 from paradigm.kernels.swiglu import swiglu
 from paradigm.kernels.vtrace import vtrace
 
 __all__ = [
-    "Layout", "PagedCache", "attention", "check_flags", "exact_linear", "gae", "linear_logprob", "paged_attention", "policy_loss",
-    "rms_norm", "rotary", "sample_token", "swiglu", "vtrace",
+    "Layout", "PagedCache", "SharedPrefixes", "attention", "check_flags", "exact_linear", "gae", "linear_logprob", "paged_attention", "policy_loss",
+    "rms_norm", "rotary", "sample_token", "shared_prefixes", "swiglu", "vtrace",
 ]

@@ -14,6 +14,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from paradigm.kernels.shared_prefixes import SharedPrefixes
+
 # B documents or sequences, T tokens fed in this call, S cache slots (rows of the block table)
 
 
@@ -32,6 +34,7 @@ class Layout:
     slots: Tensor
     block_table: Tensor
     cache: PagedCache
+    prefixes: SharedPrefixes | None
 
     def __init__(self, cu_seqlens: Tensor | Sequence[int], parent: Tensor | Sequence[int] | None = None, positions: Tensor | None = None):
         cu = torch.as_tensor(cu_seqlens, dtype=torch.int32)
@@ -74,8 +77,9 @@ class Layout:
 
     @classmethod
     def paged(
-        cls, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor, block_table: Tensor, cache: PagedCache
-    ) -> Layout:
+        cls, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor, block_table: Tensor, cache: PagedCache,
+        *, prefixes: SharedPrefixes | None = None,
+    ) -> Layout:  # fmt: skip
         """The sampler's form: each sequence feeds cu_seqlens[b + 1] - cu_seqlens[b] >= 1 new tokens behind its cached ones.
 
         Args:
@@ -85,11 +89,13 @@ class Layout:
             slots: int32 [B], row of `block_table` of each sequence.
             block_table: int32 [S, max_blocks], cache block that holds tokens [i * block_size, (i + 1) * block_size).
             cache: where keys and values are written and read.
+            prefixes: None, or what `shared_prefixes` finds, on the same device: a GPU then reads the blocks once that sequences share. It
+                changes no result; the CPU does not look at it.
         """
         layout = cls.__new__(cls)
         layout.is_paged = True
         layout.cu_seqlens, layout.positions, layout.context_lengths = cu_seqlens, positions, context_lengths
-        layout.slots, layout.block_table, layout.cache = slots, block_table, cache
+        layout.slots, layout.block_table, layout.cache, layout.prefixes = slots, block_table, cache, prefixes
         layout.num_documents = cu_seqlens.numel() - 1
         layout.num_tokens = positions.numel()
         layout.parent = None

@@ -16,6 +16,7 @@ from paradigm.kernels.attention import attend, check_attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.operators import is_traced, operator
+from paradigm.kernels.shared_prefixes import SharedPrefixes
 
 
 def paged_attention(
@@ -30,7 +31,8 @@ def paged_attention(
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
-        layout: a paged Layout; no two sequences may be fed into one block in the same call, nor may one read what another is fed in it.
+        layout: a paged Layout; no two sequences may be fed into one block in the same call, nor may one read what another is fed in it. Its
+            `prefixes`, on a GPU, spare it reading shared blocks again, and change no bit.
         layer: which of the cache's layers.
         causal, window, scale, softcap: as in `attention`. Without causal a query sees its sequence's context_length tokens.
     Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree, or a block table is too short.
@@ -38,7 +40,8 @@ def paged_attention(
     if is_traced() and layout.is_paged:
         of_batch = (layout.cu_seqlens, layout.positions, layout.context_lengths, layout.slots, layout.block_table)
         detached = (x.detach() for x in (q, k, v))
-        return _operator(*detached, layout.cache.keys, layout.cache.values, *of_batch, layer, causal, window, scale, softcap)  # type: ignore[no-any-return]
+        options = (layer, causal, window, scale, softcap, *(layout.prefixes or (None, None, None, 0)))
+        return _operator(*detached, layout.cache.keys, layout.cache.values, *of_batch, *options)  # type: ignore[no-any-return]
     _check(q, k, v, layout, layer, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
     if runs_triton(q):
@@ -96,9 +99,11 @@ def paged_attention_reference(
 
 def _run(
     q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor,
-    block_table: Tensor, layer: int, causal: bool, window: int | None, scale: float | None, softcap: float | None,
+    block_table: Tensor, layer: int, causal: bool, window: int | None, scale: float | None, softcap: float | None, tokens: Tensor | None,
+    cuts: Tensor | None, splits: Tensor | None, most: int,
 ) -> Tensor:  # fmt: skip
-    layout = Layout.paged(cu_seqlens, positions, context_lengths, slots, block_table, PagedCache.of(keys, values))
+    prefixes = None if tokens is None or cuts is None or splits is None else SharedPrefixes(tokens, cuts, splits, most)
+    layout = Layout.paged(cu_seqlens, positions, context_lengths, slots, block_table, PagedCache.of(keys, values), prefixes=prefixes)
     return paged_attention(q, k, v, layout, layer, causal=causal, window=window, scale=scale, softcap=softcap)
 
 

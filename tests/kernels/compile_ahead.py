@@ -68,13 +68,15 @@ def linear_logprob() -> Iterator[Configuration]:
                     "weight": f"tensordesc<{element}[{tile * config['TILES']}, {block_d}]>",
                     "kept": f"tensordesc<{POINTERS[module.kept_dtype(dtype)][1:]}[{block_n}, {tile}]>",
                     "targets": "*i64", "support": "*i32", "table": "*i32", **statistics, **rows, "inverse_temperature": "fp32",
-                    "num_words": "i32", "is_kept": "i32",
+                    "num_words": "i32", "num_masks": "i32", "is_kept": "i32",
                 }  # fmt: skip
                 constants, options = split_options({"WIDTH": 4096, "HAS_SUPPORT": has_support, **config})
                 name = f"linear_logprob tiles {str(dtype).removeprefix('torch.')}{' support' if has_support else ''}"
                 yield Configuration(name, module._tile_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
     of_rows = dict.fromkeys(("logprob", "entropy", "normalizer"), "*fp32")
-    signature = {**statistics, "targets": "*i64", **of_rows, "num_tiles": "i32", **rows}
+    flags = dict.fromkeys(("target_flag", "support_flag"), "*i64")
+    counts = {"num_tiles": "i32", **rows, "num_masks": "i32", "first_row": "i32"}
+    signature = {**statistics, "targets": "*i64", "support": "*i32", **of_rows, **flags, **counts}
     yield Configuration("linear_logprob combine", module._combine_kernel, signature, *split_options(module.COMBINE_TILE))
     for dtype in (torch.float32, torch.bfloat16):
         for has_entropy, divergence in ((False, "none"), (True, "none"), (True, "forward"), (True, "reverse")):
@@ -102,15 +104,22 @@ def paged_attention() -> Iterator[Configuration]:
             for architecture in (80, 90):
                 kind = {"HEADS": 8, "GROUP": 8, "IS_SPLIT": is_split, "CAUSAL": True, "WINDOWED": is_long, "SOFTCAP": is_long, **cache}
                 constants, options = split_options({**kind, **module.configuration(dtype, dim, 8, hopper=architecture >= 90)})
-                signature = {
-                    **dict.fromkeys(("q", "keys", "values", "out"), pointer), **partial, **tables, "q_stride": "i32", "q_head_stride": "i32",
-                    **bounds, "inner": "fp32", "outer": "fp32",
+                kernel = module._attention_kernel
+                types = {
+                    **dict.fromkeys(("q", "keys", "values", "out"), pointer), **partial, **tables, "shared": "*i32", "q_stride": "i32",
+                    "q_head_stride": "i32", **bounds, "is_shared": "i32", "inner": "fp32", "outer": "fp32",
+                    **dict.fromkeys(("members", "cuts"), "*i32"), **dict.fromkeys(("num_groups", "group_steps"), "i32"),
                 }  # fmt: skip
+                signature = arguments(kernel, types)
+                if is_split and not is_long and dtype != torch.float16:
+                    prefix, of_prefix = module._prefix_kernel, {name: value for name, value in constants.items() if name != "IS_SPLIT"}
+                    wgmma = dtype != torch.float32
+                    yield Configuration(f"paged_attention {what} prefix", prefix, arguments(prefix, types), of_prefix, options, wgmma, (architecture,))
                 name = " ".join(["paged_attention", what, *["window softcap"] * is_long, *["whole"] * (not is_split)])
-                yield Configuration(name, module._attention_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
+                yield Configuration(name, kernel, signature, constants, options, dtype != torch.float32, (architecture,))
         if dim == 128:
             strides = dict.fromkeys(("k_stride", "k_head_stride", "v_stride", "v_head_stride"), "i32")
-            signature = {**dict.fromkeys(("k", "v", "keys", "values"), pointer), **tables, **strides, **counts}
+            signature = {**dict.fromkeys(("k", "v", "keys", "values"), pointer), **tables, "bad_contexts": "*i64", **strides, **counts}
             constants, options = split_options({"HEADS": 8, **cache, **module.WRITE_TILE})
             yield Configuration(f"paged_attention write {what}", module._write_kernel, signature, constants, options)
             signature = {**partial, "out": pointer, **of_batch, **bounds}
@@ -215,7 +224,7 @@ def rotary() -> Iterator[Configuration]:
 
 def scans() -> Iterator[Configuration]:
     for name, kernel in (("gae", gae_triton._gae_kernel), ("vtrace", vtrace_triton._vtrace_kernel)):
-        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"cu_seqlens": "*i32", "num_decisions": "i32"}
+        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"cu_seqlens": "*i32", "bad_cuts": "*i64", "num_decisions": "i32"}
         types |= dict.fromkeys(("gamma", "decay", "trace", "rho_clip", "c_clip", "pg_rho_clip"), "fp32")
         del types["BLOCK"]
         yield Configuration(name, kernel, arguments(kernel, types), *split_options(gae_triton.TILE))

@@ -57,6 +57,14 @@ def test_a_splits_sums_are_taken_in_one_order_by_a_program_of_its_own_and_by_one
         assert orders[name, capability] == orders[name.removesuffix(" whole"), capability], name
 
 
+def test_a_shared_splits_sums_are_taken_in_the_same_order(rows: list[dict]) -> None:
+    by_name = {(row["kernel"], row["capability"]): (row["reductions"], row["products"]) for row in rows}
+    shared = [(name, capability) for name, capability in by_name if name.startswith("paged_attention") and name.endswith(" prefix")]
+    assert len(shared) == 10
+    for name, capability in shared:
+        assert by_name[name, capability] == by_name[name.removesuffix(" prefix"), capability], name
+
+
 def test_the_heads_logits_are_summed_as_its_log_probs_are(rows: list[dict]) -> None:
     """The same instructions as often, of the same BLOCK_K in one loop: z of `logits` is the product inside linear_logprob's tiles."""
     products = {(row["kernel"], row["capability"]): row["products"] for row in rows}

@@ -124,7 +124,7 @@ def test_paged_attention_is_an_operator_that_writes_its_cache(dispatch: str) -> 
         return cache
 
     cache = caches()
-    torch.library.opcheck(OPS.paged_attention, (q, k, v, cache.keys, cache.values, *of_batch, 1, True, None, None, None))
+    torch.library.opcheck(OPS.paged_attention, (q, k, v, cache.keys, cache.values, *of_batch, 1, True, None, None, None, None, None, None, 0))
     layouts = [Layout.paged(*of_batch, caches()) for _ in range(2)]
     run = lambda layout: kernels.paged_attention(q, k, v, layout, 1)  # noqa: E731
     outs = [run(layouts[0]), torch.compile(run, fullgraph=True, backend="aot_eager")(layouts[1])]
