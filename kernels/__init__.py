@@ -6,6 +6,7 @@ from paradigm.kernels.gae import gae
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import exact_linear
 from paradigm.kernels.linear_logprob import linear_logprob
+from paradigm.kernels.linear_sample_token import linear_sample_token
 from paradigm.kernels.paged_attention import paged_attention
 from paradigm.kernels.policy_loss import policy_loss
 from paradigm.kernels.rms_norm import rms_norm
@@ -16,6 +17,6 @@ from paradigm.kernels.swiglu import swiglu
 from paradigm.kernels.vtrace import vtrace
 
 __all__ = [
-    "Layout", "PagedCache", "SharedPrefixes", "attention", "check_flags", "exact_linear", "gae", "linear_logprob", "paged_attention", "policy_loss",
-    "rms_norm", "rotary", "sample_token", "shared_prefixes", "swiglu", "vtrace",
+    "Layout", "PagedCache", "SharedPrefixes", "attention", "check_flags", "exact_linear", "gae", "linear_logprob", "linear_sample_token",
+    "paged_attention", "policy_loss", "rms_norm", "rotary", "sample_token", "shared_prefixes", "swiglu", "vtrace",
 ]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
 from paradigm.kernels.layout import Layout, as_layout, layout_of
 from paradigm.kernels.operators import is_traced, operator
@@ -34,6 +35,8 @@ def check_attention(q: Tensor, k: Tensor, v: Tensor, num_tokens: int, window: in
         raise ValueError(f"v must have k's shape {list(k_shape)}, got {list(v.shape)}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q, k and v must have one dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
+    check_floating(q=q)
+    check_device("q", q, k=k, v=v)
     if k_shape[1] == 0 or q_shape[1] % k_shape[1]:
         raise ValueError(f"q's heads must be a multiple of k's {k_shape[1]}, got {q_shape[1]}")
     if q_shape[0] < num_tokens:
@@ -88,7 +91,7 @@ def attention(
         scale: factor of the scores, by default D ** -0.5.
         softcap: None, or c > 0: scores become c tanh(score / c).
         deterministic: gradients are summed in a fixed order; every implementation here does so.
-    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree; on a GPU also for a head dimension that is no multiple of 8 or more
+    Returns: [T, Hq, D]. Raises: ValueError if shapes, dtypes or devices disagree; on a GPU also for a head dimension that is no multiple of 8 or more
     than 256, a scale that is not positive, dtypes other than float64, float32, bfloat16 and float16, and compute capabilities below 8.0.
     """
     del deterministic

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 from paradigm.kernels.flags import reads_data
 from paradigm.kernels.operators import is_traced, operator
@@ -55,6 +56,9 @@ def check_episodes(cu_seqlens: Tensor, bootstrap: Tensor, **streams: Tensor) -> 
     for other, stream in streams.items():
         if stream.dim() != 1 or stream.shape != first.shape:
             raise ValueError(f"{other} must be one-dimensional with {name}'s length, got {list(stream.shape)} and {list(first.shape)}")
+    check_floating(**streams, bootstrap=bootstrap)
+    if bootstrap.dim() != 1:
+        raise ValueError(f"bootstrap must be one-dimensional, got {list(bootstrap.shape)}")
     if cu_seqlens.shape != (bootstrap.numel() + 1,) or cu_seqlens.dtype != torch.int32:
         raise ValueError(f"cu_seqlens must be int32 [{bootstrap.numel() + 1}], got {cu_seqlens.dtype} {list(cu_seqlens.shape)}")
     devices = {str(x.device) for x in (*streams.values(), bootstrap, cu_seqlens)}

@@ -37,7 +37,10 @@ class Layout:
     prefixes: SharedPrefixes | None
 
     def __init__(self, cu_seqlens: Tensor | Sequence[int], parent: Tensor | Sequence[int] | None = None, positions: Tensor | None = None):
-        cu = torch.as_tensor(cu_seqlens, dtype=torch.int32)
+        cu = torch.as_tensor(cu_seqlens, dtype=None if isinstance(cu_seqlens, Tensor) else torch.int32)
+        if cu.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"cu_seqlens must be int32, got {cu.dtype}")
+        cu = cu.to(torch.int32)
         bounds = cu.tolist()
         if cu.dim() != 1 or not bounds or bounds[0] != 0:
             raise ValueError(f"cu_seqlens must be one-dimensional and start at 0, got {bounds[:4]}...")
@@ -60,6 +63,8 @@ class Layout:
         self.positions = _positions(*self.host).to(cu.device) if positions is None else positions
         if self.positions.shape != (self.num_tokens,):
             raise ValueError(f"positions must have shape [{self.num_tokens}], got {list(self.positions.shape)}")
+        if self.positions.is_floating_point():
+            raise ValueError(f"positions must be int32, got {self.positions.dtype}")
         self._tables: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def to(self, device: torch.device | str) -> Layout:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.operators import is_traced, operator
 
@@ -83,8 +84,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"weight must have x's dtype {x.dtype}, got {weight.dtype}")
     if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
         raise ValueError(f"bias must have shape [{weight.shape[0]}] and x's dtype {x.dtype}, got {list(bias.shape)} and {bias.dtype}")
-    if weight.device != x.device or (bias is not None and bias.device != x.device):
-        raise ValueError(f"weight and bias must be on x's device {x.device}, got {weight.device if bias is None else [weight.device, bias.device]}")
+    check_floating(x=x)
+    check_device("x", x, weight=weight, bias=bias)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.flags import reads_data
 from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
@@ -50,17 +51,25 @@ def operands(hidden: Tensor, weight: Tensor, head: Tensor | None = None) -> tupl
     return hidden.to(head.dtype), head
 
 
-def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
-    """Raises ValueError for arguments that the log-prob kernels do not take."""
+def check_head(hidden: Tensor, weight: Tensor) -> None:
+    """Raises ValueError unless they are [N, D] and [V, D] of one floating dtype on one device."""
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1] or hidden.dtype != weight.dtype:
         raise ValueError(
             f"hidden and weight must be [N, D] and [V, D] of one dtype, got {list(hidden.shape)} {hidden.dtype} "
             f"and {list(weight.shape)} {weight.dtype}"
         )
+    check_floating(hidden=hidden)
+    check_device("hidden", hidden, weight=weight)
+    if weight.shape[0] == 0:
+        raise ValueError("weight must have a row for each of at least one token, got 0 rows")
+
+
+def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
+    """Raises ValueError for arguments that the log-prob kernels do not take."""
+    check_head(hidden, weight)
     if targets.shape != hidden.shape[:1] or targets.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"targets must be int64 or int32 [{hidden.shape[0]}], got {targets.dtype} {list(targets.shape)}")
-    if weight.device != hidden.device or targets.device != hidden.device:
-        raise ValueError(f"weight and targets must be on hidden's device {hidden.device}, got {weight.device} and {targets.device}")
+    check_device("hidden", hidden, targets=targets)
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
     if reads_data(hidden) and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):

@@ -67,6 +67,30 @@ class Chunk(NamedTuple):
 
 
 @triton.jit
+def legal_in_tile(  # type: ignore[no-untyped-def]
+    support, table, rows, is_row, tile, vocabulary, num_words, num_masks, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr
+):  # fmt: skip
+    """Which of a tile's tokens each row may choose: [1 or BLOCK_N, TILE]."""
+    legal = (tile * TILE + tl.arange(0, TILE) < vocabulary)[None, :]
+    if HAS_SUPPORT:
+        mask_id = tl.load(support + rows, mask=is_row, other=-1)
+        words = tile * (TILE // 32) + tl.arange(0, TILE // 32)
+        at = tl.minimum(tl.maximum(mask_id, 0), num_masks - 1)[:, None] * num_words + tl.minimum(words, num_words - 1)[None, :]
+        bits = (tl.load(table + at) | tl.where(mask_id < 0, -1, 0)[:, None])[:, :, None] >> tl.arange(0, 32)[None, None, :]
+        legal = legal & (tl.reshape((bits & 1).to(tl.int8), (BLOCK_N, TILE)) != 0)
+    return legal
+
+
+@triton.jit
+def tile_sums(z, legal):  # type: ignore[no-untyped-def]
+    """(z - m, exp(z - m), m, s, t) of a tile."""
+    m = tl.max(z, 1)
+    below = z - tl.where(m == float("-inf"), 0.0, m)[:, None]  # -inf - -inf would be NaN
+    e = tl.exp(below)
+    return below, e, m, tl.sum(e, 1), tl.sum(e * tl.where(legal, below, 0.0), 1)
+
+
+@triton.jit
 def _reduce_tile(  # type: ignore[no-untyped-def]
     product, block, tile, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words,
     num_masks, is_kept, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
@@ -75,20 +99,10 @@ def _reduce_tile(  # type: ignore[no-untyped-def]
     is_row = rows < num_rows
     tokens = tile * TILE + tl.arange(0, TILE)
     wanted = tl.load(targets + rows, mask=is_row, other=-1)
-    legal = (tokens < vocabulary)[None, :]
-    if HAS_SUPPORT:
-        mask_id = tl.load(support + rows, mask=is_row, other=-1)
-        words = tile * (TILE // 32) + tl.arange(0, TILE // 32)
-        at = tl.minimum(tl.maximum(mask_id, 0), num_masks - 1)[:, None] * num_words + tl.minimum(words, num_words - 1)[None, :]
-        bits = (tl.load(table + at) | tl.where(mask_id < 0, -1, 0)[:, None])[:, :, None] >> tl.arange(0, 32)[None, None, :]
-        legal = legal & (tl.reshape((bits & 1).to(tl.int8), (BLOCK_N, TILE)) != 0)
+    legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, num_masks, HAS_SUPPORT, BLOCK_N, TILE)
     z = tl.where(legal, product * inverse_temperature, float("-inf"))
-    m = tl.max(z, 1)
     chosen = tl.max(tl.where(tokens[None, :] == wanted[:, None], z, float("-inf")), 1)
-    below = z - tl.where(m == float("-inf"), 0.0, m)[:, None]  # -inf - -inf would be NaN
-    e = tl.exp(below)
-    s = tl.sum(e, 1)
-    t = tl.sum(e * tl.where(legal, below, 0.0), 1)
+    _, e, m, s, t = tile_sums(z, legal)
     if is_kept != 0:
         kept.store([block * BLOCK_N, tile * TILE], e.to(kept.dtype))
     out = tile.to(tl.int64) * num_rows + rows
@@ -98,23 +112,36 @@ def _reduce_tile(  # type: ignore[no-untyped-def]
     tl.store(target + out, chosen, mask=is_row)
 
 
+@triton.jit
+def place_of(num_blocks, num_panels, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """(block, panel) of a program: GROUP blocks of rows meet a panel together, so that both stay in the L2 cache."""
+    program = tl.program_id(0)
+    first = program // (GROUP * num_panels) * GROUP
+    size = tl.minimum(num_blocks - first, GROUP)
+    within = program % (GROUP * num_panels)
+    return first + within % size, within // size
+
+
+@triton.jit
+def panel_product(  # type: ignore[no-untyped-def]
+    hidden, weight, block, panel, WIDTH: tl.constexpr, PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, PANEL: tl.constexpr, BLOCK_D: tl.constexpr
+):  # fmt: skip
+    product = tl.zeros([BLOCK_N, PANEL], tl.float32)
+    for start in range(0, WIDTH, BLOCK_D):
+        x = hidden.load([block * BLOCK_N, start])
+        w = weight.load([panel * PANEL, start])
+        product = tl.dot(x, w.T, product, input_precision=PRECISION)
+    return product
+
+
 @triton.jit(do_not_specialize=["num_rows", "num_masks", "is_kept"])  # one binary for all callers: another could reduce in another order
 def _tile_kernel(  # type: ignore[no-untyped-def]
     hidden, weight, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words, num_masks,
     is_kept, WIDTH: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
     TILES: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    num_blocks, num_panels = tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES)
-    program = tl.program_id(0)
-    first = program // (GROUP * num_panels) * GROUP  # GROUP blocks of rows meet a panel together, so that both stay in the L2 cache
-    size = tl.minimum(num_blocks - first, GROUP)
-    within = program % (GROUP * num_panels)
-    block, panel = first + within % size, within // size
-    product = tl.zeros([BLOCK_N, TILE * TILES], tl.float32)
-    for start in range(0, WIDTH, BLOCK_D):
-        x = hidden.load([block * BLOCK_N, start])
-        w = weight.load([panel * TILE * TILES, start])
-        product = tl.dot(x, w.T, product, input_precision=PRECISION)
+    block, panel = place_of(tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES), GROUP)
+    product = panel_product(hidden, weight, block, panel, WIDTH, PRECISION, BLOCK_N, TILE * TILES, BLOCK_D)
     if TILES == 1:
         _reduce_tile(
             product, block, panel, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature,
@@ -244,6 +271,11 @@ def aligned(x: Tensor) -> Tensor:
     return x if fits else x.clone(memory_format=torch.contiguous_format)
 
 
+def inverse_of(temperature: float) -> float:
+    """1 / temperature as a kernel divides float32 numbers: linear_sample_token_triton.py does, row by row."""
+    return float(torch.ones(()) / torch.tensor(temperature, dtype=torch.float32))
+
+
 def tile_statistics(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0, support: Support | None = None, kept: Tensor | None = None
 ) -> TileStatistics:
@@ -267,7 +299,7 @@ def tile_statistics(
         _tile_kernel[(triton.cdiv(num_rows, block_n) * triton.cdiv(vocabulary, panel),)](
             TensorDescriptor.from_tensor(hidden, [block_n, config["BLOCK_D"]]), TensorDescriptor.from_tensor(weight, [panel, config["BLOCK_D"]]),
             TensorDescriptor.from_tensor(into, [block_n, tile]), targets.contiguous(), ids, table, *results, num_rows, vocabulary,
-            1.0 / temperature, num_words, table.shape[0], int(kept is not None), WIDTH=hidden.shape[1], HAS_SUPPORT=support is not None, **config,
+            inverse_of(temperature), num_words, table.shape[0], int(kept is not None), WIDTH=hidden.shape[1], HAS_SUPPORT=support is not None, **config,
         )  # fmt: skip
     return TileStatistics(*results)
 

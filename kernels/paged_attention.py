@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from paradigm.kernels.attention import attend, check_attention, fits_cpu
+from paradigm.kernels.checks import check_device
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.operators import is_traced, operator
@@ -35,7 +36,7 @@ def paged_attention(
             `prefixes`, on a GPU, spare it reading shared blocks again, and change no bit.
         layer: which of the cache's layers.
         causal, window, scale, softcap: as in `attention`. Without causal a query sees its sequence's context_length tokens.
-    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree, or a block table is too short.
+    Returns: [T, Hq, D]. Raises: ValueError if shapes, dtypes or devices disagree, or a block table is too short.
     """
     if is_traced() and layout.is_paged:
         of_batch = (layout.cu_seqlens, layout.positions, layout.context_lengths, layout.slots, layout.block_table)
@@ -62,6 +63,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, window: 
     layers, _, heads, dim, _ = keys.shape
     if not 0 <= layer < layers:
         raise ValueError(f"layer must be in [0, {layers}), got {layer}")
+    check_device("q", q, cache=keys)
     if keys.dtype != k.dtype or heads != k_shape[1] or dim != k_shape[2]:
         raise ValueError(f"k must have the cache's {heads} heads of {dim} in {keys.dtype}, got {list(k_shape[1:])} in {k.dtype}")
 

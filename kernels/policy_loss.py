@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import needs_grad, runs_triton
 from paradigm.kernels.linear_logprob import (
     GradientSums,
@@ -88,7 +89,7 @@ def policy_loss(
         )
         return loss, logprob.detach(), entropy.detach()
     check_rows(hidden, weight, targets, temperature, support)
-    _check_streams(streams, objective, hidden.shape[0], weight.shape[0], teacher, divergence)
+    _check_streams(streams, objective, hidden, weight.shape[0], teacher, divergence)
 
     def run(for_hidden: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         return _run(
@@ -118,7 +119,7 @@ def _run_operator(
     teacher = None if teacher_hidden is None or teacher_weight is None else (teacher_hidden, teacher_weight)
     by_name, of_rows = dict(zip(names.split(","), streams)), _OBJECTIVES[objective]
     check_rows(hidden, weight, targets, temperature, support)
-    _check_streams(by_name, of_rows, hidden.shape[0], weight.shape[0], teacher, divergence)
+    _check_streams(by_name, of_rows, hidden, weight.shape[0], teacher, divergence)
     *results, grad_hidden, grad_weight = _run(
         hidden, weight, targets, by_name, of_rows, temperature, support, teacher, divergence, for_hidden, for_weight
     )
@@ -147,9 +148,10 @@ _operator.register_autograd(_gradients, setup_context=_keep)
 
 
 def _check_streams(
-    streams: Mapping[str, Tensor], objective: PointwiseObjective, num_rows: int, vocabulary: int,
+    streams: Mapping[str, Tensor], objective: PointwiseObjective, hidden: Tensor, vocabulary: int,
     teacher: tuple[Tensor, Tensor] | None, divergence: str,
 ) -> None:
+    num_rows = hidden.shape[0]
     if divergence not in ("forward", "reverse"):
         raise ValueError(f'divergence must be "forward" or "reverse", got {divergence!r}')
     for name in (*objective.streams, *(("divergence",) if teacher is not None else ())):
@@ -158,8 +160,11 @@ def _check_streams(
     for name, stream in streams.items():
         if stream.shape != (num_rows,):
             raise ValueError(f"streams[{name!r}] must have shape [{num_rows}], got {list(stream.shape)}")
+        check_device("hidden", hidden, **{f"streams[{name!r}]": stream})
     if teacher is not None and (teacher[0].shape[0] != num_rows or teacher[1].shape[0] != vocabulary or teacher[0].shape[1] != teacher[1].shape[1]):
         raise ValueError(f"teacher must be ([{num_rows}, D], [{vocabulary}, D]), got {list(teacher[0].shape)} and {list(teacher[1].shape)}")
+    if teacher is not None:
+        check_device("hidden", hidden, **{"teacher's hidden": teacher[0], "teacher's weight": teacher[1]})
     if teacher is not None and (teacher[0].dtype != teacher[1].dtype or not teacher[0].is_floating_point()):
         raise ValueError(f"teacher must be of one floating dtype, got {teacher[0].dtype} and {teacher[1].dtype}")
 
@@ -224,7 +229,7 @@ def policy_loss_reference(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`policy_loss` in plain torch: two passes, the whole [N, V] matrix of logits, and autograd."""
     check_rows(hidden, weight, targets, temperature, support)
-    _check_streams(streams, objective, hidden.shape[0], weight.shape[0], teacher, divergence)
+    _check_streams(streams, objective, hidden, weight.shape[0], teacher, divergence)
     logprob, entropy = linear_logprob_reference(hidden, weight, targets, temperature=temperature, support=support)
     with torch.no_grad():
         terms = objective.rows(logprob, entropy, streams)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.operators import is_traced, operator, reference_gradients
 
@@ -49,12 +50,12 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: Tensor | No
     Args:
         x: [T, D]. weight: [D], any floating dtype. eps: added to the mean square.
         residual: None, or [T, D] in x's dtype, added to x first.
-    Returns: y [T, D] in x's dtype; with a residual (y, x + residual). Raises: ValueError if shapes or dtypes disagree.
+    Returns: y [T, D] in x's dtype; with a residual (y, x + residual). Raises: ValueError if shapes, dtypes or devices disagree.
     """
     if is_traced():
         y, total, _ = _operator(x, weight, residual, eps)
         return (y, total) if residual is not None else y
-    _check(x, weight, residual)
+    _check(x, weight, eps, residual)
     forward, backward = _implementation(x, weight)
     if forward is None:
         return rms_norm_reference(x, weight, eps, residual)
@@ -64,16 +65,20 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: Tensor | No
     return (y, total) if residual is not None else y
 
 
-def _check(x: Tensor, weight: Tensor, residual: Tensor | None) -> None:
+def _check(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> None:
     if x.dim() != 2 or weight.shape != x.shape[1:]:
         raise ValueError(f"weight must have shape [D] for x [T, D], got {list(weight.shape)} for x of shape {list(x.shape)}")
     if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
         raise ValueError(f"residual must have x's shape {list(x.shape)} and {x.dtype}, got {list(residual.shape)} and {residual.dtype}")
+    check_floating(x=x, weight=weight)
+    check_device("x", x, weight=weight, residual=residual)
+    if not eps >= 0:
+        raise ValueError(f"eps must be >= 0, got {eps}")
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
     """`rms_norm` in plain torch."""
-    _check(x, weight, residual)
+    _check(x, weight, eps, residual)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     total = x if residual is None else x + residual
     wide = total.to(dtype)
@@ -83,7 +88,7 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float = 1e-6, residual: T
 
 def _run(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """(y, x + residual or an empty tensor without a residual, what the backward kernel needs of each row)"""
-    _check(x, weight, residual)
+    _check(x, weight, eps, residual)
     forward, _ = _implementation(x, weight)
     if forward is not None:
         y, total, scale = forward(x, weight, residual, eps, True)

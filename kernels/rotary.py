@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.operators import is_traced, operator, reference_gradients
 
@@ -86,6 +87,8 @@ def _check(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | No
             f"cos and sin must be [{q_shape[0]}, <= {q_shape[2] // 2}] of one dtype, got {list(cos_shape)} {cos.dtype} "
             f"and {list(sin.shape)} {sin.dtype}"
         )
+    check_floating(q=q, cos=cos)
+    check_device("q", q, k=k, cos=cos, sin=sin, q_weight=q_weight, k_weight=k_weight)
     if q_weight is None and k_weight is None:
         return
     for name, weight in (("q_weight", q_weight), ("k_weight", k_weight)):

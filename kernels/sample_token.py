@@ -63,11 +63,18 @@ def sample_token(
     settings = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "key": key, "trajectory": trajectory, "position": position
     }  # fmt: skip
-    draw = Draw(*(_per_row(name, value, dtype, logits) for (name, value), dtype in zip(settings.items(), _DTYPES)))
-    is_filtered = not all(isinstance(x, (int, float)) for x in (top_k, top_p, min_p)) or (top_k, top_p, min_p) != (0, 1, 0)
-    if is_traced():
-        return _operator(logits.detach(), *draw, *(support or (None, None)), is_filtered)  # type: ignore[no-any-return]
-    return _run(logits, *draw, *(support or (None, None)), is_filtered)
+    run = _operator if is_traced() else _run
+    return run(logits.detach(), *draw_of(logits, settings), *(support or (None, None)), has_filters(top_k, top_p, min_p))  # type: ignore[no-any-return]
+
+
+def draw_of(rows: Tensor, settings: dict[str, Any]) -> Draw:
+    """The settings, named and ordered as Draw's fields, for each row of `rows` [N, ...]. Raises: ValueError for a wrong one."""
+    return Draw(*(_per_row(name, value, dtype, rows) for (name, value), dtype in zip(settings.items(), _DTYPES)))
+
+
+def has_filters(top_k: int | Tensor, top_p: float | Tensor, min_p: float | Tensor) -> bool:
+    """Whether any row may have one; of tensors nobody asks."""
+    return not all(isinstance(x, (int, float)) for x in (top_k, top_p, min_p)) or (top_k, top_p, min_p) != (0, 1, 0)
 
 
 def _run(
@@ -77,6 +84,11 @@ def _run(
     draw = Draw(temperature, top_k, top_p, min_p, key, trajectory, position)
     support = None if ids is None or table is None else (ids, table)
     check_support(support, logits, logits.shape[1])
+    return sample_rows(logits, draw, support, is_filtered)
+
+
+def sample_rows(logits: Tensor, draw: Draw, support: Support | None, is_filtered: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """`sample_token` of checked arguments."""
     for name, value in zip(_RULES, draw):
         _check_setting(name, value)
     if runs_triton(logits):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device
 from paradigm.kernels.flags import reads_data
 
 Support = tuple[Tensor, Tensor]
@@ -26,8 +27,7 @@ def check_support(support: Support | None, like: Tensor, vocabulary: int) -> Non
     words = -(-vocabulary // 32)
     if table.dim() != 2 or table.shape[1] != words or table.dtype not in (torch.int32, torch.uint32):
         raise ValueError(f"support table must be int32 or uint32 [S, {words}], got {table.dtype} {list(table.shape)}")
-    if ids.device != like.device or table.device != like.device:
-        raise ValueError(f"support must be on {like.device}, got {ids.device} and {table.device}")
+    check_device("rows", like, **{"support row ids": ids, "support table": table})
     if reads_data(like) and num_rows and not -1 <= int(ids.min()) <= int(ids.max()) < table.shape[0]:
         raise ValueError(f"support row ids must be in [-1, {table.shape[0]}), got {int(ids.min()) if int(ids.min()) < -1 else int(ids.max())}")
 

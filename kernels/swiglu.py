@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.operators import is_traced, operator, reference_gradients
 
@@ -58,6 +59,8 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
 def _check(gate: Tensor, up: Tensor) -> None:
     if gate.shape != up.shape or gate.dtype != up.dtype:
         raise ValueError(f"up must have gate's shape {list(gate.shape)} and {gate.dtype}, got {list(up.shape)} and {up.dtype}")
+    check_floating(gate=gate)
+    check_device("gate", gate, up=up)
 
 
 def swiglu_reference(gate: Tensor, up: Tensor) -> Tensor:
