@@ -88,7 +88,7 @@ asked, nvcc = os.environ.get("PARADIGM_CUDA", ""), find_nvcc()
 if asked not in ("", "0", "1", "only"):
     sys.exit(f"PARADIGM_CUDA must be 0, 1, only or unset, got {asked!r}")
 if asked in ("1", "only") and nvcc is None:
-    sys.exit("PARADIGM_CUDA asks for paradigm._cuda, but there is no nvcc: install a CUDA toolkit and set CUDA_HOME, or `pip install nvidia-cuda-nvcc`.")
+    sys.exit("PARADIGM_CUDA asks for paradigm._cuda, but there is no nvcc: install a CUDA toolkit, and set CUDA_HOME if nvcc is not on the PATH.")
 extensions = [] if asked == "only" else [core]
 if nvcc is not None and (asked in ("1", "only") or (asked == "" and has_gpu())):
     extensions.append(cuda_extension(nvcc, optional=asked == ""))

@@ -68,14 +68,14 @@ class Chunk(NamedTuple):
 
 @triton.jit
 def legal_in_tile(  # type: ignore[no-untyped-def]
-    support, table, rows, is_row, tile, vocabulary, num_words, num_masks, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr
+    support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr
 ):  # fmt: skip
     """Which of a tile's tokens each row may choose: [1 or BLOCK_N, TILE]."""
     legal = (tile * TILE + tl.arange(0, TILE) < vocabulary)[None, :]
     if HAS_SUPPORT:
         mask_id = tl.load(support + rows, mask=is_row, other=-1)
         words = tile * (TILE // 32) + tl.arange(0, TILE // 32)
-        at = tl.minimum(tl.maximum(mask_id, 0), num_masks - 1)[:, None] * num_words + tl.minimum(words, num_words - 1)[None, :]
+        at = tl.maximum(mask_id, 0)[:, None] * num_words + tl.minimum(words, num_words - 1)[None, :]
         bits = (tl.load(table + at) | tl.where(mask_id < 0, -1, 0)[:, None])[:, :, None] >> tl.arange(0, 32)[None, None, :]
         legal = legal & (tl.reshape((bits & 1).to(tl.int8), (BLOCK_N, TILE)) != 0)
     return legal
@@ -93,13 +93,13 @@ def tile_sums(z, legal):  # type: ignore[no-untyped-def]
 @triton.jit
 def _reduce_tile(  # type: ignore[no-untyped-def]
     product, block, tile, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words,
-    num_masks, is_kept, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
+    is_kept, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
     is_row = rows < num_rows
     tokens = tile * TILE + tl.arange(0, TILE)
     wanted = tl.load(targets + rows, mask=is_row, other=-1)
-    legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, num_masks, HAS_SUPPORT, BLOCK_N, TILE)
+    legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT, BLOCK_N, TILE)
     z = tl.where(legal, product * inverse_temperature, float("-inf"))
     chosen = tl.max(tl.where(tokens[None, :] == wanted[:, None], z, float("-inf")), 1)
     _, e, m, s, t = tile_sums(z, legal)
@@ -134,10 +134,10 @@ def panel_product(  # type: ignore[no-untyped-def]
     return product
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_masks", "is_kept"])  # one binary for all callers: another could reduce in another order
+@triton.jit(do_not_specialize=["num_rows", "is_kept"])  # one binary for all callers: another could reduce in another order
 def _tile_kernel(  # type: ignore[no-untyped-def]
-    hidden, weight, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words, num_masks,
-    is_kept, WIDTH: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
+    hidden, weight, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words, is_kept,
+    WIDTH: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
     TILES: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     block, panel = place_of(tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES), GROUP)
@@ -145,18 +145,18 @@ def _tile_kernel(  # type: ignore[no-untyped-def]
     if TILES == 1:
         _reduce_tile(
             product, block, panel, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature,
-            num_words, num_masks, is_kept, HAS_SUPPORT, BLOCK_N, TILE,
+            num_words, is_kept, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
     else:
         left, right = tl.split(tl.permute(tl.reshape(product, (BLOCK_N, 2, TILE)), (0, 2, 1)))
         _reduce_tile(
             left, block, 2 * panel, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature,
-            num_words, num_masks, is_kept, HAS_SUPPORT, BLOCK_N, TILE,
+            num_words, is_kept, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
         if (2 * panel + 1) * TILE < vocabulary:
             _reduce_tile(
                 right, block, 2 * panel + 1, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary,
-                inverse_temperature, num_words, num_masks, is_kept, HAS_SUPPORT, BLOCK_N, TILE,
+                inverse_temperature, num_words, is_kept, HAS_SUPPORT, BLOCK_N, TILE,
             )  # fmt: skip
 
 
@@ -271,6 +271,14 @@ def aligned(x: Tensor) -> Tensor:
     return x if fits else x.clone(memory_format=torch.contiguous_format)
 
 
+def readable(support: Support) -> tuple[Tensor, Tensor]:
+    """Row ids and table such that a kernel reads no word outside the table, whatever the ids are: `combine` looks at them as they were."""
+    ids, table = support[0], support[1].contiguous().view(torch.int32)
+    if not table.shape[0]:
+        table = table.new_zeros(1, table.shape[1])  # of a row id of -1 a word is loaded all the same
+    return ids.clamp(max=table.shape[0] - 1), table
+
+
 def inverse_of(temperature: float) -> float:
     """1 / temperature as a kernel divides float32 numbers: linear_sample_token_triton.py does, row by row."""
     return float(torch.ones(()) / torch.tensor(temperature, dtype=torch.float32))
@@ -290,16 +298,14 @@ def tile_statistics(
     config = configuration(hidden.dtype, hidden.shape[1], hopper=hopper)
     block_n, tile, panel = config["BLOCK_N"], config["TILE"], config["TILE"] * config["TILES"]
     results = [torch.empty(triton.cdiv(vocabulary, tile), num_rows, device=hidden.device) for _ in TileStatistics._fields]
-    ids, table = (targets, targets) if support is None else (support[0].contiguous(), support[1].contiguous().view(torch.int32))
+    ids, table = (targets, targets) if support is None else readable(support)
     num_words = triton.cdiv(vocabulary, 32)
-    if support is not None and not table.shape[0]:
-        table = table.new_zeros(1, num_words)  # every row id is -1, but a word is loaded all the same
     into = kept if kept is not None else torch.empty(1, tile, device=hidden.device, dtype=kept_dtype(hidden.dtype))
     if num_rows:
         _tile_kernel[(triton.cdiv(num_rows, block_n) * triton.cdiv(vocabulary, panel),)](
             TensorDescriptor.from_tensor(hidden, [block_n, config["BLOCK_D"]]), TensorDescriptor.from_tensor(weight, [panel, config["BLOCK_D"]]),
             TensorDescriptor.from_tensor(into, [block_n, tile]), targets.contiguous(), ids, table, *results, num_rows, vocabulary,
-            inverse_of(temperature), num_words, table.shape[0], int(kept is not None), WIDTH=hidden.shape[1], HAS_SUPPORT=support is not None, **config,
+            inverse_of(temperature), num_words, int(kept is not None), WIDTH=hidden.shape[1], HAS_SUPPORT=support is not None, **config,
         )  # fmt: skip
     return TileStatistics(*results)
 

@@ -9,6 +9,8 @@ second one. Elsewhere rows are taken in chunks. The log-probs are, bit for bit, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -35,9 +37,9 @@ def linear_sample_token(
     settings = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "key": key, "trajectory": trajectory, "position": position
     }  # fmt: skip
-    draw = draw_of(hidden, settings)
-    run = _operator if is_traced() else _run
-    return run(hidden.detach(), weight.detach(), *draw, *(support or (None, None)), has_filters(top_k, top_p, min_p))  # type: ignore[no-any-return]
+    ids, table = support or (None, None)
+    run: Any = _operator if is_traced() else _run
+    return run(hidden.detach(), weight.detach(), *draw_of(hidden, settings), ids, table, has_filters(top_k, top_p, min_p))  # type: ignore[no-any-return]
 
 
 def _run(

@@ -1,6 +1,6 @@
 """`linear_sample_token` in Triton: linear_logprob_triton.py's tiles, from each of which one token comes out; no logit is stored.
 
-A program multiplies a block of rows by a tile of the vocabulary, as there, and keeps of each row and tile the same statistics m, s and t, and the
+A program multiplies a block of rows by a tile of the vocabulary, as there, and keeps of each row and tile the same statistics m and s, and the
 best score z - m - log(-log1p(-u)) with its token and the token's z. The best of the tiles, (score + m - max m), is the row's token; ties go to the
 lowest id, and greedy rows have no noise. The statistics are then merged by linear_logprob's own kernel, so that the log-prob is, bit for bit, what
 `linear_logprob` gives the token at the row's temperature.
@@ -29,6 +29,7 @@ from paradigm.kernels.linear_logprob_triton import (
     legal_in_tile,
     panel_product,
     place_of,
+    readable,
     tile_sums,
 )
 from paradigm.kernels.linear_triton import linear
@@ -52,58 +53,86 @@ def _noise_tile(key, trajectory, position, first, TILE: tl.constexpr):  # type: 
 
 
 @triton.jit
+def _halves(x):  # type: ignore[no-untyped-def]
+    return tl.split(tl.permute(tl.reshape(x, (x.shape[0], 2, x.shape[1] // 2)), (0, 2, 1)))
+
+
+@triton.jit
+def _best_of(z, origin, first, heat, numbers, highest, token, chosen):  # type: ignore[no-untyped-def]
+    """(score, token, its z) of each row's best up to these tokens, which are first, first + 1, ...; the last three arguments are of those before."""
+    tokens = first + tl.arange(0, z.shape[1])
+    key, trajectory, position = numbers
+    noise = _gumbel(_noise_tile(key, trajectory, position, first, z.shape[1]))
+    score = (z - origin[:, None]) + tl.where((heat == 0.0)[:, None], 0.0, noise)
+    best = tl.max(score, 1)
+    one = tl.min(tl.where(score == best[:, None], tokens[None, :], _LAST), 1)
+    its_z = tl.max(tl.where(tokens[None, :] == one[:, None], z, float("-inf")), 1)
+    is_better = best > highest
+    return tl.where(is_better, best, highest), tl.where(is_better, one, token), tl.where(is_better, its_z, chosen)
+
+
+@triton.jit
 def _draw_from_tile(  # type: ignore[no-untyped-def]
-    product, block, tile, support, table, temperature, key, trajectory, position, targets, maximum, mass, moment, best, best_id, chosen, num_rows,
-    vocabulary, num_words, num_masks, DRAWS: tl.constexpr, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
+    product, block, tile, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen, num_rows,
+    vocabulary, num_words, DRAWS: tl.constexpr, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
     is_row = rows < num_rows
-    tokens = tile * TILE + tl.arange(0, TILE)
     heat = tl.load(temperature + rows, mask=is_row, other=1.0)
     inverse = tl.div_rn(1.0, tl.where(heat == 0.0, 1.0, heat))
-    legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, num_masks, HAS_SUPPORT, BLOCK_N, TILE)
+    legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT, BLOCK_N, TILE)
     z = tl.where(legal, product * inverse[:, None], float("-inf"))
-    below, _, m, s, t = tile_sums(z, legal)
+    _, _, m, s, _ = tile_sums(z, legal)
     out = tile.to(tl.int64) * num_rows + rows
     tl.store(maximum + out, m, mask=is_row)
     tl.store(mass + out, s, mask=is_row)
-    tl.store(moment + out, t, mask=is_row)
     if DRAWS:
         of_key, of_trajectory = tl.load(key + rows, mask=is_row, other=0), tl.load(trajectory + rows, mask=is_row, other=0)
-        noise = _gumbel(_noise_tile(of_key, of_trajectory, tl.load(position + rows, mask=is_row, other=0), tile * TILE, TILE))
-        score = below + tl.where((heat == 0.0)[:, None], 0.0, noise)
-        highest = tl.max(score, 1)
-        token = tl.min(tl.where(score == highest[:, None], tokens[None, :], _LAST), 1)
+        numbers = (of_key, of_trajectory, tl.load(position + rows, mask=is_row, other=0))
+        highest = tl.full([BLOCK_N], float("-inf"), tl.float32)
+        token = tl.full([BLOCK_N], _LAST, tl.int32)
+        its_z = highest
+        origin = tl.where(m == float("-inf"), 0.0, m)
+        left, right = _halves(z)
+        for quarter in tl.static_range(4):  # an eighth at a time: the noise of a whole tile would not fit the registers
+            near, far = _halves(left if quarter < 2 else right)
+            near, far = _halves(near if quarter % 2 == 0 else far)
+            first = tile * TILE + quarter * (TILE // 4)
+            highest, token, its_z = _best_of(near, origin, first, heat, numbers, highest, token, its_z)
+            tl.debug_barrier()  # so that the compiler does not take them together after all
+            highest, token, its_z = _best_of(far, origin, first + TILE // 8, heat, numbers, highest, token, its_z)
+            tl.debug_barrier()
         tl.store(best + out, highest, mask=is_row)
         tl.store(best_id + out, token, mask=is_row)
     else:
         token = tl.load(targets + rows, mask=is_row, other=-1)
-    tl.store(chosen + out, tl.max(tl.where(tokens[None, :] == token[:, None], z, float("-inf")), 1), mask=is_row)
+        its_z = tl.max(tl.where((tile * TILE + tl.arange(0, TILE))[None, :] == token[:, None], z, float("-inf")), 1)
+    tl.store(chosen + out, its_z, mask=is_row)
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_masks"])  # one binary for any number of rows
+@triton.jit(do_not_specialize=["num_rows"])  # one binary for any number of rows
 def _draw_kernel(  # type: ignore[no-untyped-def]
-    hidden, weight, support, table, temperature, key, trajectory, position, targets, maximum, mass, moment, best, best_id, chosen, num_rows, vocabulary,
-    num_words, num_masks, WIDTH: tl.constexpr, DRAWS: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr,
+    hidden, weight, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen, num_rows, vocabulary,
+    num_words, WIDTH: tl.constexpr, DRAWS: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr,
     BLOCK_N: tl.constexpr, TILE: tl.constexpr, TILES: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     block, panel = place_of(tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES), GROUP)
     product = panel_product(hidden, weight, block, panel, WIDTH, PRECISION, BLOCK_N, TILE * TILES, BLOCK_D)
     if TILES == 1:
         _draw_from_tile(
-            product, block, panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, moment, best, best_id, chosen,
-            num_rows, vocabulary, num_words, num_masks, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
+            product, block, panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen,
+            num_rows, vocabulary, num_words, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
     else:
         left, right = tl.split(tl.permute(tl.reshape(product, (BLOCK_N, 2, TILE)), (0, 2, 1)))
         _draw_from_tile(
-            left, block, 2 * panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, moment, best, best_id, chosen,
-            num_rows, vocabulary, num_words, num_masks, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
+            left, block, 2 * panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen,
+            num_rows, vocabulary, num_words, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
         if (2 * panel + 1) * TILE < vocabulary:
             _draw_from_tile(
-                right, block, 2 * panel + 1, support, table, temperature, key, trajectory, position, targets, maximum, mass, moment, best, best_id,
-                chosen, num_rows, vocabulary, num_words, num_masks, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
+                right, block, 2 * panel + 1, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id,
+                chosen, num_rows, vocabulary, num_words, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
             )  # fmt: skip
 
 
@@ -151,23 +180,21 @@ def _pass(hidden: Tensor, weight: Tensor, draw: Draw, support: Support | None, t
     config = draw_configuration(hidden.dtype, hidden.shape[1], hopper=hopper)
     block_n, tile, panel = config["BLOCK_N"], config["TILE"], config["TILE"] * config["TILES"]
     num_tiles = triton.cdiv(vocabulary, tile)
-    maximum, mass, moment, best, chosen = (torch.empty(num_tiles, num_rows, device=device) for _ in range(5))
+    maximum, mass, best, chosen = (torch.empty(num_tiles, num_rows, device=device) for _ in range(4))
     best_id = torch.empty(num_tiles, num_rows, dtype=torch.int32, device=device)
     ids = torch.empty(num_rows, dtype=torch.int32, device=device) if targets is None else targets
-    mask_ids, table = (ids, ids) if support is None else (support[0].contiguous(), support[1].contiguous().view(torch.int32))
+    mask_ids, table = (ids, ids) if support is None else readable(support)
     num_words = triton.cdiv(vocabulary, 32)
-    if support is not None and not table.shape[0]:
-        table = table.new_zeros(1, num_words)  # every row id is -1, but a word is loaded all the same
     _draw_kernel[(triton.cdiv(num_rows, block_n) * triton.cdiv(vocabulary, panel),)](
         TensorDescriptor.from_tensor(hidden, [block_n, config["BLOCK_D"]]), TensorDescriptor.from_tensor(weight, [panel, config["BLOCK_D"]]),
-        mask_ids, table, draw.temperature, draw.key, draw.trajectory, draw.position, ids, maximum, mass, moment, best, best_id, chosen, num_rows,
-        vocabulary, num_words, table.shape[0], WIDTH=hidden.shape[1], DRAWS=targets is None, HAS_SUPPORT=support is not None, **config,
+        mask_ids, table, draw.temperature, draw.key, draw.trajectory, draw.position, ids, maximum, mass, best, best_id, chosen, num_rows,
+        vocabulary, num_words, WIDTH=hidden.shape[1], DRAWS=targets is None, HAS_SUPPORT=support is not None, **config,
     )  # fmt: skip
     if targets is None:
         _choose_kernel[(triton.cdiv(num_rows, CHOOSE_TILE["BLOCK_N"]),)](
             maximum, best, best_id, chosen, ids, num_tiles, num_rows, TILE=tile, **CHOOSE_TILE
         )
-    return ids, combine(TileStatistics(maximum, mass, moment, chosen), ids, vocabulary, support).logprob
+    return ids, combine(TileStatistics(maximum, mass, mass, chosen), ids, vocabulary, support).logprob  # without moments no entropy
 
 
 def draw_configuration(dtype: torch.dtype, width: int, *, hopper: bool = True) -> dict[str, Any]:

@@ -16,8 +16,8 @@ It would have to end a split at every multiple of SPLIT keys and merge it as her
 least 64 rows, which are wgmma on sm_90).
 
 Where the layout names sequences whose tables begin with the same blocks (shared_prefixes.py), the splits they share are read once: a tile then
-holds the queries of a group of sequences, packed one after the other. A row of a tile does not feel the others, and the splits are merged as before, so
-a query's bits are the same. Whether each split has its program is decided as without it; where it has not, nothing is shared.
+holds the queries of a group of sequences, packed one after the other. A row of a tile does not feel the others, and the splits are merged as
+before, so a query's bits are the same. Whether each split has its program is decided as without it; where it has not, nothing is shared.
 
 Grids follow from shapes, and nothing waits for the device.
 """
@@ -94,8 +94,9 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["num_sequences", "num_steps", "max_blocks"])
 def _write_kernel(  # type: ignore[no-untyped-def]
-    k, v, keys, values, cu_seqlens, context_lengths, slots, block_table, bad_contexts, k_stride, k_head_stride, v_stride, v_head_stride, num_sequences,
-    num_steps, max_blocks, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_T: tl.constexpr,
+    k, v, keys, values, cu_seqlens, context_lengths, slots, block_table, bad_contexts, k_stride, k_head_stride, v_stride, v_head_stride,
+    num_sequences, num_steps, max_blocks, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     head = tl.program_id(1).to(tl.int64)
@@ -203,10 +204,10 @@ def _prefix_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["num_sequences", "num_steps", "max_blocks", "max_splits", "window", "is_shared"])
 def _attention_kernel(  # type: ignore[no-untyped-def]
-    q, keys, values, out, partial, masses, maxima, cu_seqlens, context_lengths, slots, block_table, shared, q_stride, q_head_stride, num_sequences,
-    num_steps, max_blocks, max_splits, window, is_shared, inner, outer, HEADS: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr,
-    IS_SPLIT: tl.constexpr, CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr, BLOCK_D: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SPLIT: tl.constexpr,
+    q, keys, values, out, partial, masses, maxima, cu_seqlens, context_lengths, slots, block_table, shared, q_stride, q_head_stride,
+    num_sequences, num_steps, max_blocks, max_splits, window, is_shared, inner, outer, HEADS: tl.constexpr, GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, IS_SPLIT: tl.constexpr, CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SPLIT: tl.constexpr,
 ):  # fmt: skip
     QUERIES: tl.constexpr = BLOCK_M // GROUP
     tile = tl.program_id(0)
@@ -234,9 +235,8 @@ def _attention_kernel(  # type: ignore[no-untyped-def]
         split = tl.program_id(2)
         if (split + 1) * SPLIT <= start or split * SPLIT >= stop:
             return
-        if is_shared != 0:
-            if split < tl.load(shared + sequence):
-                return
+        if split < tl.load(shared + sequence, mask=is_shared != 0, other=0):
+            return
         total, mass, maximum = _attend(
             x, keys, values, blocks, head, here, context, tl.maximum(start, split * SPLIT), tl.minimum(stop, (split + 1) * SPLIT), window, inner,
             outer, HEADS, HEAD_DIM, BLOCK_SIZE, CAUSAL, WINDOWED, SOFTCAP, PRECISION, BLOCK_D, BLOCK_M, BLOCK_N,
@@ -353,7 +353,8 @@ def paged_attention_forward(
     config = configuration(q.dtype, dim, query_heads // kv_heads, hopper=hopper)
     of_cache = {"HEAD_DIM": dim, "BLOCK_SIZE": size, "BLOCK_D": config["BLOCK_D"]}
     _write_kernel[(triton.cdiv(num_tokens, WRITE_TILE["BLOCK_T"]), kv_heads)](
-        k, v, keys, values, cuts, contexts, slots, table, flag("context_lengths", q.device), *k.stride()[:2], *v.stride()[:2], num_sequences, num_steps, max_blocks,
+        k, v, keys, values, cuts, contexts, slots, table, flag("context_lengths", q.device), *k.stride()[:2], *v.stride()[:2],
+        num_sequences, num_steps, max_blocks,
         HEADS=kv_heads, **of_cache, **WRITE_TILE,
     )  # fmt: skip
 

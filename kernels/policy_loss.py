@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from paradigm.kernels.checks import check_device, check_floating
+from paradigm.kernels.checks import check_device
 from paradigm.kernels.cpu_slots import needs_grad, runs_triton
 from paradigm.kernels.linear_logprob import (
     GradientSums,
@@ -104,10 +104,12 @@ def policy_loss(
 _OBJECTIVES: dict[int, PointwiseObjective] = {}  # those of compiled calls, for good: an operator takes numbers and tensors only
 
 
-@torch.compiler.assume_constant_result
 def _remember(objective: PointwiseObjective) -> None:
     """Called as a graph is made; its guard on the objective's id makes another graph for another objective."""
     _OBJECTIVES[id(objective)] = objective
+
+
+_remember._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result, which would import the compiler
 
 
 def _run_operator(

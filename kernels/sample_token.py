@@ -63,8 +63,9 @@ def sample_token(
     settings = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "key": key, "trajectory": trajectory, "position": position
     }  # fmt: skip
-    run = _operator if is_traced() else _run
-    return run(logits.detach(), *draw_of(logits, settings), *(support or (None, None)), has_filters(top_k, top_p, min_p))  # type: ignore[no-any-return]
+    ids, table = support or (None, None)
+    run: Any = _operator if is_traced() else _run
+    return run(logits.detach(), *draw_of(logits, settings), ids, table, has_filters(top_k, top_p, min_p))  # type: ignore[no-any-return]
 
 
 def draw_of(rows: Tensor, settings: dict[str, Any]) -> Draw:
@@ -124,7 +125,7 @@ def _per_row(name: str, value: float | Tensor, dtype: torch.dtype, logits: Tenso
 
 _RULES: dict[str, tuple[str, Callable[[Any], Any]]] = {  # in Draw's order
     "temperature": (">= 0 and finite", lambda x: (x >= 0) & (x < torch.inf)),
-    "top_k": (">= 0 and below 2^31", lambda x: (x >= 0) & (x <= 2**31 - 1)),
+    "top_k": ("in [0, 2^31)", lambda x: (x >= 0) & (x <= 2**31 - 1)),
     "top_p": ("in (0, 1]", lambda x: (x > 0) & (x <= 1)),
     "min_p": ("in [0, 1)", lambda x: (x >= 0) & (x < 1)),
 }

@@ -8,6 +8,7 @@ split is then the same whether it meets the split alone or beside other sequence
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,8 @@ class SharedPrefixes(NamedTuple):
     most: int  # the largest of `splits`
 
     def to(self, device: torch.device | str) -> SharedPrefixes:
-        return SharedPrefixes(*(x.to(device, non_blocking=True) for x in self[:3]), self.most)
+        tokens, cuts, splits = (x.to(device, non_blocking=True) for x in self[:3])
+        return SharedPrefixes(tokens, cuts, splits, self.most)
 
 
 def shared_prefixes(
@@ -63,7 +65,8 @@ def shared_prefixes(
         cuts.append(len(tokens))
     if not tokens:
         return None
-    return SharedPrefixes(*(torch.tensor(x, dtype=torch.int32) for x in (tokens, cuts, splits)), max(splits))
+    members, bounds_of_groups, of_sequences = (torch.tensor(x, dtype=torch.int32) for x in (tokens, cuts, splits))
+    return SharedPrefixes(members, bounds_of_groups, of_sequences, max(splits))
 
 
 def check_prefixes(
@@ -73,7 +76,7 @@ def check_prefixes(
     tokens, cuts, splits = (x.tolist() for x in prefixes[:3])
     ends, table = cu_seqlens[1:].tolist(), block_table[slots.long()].cpu()
     before = (context_lengths - cu_seqlens.diff()).tolist()
-    for group, (first, last) in enumerate(zip(cuts, cuts[1:])):
+    for group, (first, last) in enumerate(pairwise(cuts)):
         members = sorted({next(b for b, end in enumerate(ends) if token < end) for token in tokens[first:last]})
         shared = splits[members[0]]
         rows = table[members, : shared * split // block_size]

@@ -20,7 +20,8 @@ def _extension() -> Any:
     try:
         from paradigm import _cuda  # type: ignore[attr-defined]
     except ImportError as error:
-        raise ImportError("paradigm._cuda has not been built; with nvcc, `PARADIGM_CUDA=1 pip install --force-reinstall paradigm-trainer` does") from error
+        how = "where nvcc is, `PARADIGM_CUDA=1 pip install --no-deps --force-reinstall .` builds it"
+        raise ImportError(f"paradigm._cuda has not been built; {how}") from error
     return _cuda
 
 

@@ -66,7 +66,8 @@ def test_imports_point_downwards(name: str) -> None:
 
 
 def test_kernels_import_only_torch_and_triton() -> None:
-    allowed = {"torch", "triton", "paradigm.kernels", "__future__", "collections", "typing", "math", "dataclasses", "itertools", "functools", "copy", "os"}
+    standard = {"__future__", "collections", "typing", "math", "dataclasses", "itertools", "functools", "copy", "os"}
+    allowed = {"torch", "triton", "paradigm.kernels", *standard}
     for path in (ROOT / "kernels").glob("*.py"):
         for imported in _imported(path):
             assert any(imported == a or imported.startswith(f"{a}.") for a in allowed), f"{path.name} imports {imported}"

@@ -28,6 +28,7 @@ from paradigm.kernels import (
     attention_triton,
     gae_triton,
     linear_logprob_triton,
+    linear_sample_token_triton,
     linear_triton,
     paged_attention_triton,
     policy_loss_triton,
@@ -68,7 +69,7 @@ def linear_logprob() -> Iterator[Configuration]:
                     "weight": f"tensordesc<{element}[{tile * config['TILES']}, {block_d}]>",
                     "kept": f"tensordesc<{POINTERS[module.kept_dtype(dtype)][1:]}[{block_n}, {tile}]>",
                     "targets": "*i64", "support": "*i32", "table": "*i32", **statistics, **rows, "inverse_temperature": "fp32",
-                    "num_words": "i32", "num_masks": "i32", "is_kept": "i32",
+                    "num_words": "i32", "is_kept": "i32",
                 }  # fmt: skip
                 constants, options = split_options({"WIDTH": 4096, "HAS_SUPPORT": has_support, **config})
                 name = f"linear_logprob tiles {str(dtype).removeprefix('torch.')}{' support' if has_support else ''}"
@@ -113,8 +114,8 @@ def paged_attention() -> Iterator[Configuration]:
                 signature = arguments(kernel, types)
                 if is_split and not is_long and dtype != torch.float16:
                     prefix, of_prefix = module._prefix_kernel, {name: value for name, value in constants.items() if name != "IS_SPLIT"}
-                    wgmma = dtype != torch.float32
-                    yield Configuration(f"paged_attention {what} prefix", prefix, arguments(prefix, types), of_prefix, options, wgmma, (architecture,))
+                    wgmma, of_kernel = dtype != torch.float32, arguments(prefix, types)
+                    yield Configuration(f"paged_attention {what} prefix", prefix, of_kernel, of_prefix, options, wgmma, (architecture,))
                 name = " ".join(["paged_attention", what, *["window softcap"] * is_long, *["whole"] * (not is_split)])
                 yield Configuration(name, kernel, signature, constants, options, dtype != torch.float32, (architecture,))
         if dim == 128:
@@ -261,6 +262,29 @@ def sample_token() -> Iterator[Configuration]:
         yield Configuration(f"sample_token combine{' filtered' * is_filtered}", module._combine_kernel, signature, constants, options)
 
 
+def linear_sample_token() -> Iterator[Configuration]:
+    module = linear_sample_token_triton
+    tiles = {**dict.fromkeys(("maximum", "mass", "best", "chosen"), "*fp32"), "best_id": "*i32"}
+    for dtype in (torch.float32, torch.bfloat16):
+        for architecture in (80, 90):
+            config = module.draw_configuration(dtype, 4096, hopper=architecture >= 90)
+            panel, block_d, element = config["TILE"] * config["TILES"], config["BLOCK_D"], POINTERS[dtype][1:]
+            types = {
+                "hidden": f"tensordesc<{element}[{config['BLOCK_N']}, {block_d}]>", "weight": f"tensordesc<{element}[{panel}, {block_d}]>",
+                **dict.fromkeys(("support", "table", "position", "targets"), "*i32"), "temperature": "*fp32", "key": "*i64", "trajectory": "*i64",
+                **tiles, **dict.fromkeys(("num_rows", "vocabulary", "num_words"), "i32"),
+            }  # fmt: skip
+            for draws, has_support in ((True, False), (True, True), (False, False)):
+                constants, options = split_options({"WIDTH": 4096, "DRAWS": draws, "HAS_SUPPORT": has_support, **config})
+                what = "draw" if draws else "score"
+                name = f"linear_sample_token {what} {str(dtype).removeprefix('torch.')}{' support' * has_support}"
+                signature, wgmma = arguments(module._draw_kernel, types), dtype != torch.float32
+                yield Configuration(name, module._draw_kernel, signature, constants, options, wgmma, (architecture,))
+    signature = {**tiles, "ids": "*i32", "num_tiles": "i32", "num_rows": "i32"}
+    kernel, (constants, options) = module._choose_kernel, split_options({"TILE": linear_logprob_triton.TILE, **module.CHOOSE_TILE})
+    yield Configuration("linear_sample_token choose", kernel, arguments(kernel, signature), constants, options)
+
+
 def linear() -> Iterator[Configuration]:
     module, done = linear_triton, set()
     cases = [(dtype, 2048, None) for dtype in POINTERS]
@@ -292,7 +316,7 @@ def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 
 KERNELS = [  # one function for each kernel module
-    linear, linear_logprob, policy_loss, attention, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
+    linear, linear_logprob, linear_sample_token, policy_loss, attention, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
 ]  # fmt: skip
 
 

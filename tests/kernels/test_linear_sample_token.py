@@ -63,7 +63,8 @@ def test_on_the_cpu_it_is_sample_token_of_the_logits(name: str, dtype: torch.dty
     ("none", torch.float32), ("none", torch.bfloat16), ("temperature", torch.float16), ("greedy", torch.bfloat16), ("all, hot", torch.float32),
 ])  # fmt: skip
 def test_tokens_are_the_references_and_log_probs_linear_logprobs(on_tiles: Any, name: str, dtype: torch.dtype, masked: bool, device: str) -> None:
-    hidden, weight, support, settings = case(33, 300, dtype, masked, device)
+    rows = 5 if name == "all, hot" else 33  # the interpreter takes a row's filters step by step
+    hidden, weight, support, settings = case(rows, 300, dtype, masked, device)
     settings |= FILTERS[name] if name != "greedy" else {"temperature": 0.0}
     drawn = linear_sample_token(hidden, weight, support=support, **settings)
     assert_drawn(drawn, hidden, weight, support, settings)
@@ -84,7 +85,7 @@ def test_rows_have_settings_of_their_own_and_depend_on_nothing_else(on_tiles: An
     strided = torch.cat([hidden, hidden], 1)[some][:, :24]
     for a, b in zip(linear_sample_token(strided, weight, support=(support[0][some], support[1]), **of_some), whole):
         assert torch.equal(a, b[some])
-    settings["top_k"] = (torch.arange(70, device=device) % 4).int()
+    settings["top_k"] = torch.where(torch.arange(70, device=device) % 16 == 2, 3, 0).int()
     monkeypatch.setattr(on_tiles, "_CHUNK_BYTES", 0)  # chunks of 64 rows
     assert_drawn(linear_sample_token(hidden, weight, support=support, **settings), hidden, weight, support, settings)
 
