@@ -13,7 +13,7 @@ ARGS ?=
 
 bin := $(VENV)/bin
 python := $(bin)/python
-sources := $(wildcard csrc/include/paradigm/*.h csrc/src/*.cpp csrc/src/*.h csrc/bindings/*.cpp csrc/bindings/*.h) setup.py
+sources := $(wildcard csrc/include/paradigm/*.h csrc/src/*.cpp csrc/src/*.h csrc/bindings/*.cpp csrc/bindings/*.h) $(wildcard csrc/cuda/*.cu csrc/bindings/cuda/*.cpp) setup.py
 core := $(VENV)/.core
 cpp_flags := -std=c++17 -g1 -O1 -ffp-contract=off -Wall -Wextra -Icsrc/include -fno-omit-frame-pointer
 

@@ -383,7 +383,7 @@ def attention_forward(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float, softcap: float | None, with_lse: bool = True,
     *, sizes: dict[str, dict[str, Any]] | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(out [T, Hq, D], log-sum-exp of the scores float32 [Hq, T]) for the backward, whose rows past the layout's tokens are not set.
+    """(out [T, Hq, D], log-sum-exp of the scores float32 [Hq, T]) for the backward, both 0 in rows past the layout's tokens.
 
     Raises: ValueError for dtypes, head dimensions, scales and devices that the kernels do not take.
     """
@@ -395,6 +395,7 @@ def attention_forward(
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     out[layout.num_tokens :].zero_()
     lse = torch.empty(heads, num_rows, device=q.device)
+    lse[:, layout.num_tokens :].zero_()
     tiles = query_tiles(layout, tile["BLOCK_M"], causal, window, q.device)
     if len(tiles) and heads:
         strides = [stride for x in (q, k, v) for stride in x.stride()[:2]]

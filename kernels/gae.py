@@ -12,7 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
+from paradigm.kernels.flags import reads_data
+from paradigm.kernels.operators import is_traced, operator
 
 
 def gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, *, gamma: float, lam: float) -> Tensor:
@@ -22,11 +25,17 @@ def gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, 
         rewards: float32 [T], reward received after decision t.
         values: float32 [T], value before decision t.
         bootstrap: float32 [B], value after each episode's last decision; 0 where it terminated.
-        cu_seqlens: int32 [B + 1], episode boundaries in T. On a GPU, which nothing waits for, they are checked under
-            torch.autograd.detect_anomaly alone.
+        cu_seqlens: int32 [B + 1], episode boundaries in T. On a GPU, which nothing waits for, an episode whose boundaries are wrong has NaN
+            where it lies in T, and `check_flags` raises: see kernels/flags.py.
         gamma, lam: discount and trace decay, in [0, 1].
     Returns: float32 [T]. Raises: ValueError if the shapes disagree.
     """
+    if is_traced():
+        return _operator(rewards.detach(), values.detach(), bootstrap.detach(), cu_seqlens, gamma, lam)  # type: ignore[no-any-return]
+    return _run(rewards, values, bootstrap, cu_seqlens, gamma, lam)
+
+
+def _run(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, gamma: float, lam: float) -> Tensor:
     check_episodes(cu_seqlens, bootstrap, rewards=rewards, values=values)
     check_unit(gamma=gamma, lam=lam)
     if rewards.dtype == values.dtype == bootstrap.dtype == torch.float32:
@@ -34,8 +43,11 @@ def gae(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, 
         if runs_triton(rewards):
             from paradigm.kernels.gae_triton import gae_forward as forward  # Triton takes a second to import
         if forward is not None:
-            return forward(rewards, values, bootstrap, cu_seqlens, gamma, lam)
+            return forward(rewards, values, bootstrap, cu_seqlens, gamma, lam)  # type: ignore[no-any-return]
     return gae_reference(rewards, values, bootstrap, cu_seqlens, gamma=gamma, lam=lam)
+
+
+_operator = operator("gae", _run, lambda rewards, *_: rewards.new_empty(rewards.shape))
 
 
 def check_episodes(cu_seqlens: Tensor, bootstrap: Tensor, **streams: Tensor) -> None:
@@ -44,13 +56,15 @@ def check_episodes(cu_seqlens: Tensor, bootstrap: Tensor, **streams: Tensor) -> 
     for other, stream in streams.items():
         if stream.dim() != 1 or stream.shape != first.shape:
             raise ValueError(f"{other} must be one-dimensional with {name}'s length, got {list(stream.shape)} and {list(first.shape)}")
+    check_floating(**streams, bootstrap=bootstrap)
+    if bootstrap.dim() != 1:
+        raise ValueError(f"bootstrap must be one-dimensional, got {list(bootstrap.shape)}")
     if cu_seqlens.shape != (bootstrap.numel() + 1,) or cu_seqlens.dtype != torch.int32:
         raise ValueError(f"cu_seqlens must be int32 [{bootstrap.numel() + 1}], got {cu_seqlens.dtype} {list(cu_seqlens.shape)}")
     devices = {str(x.device) for x in (*streams.values(), bootstrap, cu_seqlens)}
     if len(devices) > 1:
         raise ValueError(f"{', '.join(streams)}, bootstrap and cu_seqlens must be on one device, got {sorted(devices)}")
-    is_checked = cu_seqlens.is_cpu or torch.is_anomaly_enabled()
-    if is_checked and (cu_seqlens[0] != 0 or cu_seqlens[-1] != first.numel() or bool((cu_seqlens.diff() < 0).any())):
+    if reads_data(first) and (cu_seqlens[0] != 0 or cu_seqlens[-1] != first.numel() or bool((cu_seqlens.diff() < 0).any())):
         raise ValueError(f"cu_seqlens must rise from 0 to {first.numel()}, got {cu_seqlens[:4].tolist()} ... {int(cu_seqlens[-1])}")
 
 

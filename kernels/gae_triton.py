@@ -13,6 +13,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from paradigm.kernels.flags import flag
+from paradigm.kernels.flags_triton import raise_flag
+
 
 @triton.jit
 def compose(later_decay, later_term, decay, term):  # type: ignore[no-untyped-def]
@@ -21,19 +24,22 @@ def compose(later_decay, later_term, decay, term):  # type: ignore[no-untyped-de
 
 
 @triton.jit
-def episode_bounds(cu_seqlens, episode, num_decisions):  # type: ignore[no-untyped-def]
-    """(first, end) of an episode, within what there is whatever cu_seqlens says."""
-    first = tl.maximum(tl.load(cu_seqlens + episode), 0)
-    return first, tl.minimum(tl.load(cu_seqlens + episode + 1), num_decisions)
+def episode_bounds(cu_seqlens, bootstrap, bad_cuts, episode, num_decisions):  # type: ignore[no-untyped-def]
+    """(first, end, the value after it) of an episode: within what there is whatever cu_seqlens says, and NaN if that is wrong."""
+    first, end = tl.load(cu_seqlens + episode), tl.load(cu_seqlens + episode + 1)
+    is_bad = (first < 0) | (end < first) | (end > num_decisions) | ((episode == 0) & (first != 0))
+    is_bad = is_bad | ((episode == tl.num_programs(0) - 1) & (end != num_decisions))
+    raise_flag(bad_cuts, is_bad, episode, end)
+    after = tl.where(is_bad, float("nan"), tl.load(bootstrap + episode))
+    return tl.maximum(first, 0), tl.minimum(end, num_decisions), after
 
 
 @triton.jit(do_not_specialize=["num_decisions"])
 def _gae_kernel(  # type: ignore[no-untyped-def]
-    rewards, values, bootstrap, cu_seqlens, advantages, num_decisions, gamma, decay, BLOCK: tl.constexpr
+    rewards, values, bootstrap, cu_seqlens, advantages, bad_cuts, num_decisions, gamma, decay, BLOCK: tl.constexpr
 ):  # fmt: skip
     episode = tl.program_id(0)
-    first, end = episode_bounds(cu_seqlens, episode, num_decisions)
-    after = tl.load(bootstrap + episode)
+    first, end, after = episode_bounds(cu_seqlens, bootstrap, bad_cuts, episode, num_decisions)
     carried = 0.0
     for number in range(tl.cdiv(end - first, BLOCK)):
         steps = end - (number + 1) * BLOCK + tl.arange(0, BLOCK)
@@ -54,9 +60,10 @@ TILE = {"BLOCK": 1024, "num_warps": 4, "enable_fp_fusion": False}
 def gae_forward(rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, gamma: float, lam: float) -> Tensor:
     """Generalized advantage estimates of float32 streams."""
     rewards, values, bootstrap, cu_seqlens = (x.contiguous() for x in (rewards, values, bootstrap, cu_seqlens))
-    advantages = torch.empty_like(rewards)
+    advantages = torch.full_like(rewards, torch.nan)
     if bootstrap.numel():
         _gae_kernel[(bootstrap.numel(),)](
-            rewards, values, bootstrap, cu_seqlens, advantages, rewards.numel(), float(gamma), float(gamma * lam), **TILE
+            rewards, values, bootstrap, cu_seqlens, advantages, flag("cu_seqlens", rewards.device), rewards.numel(), float(gamma), float(gamma * lam),
+            **TILE,
         )
     return advantages

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+from paradigm.kernels.shared_prefixes import SharedPrefixes
 
 # B documents or sequences, T tokens fed in this call, S cache slots (rows of the block table)
 
@@ -31,9 +34,13 @@ class Layout:
     slots: Tensor
     block_table: Tensor
     cache: PagedCache
+    prefixes: SharedPrefixes | None
 
     def __init__(self, cu_seqlens: Tensor | Sequence[int], parent: Tensor | Sequence[int] | None = None, positions: Tensor | None = None):
-        cu = torch.as_tensor(cu_seqlens, dtype=torch.int32)
+        cu = torch.as_tensor(cu_seqlens, dtype=None if isinstance(cu_seqlens, Tensor) else torch.int32)
+        if cu.dtype not in (torch.int32, torch.int64):
+            raise ValueError(f"cu_seqlens must be int32, got {cu.dtype}")
+        cu = cu.to(torch.int32)
         bounds = cu.tolist()
         if cu.dim() != 1 or not bounds or bounds[0] != 0:
             raise ValueError(f"cu_seqlens must be one-dimensional and start at 0, got {bounds[:4]}...")
@@ -51,9 +58,13 @@ class Layout:
             for b, p in enumerate(self.parent):
                 if not -1 <= p < self.num_documents or p == b or (p >= 0 and self.parent[p] >= 0):
                     raise ValueError(f"parent[{b}] must be -1 or a document that has no parent itself, got {p}")
-        self.positions = _positions(self.lengths, self.parent).to(cu.device) if positions is None else positions
+        # what the host knows, as tensors on the CPU: an operator can take these without waiting for cu_seqlens, and without a graph for each batch
+        self.host = torch.tensor(self.lengths), None if self.parent is None else torch.tensor(self.parent)
+        self.positions = _positions(*self.host).to(cu.device) if positions is None else positions
         if self.positions.shape != (self.num_tokens,):
             raise ValueError(f"positions must have shape [{self.num_tokens}], got {list(self.positions.shape)}")
+        if self.positions.is_floating_point():
+            raise ValueError(f"positions must be int32, got {self.positions.dtype}")
         self._tables: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def to(self, device: torch.device | str) -> Layout:
@@ -71,8 +82,9 @@ class Layout:
 
     @classmethod
     def paged(
-        cls, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor, block_table: Tensor, cache: PagedCache
-    ) -> Layout:
+        cls, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor, block_table: Tensor, cache: PagedCache,
+        *, prefixes: SharedPrefixes | None = None,
+    ) -> Layout:  # fmt: skip
         """The sampler's form: each sequence feeds cu_seqlens[b + 1] - cu_seqlens[b] >= 1 new tokens behind its cached ones.
 
         Args:
@@ -82,11 +94,13 @@ class Layout:
             slots: int32 [B], row of `block_table` of each sequence.
             block_table: int32 [S, max_blocks], cache block that holds tokens [i * block_size, (i + 1) * block_size).
             cache: where keys and values are written and read.
+            prefixes: None, or what `shared_prefixes` finds, on the same device: a GPU then reads the blocks once that sequences share. It
+                changes no result; the CPU does not look at it.
         """
         layout = cls.__new__(cls)
         layout.is_paged = True
         layout.cu_seqlens, layout.positions, layout.context_lengths = cu_seqlens, positions, context_lengths
-        layout.slots, layout.block_table, layout.cache = slots, block_table, cache
+        layout.slots, layout.block_table, layout.cache, layout.prefixes = slots, block_table, cache, prefixes
         layout.num_documents = cu_seqlens.numel() - 1
         layout.num_tokens = positions.numel()
         layout.parent = None
@@ -108,16 +122,36 @@ class PagedCache:
         self.keys = torch.zeros(num_layers, num_blocks, num_kv_heads, head_dim, block_size, dtype=dtype, device=device)
         self.values = torch.zeros(num_layers, num_blocks, num_kv_heads, block_size, head_dim, dtype=dtype, device=device)
 
+    @classmethod
+    def of(cls, keys: Tensor, values: Tensor) -> PagedCache:
+        """A cache's own two tensors as a cache again."""
+        cache = cls.__new__(cls)
+        cache.block_size, cache.num_blocks = keys.shape[4], keys.shape[1]
+        cache.keys, cache.values = keys, values
+        return cache
 
-def _positions(lengths: list[int], parent: list[int] | None) -> Tensor:
-    if not lengths:
+
+def _positions(counts: Tensor, parent: Tensor | None) -> Tensor:
+    if not len(counts):
         return torch.zeros(0, dtype=torch.int32)
-    counts = torch.tensor(lengths)
     starts = counts.cumsum(0) - counts
-    offsets = starts if parent is None else starts - torch.tensor([lengths[p] if p >= 0 else 0 for p in parent])
+    offsets = starts if parent is None else starts - torch.where(parent >= 0, counts[parent], 0)
     return (torch.arange(int(counts.sum())) - offsets.repeat_interleave(counts)).to(torch.int32)
 
 
 def as_layout(layout: Layout | Tensor) -> Layout:
     """A kernel's `layout` argument, given either as a Layout or as int32 cu_seqlens [B + 1]."""
     return layout if isinstance(layout, Layout) else Layout(layout)
+
+
+def layout_of(cu_seqlens: Tensor, lengths: Tensor | None, parent: Tensor | None) -> Layout:
+    """A packed layout put together again from its `cu_seqlens` and `host`, or from `cu_seqlens` alone; layers that ask for the same get the same."""
+    if lengths is None:
+        return Layout(cu_seqlens)
+    return _layout_of(tuple(lengths.tolist()), None if parent is None else tuple(parent.tolist()), cu_seqlens.device)
+
+
+@lru_cache(maxsize=4)
+def _layout_of(lengths: tuple[int, ...], parent: tuple[int, ...] | None, device: torch.device) -> Layout:
+    cuts = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
+    return Layout(cuts, parent).to(device)

@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+from paradigm.kernels.operators import is_traced, operator
 
 ROW_MULTIPLE = 16
 _MAX_SLICE = {torch.float32: 768, torch.float64: 768, torch.bfloat16: 384, torch.float16: 384}
@@ -34,8 +36,8 @@ def exact_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, widen
         widen: return float32 for 16-bit dtypes: the sums, never rounded to 16 bits.
     Returns: [T, N] in x's dtype, unless widened. Raises: ValueError if the shapes, dtypes or devices disagree.
     """
-    if torch.compiler.is_compiling():  # one node of the graph, checks included
-        return _compiled_product(x, weight, bias, widen)
+    if is_traced():
+        return _operator(x, weight, bias, widen)  # type: ignore[no-any-return]
     _check(x, weight, bias)
     if needs_grad(x, weight, bias):
         return _Linear.apply(x, weight, bias, widen)
@@ -82,8 +84,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"weight must have x's dtype {x.dtype}, got {weight.dtype}")
     if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
         raise ValueError(f"bias must have shape [{weight.shape[0]}] and x's dtype {x.dtype}, got {list(bias.shape)} and {bias.dtype}")
-    if weight.device != x.device or (bias is not None and bias.device != x.device):
-        raise ValueError(f"weight and bias must be on x's device {x.device}, got {weight.device if bias is None else [weight.device, bias.device]}")
+    check_floating(x=x)
+    check_device("x", x, weight=weight, bias=bias)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
@@ -138,17 +140,16 @@ class _Linear(torch.autograd.Function):
     backward = staticmethod(_gradients)
 
 
-@torch.library.custom_op("paradigm::linear", mutates_args=())
-def _compiled_product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
+def _run(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
     _check(x, weight, bias)
     return _product(x, weight, bias, widen)
 
 
-@_compiled_product.register_fake
-def _(x, weight, bias, widen):  # type: ignore[no-untyped-def]
+def _fake(x, weight, bias, widen):  # type: ignore[no-untyped-def]
     _check(x, weight, bias)
     dtype = torch.float32 if widen and x.dtype in (torch.bfloat16, torch.float16) else x.dtype
     return x.new_empty(x.shape[0], weight.shape[0], dtype=dtype)
 
 
-_compiled_product.register_autograd(_gradients, setup_context=_keep_inputs)
+_operator = operator("linear", _run, _fake)
+_operator.register_autograd(_gradients, setup_context=_keep_inputs)

@@ -18,8 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad, runs_triton
+from paradigm.kernels.flags import reads_data
 from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
+from paradigm.kernels.operators import is_traced, operator
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
 _CHUNK_ELEMENTS = 1 << 20  # logits of a chunk: 4 MiB, about what a core's cache holds
@@ -48,22 +51,30 @@ def operands(hidden: Tensor, weight: Tensor, head: Tensor | None = None) -> tupl
     return hidden.to(head.dtype), head
 
 
-def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
-    """Raises ValueError for arguments that the log-prob kernels do not take."""
+def check_head(hidden: Tensor, weight: Tensor) -> None:
+    """Raises ValueError unless they are [N, D] and [V, D] of one floating dtype on one device."""
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1] or hidden.dtype != weight.dtype:
         raise ValueError(
             f"hidden and weight must be [N, D] and [V, D] of one dtype, got {list(hidden.shape)} {hidden.dtype} "
             f"and {list(weight.shape)} {weight.dtype}"
         )
+    check_floating(hidden=hidden)
+    check_device("hidden", hidden, weight=weight)
+    if weight.shape[0] == 0:
+        raise ValueError("weight must have a row for each of at least one token, got 0 rows")
+
+
+def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> None:
+    """Raises ValueError for arguments that the log-prob kernels do not take."""
+    check_head(hidden, weight)
     if targets.shape != hidden.shape[:1] or targets.dtype not in (torch.int64, torch.int32):
         raise ValueError(f"targets must be int64 or int32 [{hidden.shape[0]}], got {targets.dtype} {list(targets.shape)}")
-    if any(x.device != hidden.device for x in (weight, targets, *(support or ()))):
-        raise ValueError(f"weight, targets and support must be on hidden's device {hidden.device}, got {weight.device} and {targets.device}")
+    check_device("hidden", hidden, targets=targets)
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    if (targets.is_cpu or torch.is_anomaly_enabled()) and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
+    if reads_data(hidden) and targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < weight.shape[0]):
         raise ValueError(f"targets must be in [0, {weight.shape[0]}), got {int(targets.min())} to {int(targets.max())}")
-    check_support(support, hidden.shape[0], weight.shape[0])
+    check_support(support, hidden, weight.shape[0])
 
 
 def chunks(num_rows: int, vocabulary: int) -> Iterator[slice]:
@@ -194,8 +205,7 @@ def _backward(
     return sums.result(hidden.dtype, weight.dtype)
 
 
-@torch.library.custom_op("paradigm::linear_logprob", mutates_args=())
-def _compiled_forward(
+def _run(
     hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, ids: Tensor | None, table: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     support = None if ids is None or table is None else (ids, table)
@@ -203,8 +213,7 @@ def _compiled_forward(
     return _forward(hidden, weight, targets, temperature, support)
 
 
-@torch.library.custom_op("paradigm::linear_logprob_backward", mutates_args=())
-def _compiled_backward(
+def _run_backward(
     hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, ids: Tensor | None, table: Tensor | None, grad_logprob: Tensor,
     grad_entropy: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
@@ -214,16 +223,10 @@ def _compiled_backward(
     return grads[0], grads[1]
 
 
-@_compiled_forward.register_fake
-def _(hidden, weight, targets, temperature, ids, table):  # type: ignore[no-untyped-def]
+def _fake(hidden, weight, targets, temperature, ids, table):  # type: ignore[no-untyped-def]
     shape = hidden.shape[:1]
     dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
     return hidden.new_empty(shape, dtype=dtype), hidden.new_empty(shape, dtype=dtype)
-
-
-@_compiled_backward.register_fake
-def _(hidden, weight, targets, temperature, ids, table, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
-    return hidden.new_empty(hidden.shape), weight.new_empty(weight.shape)
 
 
 def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
@@ -231,13 +234,17 @@ def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
     ctx.save_for_backward(hidden, weight, targets, ids, table)
 
 
-def _compiled_gradients(ctx, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
+def _gradients(ctx, grad_logprob, grad_entropy):  # type: ignore[no-untyped-def]
     hidden, weight, targets, ids, table = ctx.saved_tensors
-    grads = _compiled_backward(hidden, weight, targets, ctx.temperature, ids, table, grad_logprob, grad_entropy)
+    grads = _backward_operator(hidden, weight, targets, ctx.temperature, ids, table, grad_logprob, grad_entropy)
     return *grads, None, None, None, None
 
 
-_compiled_forward.register_autograd(_compiled_gradients, setup_context=_keep_inputs)
+_operator = operator("linear_logprob", _run, _fake)
+_backward_operator = operator(
+    "linear_logprob_backward", _run_backward, lambda hidden, weight, *_: (hidden.new_empty(hidden.shape), weight.new_empty(weight.shape))
+)
+_operator.register_autograd(_gradients, setup_context=_keep_inputs)
 
 
 def linear_logprob(
@@ -248,15 +255,15 @@ def linear_logprob(
     Args:
         hidden: [N, D]. weight: [V, D], the same dtype.
         targets: int64 or int32 [N], in [0, V). An illegal target's log-prob is -inf. On a GPU, which nothing waits for, a target outside
-            [0, V) makes its row's results and gradients NaN; under torch.autograd.detect_anomaly it raises as on the CPU.
+            [0, V) makes its row's results and gradients NaN, and `check_flags` raises: see kernels/flags.py.
         temperature: > 0.
         support: None, or (row ids int32 [N], table int32 or uint32 [S, ceil(V / 32)]): see kernels/support.py.
     Returns: (logprob, entropy), float32 [N] each, in nats, differentiable in hidden and weight (float64 for float64 input).
     Raises: ValueError if shapes, dtypes or targets are wrong.
     """
     ids, table = support if support is not None else (None, None)
-    if torch.compiler.is_compiling():  # one node of the graph, checks included
-        return _compiled_forward(hidden, weight, targets, float(temperature), ids, table)
+    if is_traced():
+        return _operator(hidden, weight, targets, float(temperature), ids, table)
     check_rows(hidden, weight, targets, temperature, support)
     if needs_grad(hidden, weight):
         return _LinearLogprob.apply(hidden, weight, targets, float(temperature), ids, table)

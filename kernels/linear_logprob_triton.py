@@ -30,6 +30,8 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from paradigm.kernels.flags import flag
+from paradigm.kernels.flags_triton import raise_flag_of_rows
 from paradigm.kernels.linear_logprob import rows_of
 from paradigm.kernels.support import Support
 
@@ -49,7 +51,7 @@ class TileStatistics(NamedTuple):
 
 
 class RowStatistics(NamedTuple):
-    """Of each row, float32 [N]; NaN where the target is outside the vocabulary."""
+    """Of each row, float32 [N]; NaN where the target is outside the vocabulary, or the support's row id outside its table."""
 
     logprob: Tensor
     entropy: Tensor
@@ -65,6 +67,30 @@ class Chunk(NamedTuple):
 
 
 @triton.jit
+def legal_in_tile(  # type: ignore[no-untyped-def]
+    support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr
+):  # fmt: skip
+    """Which of a tile's tokens each row may choose: [1 or BLOCK_N, TILE]."""
+    legal = (tile * TILE + tl.arange(0, TILE) < vocabulary)[None, :]
+    if HAS_SUPPORT:
+        mask_id = tl.load(support + rows, mask=is_row, other=-1)
+        words = tile * (TILE // 32) + tl.arange(0, TILE // 32)
+        at = tl.maximum(mask_id, 0)[:, None] * num_words + tl.minimum(words, num_words - 1)[None, :]
+        bits = (tl.load(table + at) | tl.where(mask_id < 0, -1, 0)[:, None])[:, :, None] >> tl.arange(0, 32)[None, None, :]
+        legal = legal & (tl.reshape((bits & 1).to(tl.int8), (BLOCK_N, TILE)) != 0)
+    return legal
+
+
+@triton.jit
+def tile_sums(z, legal):  # type: ignore[no-untyped-def]
+    """(z - m, exp(z - m), m, s, t) of a tile."""
+    m = tl.max(z, 1)
+    below = z - tl.where(m == float("-inf"), 0.0, m)[:, None]  # -inf - -inf would be NaN
+    e = tl.exp(below)
+    return below, e, m, tl.sum(e, 1), tl.sum(e * tl.where(legal, below, 0.0), 1)
+
+
+@triton.jit
 def _reduce_tile(  # type: ignore[no-untyped-def]
     product, block, tile, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words,
     is_kept, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
@@ -73,20 +99,10 @@ def _reduce_tile(  # type: ignore[no-untyped-def]
     is_row = rows < num_rows
     tokens = tile * TILE + tl.arange(0, TILE)
     wanted = tl.load(targets + rows, mask=is_row, other=-1)
-    legal = (tokens < vocabulary)[None, :]
-    if HAS_SUPPORT:
-        mask_id = tl.load(support + rows, mask=is_row, other=-1)
-        words = tile * (TILE // 32) + tl.arange(0, TILE // 32)
-        at = tl.maximum(mask_id, 0)[:, None] * num_words + tl.minimum(words, num_words - 1)[None, :]
-        bits = (tl.load(table + at) | tl.where(mask_id < 0, -1, 0)[:, None])[:, :, None] >> tl.arange(0, 32)[None, None, :]
-        legal = legal & (tl.reshape((bits & 1).to(tl.int8), (BLOCK_N, TILE)) != 0)
+    legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT, BLOCK_N, TILE)
     z = tl.where(legal, product * inverse_temperature, float("-inf"))
-    m = tl.max(z, 1)
     chosen = tl.max(tl.where(tokens[None, :] == wanted[:, None], z, float("-inf")), 1)
-    below = z - tl.where(m == float("-inf"), 0.0, m)[:, None]  # -inf - -inf would be NaN
-    e = tl.exp(below)
-    s = tl.sum(e, 1)
-    t = tl.sum(e * tl.where(legal, below, 0.0), 1)
+    _, e, m, s, t = tile_sums(z, legal)
     if is_kept != 0:
         kept.store([block * BLOCK_N, tile * TILE], e.to(kept.dtype))
     out = tile.to(tl.int64) * num_rows + rows
@@ -96,23 +112,36 @@ def _reduce_tile(  # type: ignore[no-untyped-def]
     tl.store(target + out, chosen, mask=is_row)
 
 
+@triton.jit
+def place_of(num_blocks, num_panels, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """(block, panel) of a program: GROUP blocks of rows meet a panel together, so that both stay in the L2 cache."""
+    program = tl.program_id(0)
+    first = program // (GROUP * num_panels) * GROUP
+    size = tl.minimum(num_blocks - first, GROUP)
+    within = program % (GROUP * num_panels)
+    return first + within % size, within // size
+
+
+@triton.jit
+def panel_product(  # type: ignore[no-untyped-def]
+    hidden, weight, block, panel, WIDTH: tl.constexpr, PRECISION: tl.constexpr, BLOCK_N: tl.constexpr, PANEL: tl.constexpr, BLOCK_D: tl.constexpr
+):  # fmt: skip
+    product = tl.zeros([BLOCK_N, PANEL], tl.float32)
+    for start in range(0, WIDTH, BLOCK_D):
+        x = hidden.load([block * BLOCK_N, start])
+        w = weight.load([panel * PANEL, start])
+        product = tl.dot(x, w.T, product, input_precision=PRECISION)
+    return product
+
+
 @triton.jit(do_not_specialize=["num_rows", "is_kept"])  # one binary for all callers: another could reduce in another order
 def _tile_kernel(  # type: ignore[no-untyped-def]
     hidden, weight, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature, num_words, is_kept,
     WIDTH: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
     TILES: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    num_blocks, num_panels = tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES)
-    program = tl.program_id(0)
-    first = program // (GROUP * num_panels) * GROUP  # GROUP blocks of rows meet a panel together, so that both stay in the L2 cache
-    size = tl.minimum(num_blocks - first, GROUP)
-    within = program % (GROUP * num_panels)
-    block, panel = first + within % size, within // size
-    product = tl.zeros([BLOCK_N, TILE * TILES], tl.float32)
-    for start in range(0, WIDTH, BLOCK_D):
-        x = hidden.load([block * BLOCK_N, start])
-        w = weight.load([panel * TILE * TILES, start])
-        product = tl.dot(x, w.T, product, input_precision=PRECISION)
+    block, panel = place_of(tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES), GROUP)
+    product = panel_product(hidden, weight, block, panel, WIDTH, PRECISION, BLOCK_N, TILE * TILES, BLOCK_D)
     if TILES == 1:
         _reduce_tile(
             product, block, panel, kept, targets, support, table, maximum, mass, moment, target, num_rows, vocabulary, inverse_temperature,
@@ -131,10 +160,10 @@ def _tile_kernel(  # type: ignore[no-untyped-def]
             )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["num_tiles", "num_rows"])
+@triton.jit(do_not_specialize=["num_tiles", "num_rows", "num_masks", "first_row"])
 def _combine_kernel(  # type: ignore[no-untyped-def]
-    maximum, mass, moment, target, targets, logprob, entropy, normalizer, num_tiles, num_rows, vocabulary, BLOCK_T: tl.constexpr,
-    BLOCK_N: tl.constexpr,
+    maximum, mass, moment, target, targets, support, logprob, entropy, normalizer, target_flag, support_flag, num_tiles, num_rows, vocabulary,
+    num_masks, first_row, BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     is_row = rows < num_rows
@@ -160,6 +189,12 @@ def _combine_kernel(  # type: ignore[no-untyped-def]
         total_moment += tl.sum((tl.load(moment + at, mask=here, other=0.0) + s * below) * shrink, 0)
     wanted = tl.load(targets + rows, mask=is_row, other=0)
     known = (wanted >= 0) & (wanted < vocabulary)
+    raise_flag_of_rows(target_flag, is_row & (known == 0), first_row + rows, wanted)
+    if num_masks >= 0:
+        mask_id = tl.load(support + rows, mask=is_row, other=-1)
+        is_mask = (mask_id >= -1) & (mask_id < num_masks)
+        raise_flag_of_rows(support_flag, is_mask == 0, first_row + rows, mask_id)
+        known = known & is_mask
     log_total = tl.log(total)
     nothing = float("nan")
     tl.store(logprob + rows, tl.where(known, chosen - largest - log_total, nothing), mask=is_row)
@@ -236,6 +271,19 @@ def aligned(x: Tensor) -> Tensor:
     return x if fits else x.clone(memory_format=torch.contiguous_format)
 
 
+def readable(support: Support) -> tuple[Tensor, Tensor]:
+    """Row ids and table such that a kernel reads no word outside the table, whatever the ids are: `combine` looks at them as they were."""
+    ids, table = support[0], support[1].contiguous().view(torch.int32)
+    if not table.shape[0]:
+        table = table.new_zeros(1, table.shape[1])  # of a row id of -1 a word is loaded all the same
+    return ids.clamp(max=table.shape[0] - 1), table
+
+
+def inverse_of(temperature: float) -> float:
+    """1 / temperature as a kernel divides float32 numbers: linear_sample_token_triton.py does, row by row."""
+    return float(torch.ones(()) / torch.tensor(temperature, dtype=torch.float32))
+
+
 def tile_statistics(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0, support: Support | None = None, kept: Tensor | None = None
 ) -> TileStatistics:
@@ -250,35 +298,40 @@ def tile_statistics(
     config = configuration(hidden.dtype, hidden.shape[1], hopper=hopper)
     block_n, tile, panel = config["BLOCK_N"], config["TILE"], config["TILE"] * config["TILES"]
     results = [torch.empty(triton.cdiv(vocabulary, tile), num_rows, device=hidden.device) for _ in TileStatistics._fields]
-    ids, table = (targets, targets) if support is None else (support[0].contiguous(), support[1].contiguous().view(torch.int32))
+    ids, table = (targets, targets) if support is None else readable(support)
     num_words = triton.cdiv(vocabulary, 32)
-    if support is not None and not table.shape[0]:
-        table = table.new_zeros(1, num_words)  # every row id is -1, but a word is loaded all the same
     into = kept if kept is not None else torch.empty(1, tile, device=hidden.device, dtype=kept_dtype(hidden.dtype))
     if num_rows:
         _tile_kernel[(triton.cdiv(num_rows, block_n) * triton.cdiv(vocabulary, panel),)](
             TensorDescriptor.from_tensor(hidden, [block_n, config["BLOCK_D"]]), TensorDescriptor.from_tensor(weight, [panel, config["BLOCK_D"]]),
             TensorDescriptor.from_tensor(into, [block_n, tile]), targets.contiguous(), ids, table, *results, num_rows, vocabulary,
-            1.0 / temperature, num_words, int(kept is not None), WIDTH=hidden.shape[1], HAS_SUPPORT=support is not None, **config,
+            inverse_of(temperature), num_words, int(kept is not None), WIDTH=hidden.shape[1], HAS_SUPPORT=support is not None, **config,
         )  # fmt: skip
     return TileStatistics(*results)
 
 
-def combine(tiles: TileStatistics, targets: Tensor, vocabulary: int) -> RowStatistics:
-    """All tiles together, one after the other; NaN for a target that is not in [0, vocabulary)."""
+def combine(tiles: TileStatistics, targets: Tensor, vocabulary: int, support: Support | None = None, first_row: int = 0) -> RowStatistics:
+    """All tiles together, one after the other; NaN, and a flag (flags.py), for a target or a row id of the support out of range.
+
+    Args: first_row: what the first of these rows is called in the flag.
+    """
     num_tiles, num_rows = tiles.maximum.shape
     rows = RowStatistics(*(torch.empty(num_rows, device=targets.device) for _ in RowStatistics._fields))
     if num_rows:
         _combine_kernel[(triton.cdiv(num_rows, COMBINE_TILE["BLOCK_N"]),)](
-            *tiles, targets.contiguous(), *rows, num_tiles, num_rows, vocabulary, **COMBINE_TILE
+            *tiles, targets.contiguous(), targets if support is None else support[0].contiguous(), *rows, flag("targets", targets.device),
+            flag("support", targets.device), num_tiles, num_rows, vocabulary, -1 if support is None else support[1].shape[0], first_row,
+            **COMBINE_TILE,
         )
     return rows
 
 
-def score(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None, kept: Tensor | None) -> Chunk:
+def score(
+    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None, kept: Tensor | None, first_row: int = 0
+) -> Chunk:
     """A chunk of `linear_logprob`'s rows; kept [C, at least V], if given, is overwritten."""
     tiles = tile_statistics(hidden, weight, targets, temperature=temperature, support=support, kept=kept)
-    return Chunk(kept, tiles, combine(tiles, targets, weight.shape[0]))
+    return Chunk(kept, tiles, combine(tiles, targets, weight.shape[0], support, first_row))
 
 
 def row_chunks(num_rows: int, vocabulary: int, dtype: torch.dtype) -> list[slice]:
@@ -360,8 +413,9 @@ def linear_logprob_forward(hidden: Tensor, weight: Tensor, targets: Tensor, temp
     logprob, entropy = (torch.empty(hidden.shape[0], device=hidden.device) for _ in range(2))
     for start in range(0, hidden.shape[0], _FORWARD_CHUNK):
         rows = slice(start, start + _FORWARD_CHUNK)
-        tiles = tile_statistics(hidden[rows], weight, targets[rows], temperature=temperature, support=rows_of(support, rows))
-        logprob[rows], entropy[rows], _ = combine(tiles, targets[rows], weight.shape[0])
+        legal = rows_of(support, rows)
+        tiles = tile_statistics(hidden[rows], weight, targets[rows], temperature=temperature, support=legal)
+        logprob[rows], entropy[rows], _ = combine(tiles, targets[rows], weight.shape[0], legal, start)
     return logprob, entropy
 
 
@@ -376,7 +430,7 @@ def linear_logprob_backward(
     sums = GradientSums(hidden, weight, for_hidden, for_weight)
     fed, fed_weight = aligned(hidden), aligned(weight)
     for rows in chunks:
-        chunk = score(fed[rows], fed_weight, targets[rows], temperature, rows_of(support, rows), buffer[: rows.stop - rows.start])
+        chunk = score(fed[rows], fed_weight, targets[rows], temperature, rows_of(support, rows), buffer[: rows.stop - rows.start], rows.start)
         dentropy = None if grad_entropy is None else grad_entropy[rows]
         sums.add(rows, logits_gradient(chunk, targets[rows], vocabulary, temperature, grad_logprob[rows], dentropy))
         del chunk

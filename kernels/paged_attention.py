@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from paradigm.kernels.attention import attend, check_attention, fits_cpu
+from paradigm.kernels.checks import check_device
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
-from paradigm.kernels.layout import Layout
+from paradigm.kernels.layout import Layout, PagedCache
+from paradigm.kernels.operators import is_traced, operator
+from paradigm.kernels.shared_prefixes import SharedPrefixes
 
 
 def paged_attention(
@@ -25,15 +28,21 @@ def paged_attention(
 
     On a GPU, in float32, bfloat16 and float16, a query's result is by construction (not yet checked on one) bitwise the same whatever else is
     fed, but it is not `attention`'s; nothing waits for the device, so a context that is too long or too short for its table or its tokens
-    makes its sequence's result NaN instead of raising, and slots and blocks that are out of range are not seen.
+    makes its sequence's result NaN, and `check_flags` raises (kernels/flags.py); slots and blocks that are out of range are not seen.
 
     Args:
         q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
-        layout: a paged Layout; no two sequences may be fed into one block in the same call, nor may one read what another is fed in it.
+        layout: a paged Layout; no two sequences may be fed into one block in the same call, nor may one read what another is fed in it. Its
+            `prefixes`, on a GPU, spare it reading shared blocks again, and change no bit.
         layer: which of the cache's layers.
         causal, window, scale, softcap: as in `attention`. Without causal a query sees its sequence's context_length tokens.
-    Returns: [T, Hq, D]. Raises: ValueError if shapes or dtypes disagree, or a block table is too short.
+    Returns: [T, Hq, D]. Raises: ValueError if shapes, dtypes or devices disagree, or a block table is too short.
     """
+    if is_traced() and layout.is_paged:
+        of_batch = (layout.cu_seqlens, layout.positions, layout.context_lengths, layout.slots, layout.block_table)
+        detached = (x.detach() for x in (q, k, v))
+        options = (layer, causal, window, scale, softcap, *(layout.prefixes or (None, None, None, 0)))
+        return _operator(*detached, layout.cache.keys, layout.cache.values, *of_batch, *options)  # type: ignore[no-any-return]
     _check(q, k, v, layout, layer, window, softcap)
     scale = q.shape[2] ** -0.5 if scale is None else float(scale)
     if runs_triton(q):
@@ -54,6 +63,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, layout: Layout, layer: int, window: 
     layers, _, heads, dim, _ = keys.shape
     if not 0 <= layer < layers:
         raise ValueError(f"layer must be in [0, {layers}), got {layer}")
+    check_device("q", q, cache=keys)
     if keys.dtype != k.dtype or heads != k_shape[1] or dim != k_shape[2]:
         raise ValueError(f"k must have the cache's {heads} heads of {dim} in {keys.dtype}, got {list(k_shape[1:])} in {k.dtype}")
 
@@ -87,3 +97,16 @@ def paged_attention_reference(
         outputs.append(attend(rows, own_keys, own_values, first[b], causal=causal, window=window, scale=scale, softcap=softcap))
     outputs.append(torch.zeros_like(q[layout.num_tokens :]))
     return torch.cat(outputs)
+
+
+def _run(
+    q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, cu_seqlens: Tensor, positions: Tensor, context_lengths: Tensor, slots: Tensor,
+    block_table: Tensor, layer: int, causal: bool, window: int | None, scale: float | None, softcap: float | None, tokens: Tensor | None,
+    cuts: Tensor | None, splits: Tensor | None, most: int,
+) -> Tensor:  # fmt: skip
+    prefixes = None if tokens is None or cuts is None or splits is None else SharedPrefixes(tokens, cuts, splits, most)
+    layout = Layout.paged(cu_seqlens, positions, context_lengths, slots, block_table, PagedCache.of(keys, values), prefixes=prefixes)
+    return paged_attention(q, k, v, layout, layer, causal=causal, window=window, scale=scale, softcap=softcap)
+
+
+_operator = operator("paged_attention", _run, lambda q, *_: q.new_empty(q.shape), mutates=("keys", "values"))

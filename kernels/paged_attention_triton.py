@@ -15,7 +15,11 @@ The packed `attention` (attention_triton.py) does not give these bits, but round
 It would have to end a split at every multiple of SPLIT keys and merge it as here, over tiles of as many keys, and by products of one kind (at
 least 64 rows, which are wgmma on sm_90).
 
-Grids follow from shapes, and nothing waits for the device. Sequences whose tables begin with the same blocks each read them.
+Where the layout names sequences whose tables begin with the same blocks (shared_prefixes.py), the splits they share are read once: a tile then
+holds the queries of a group of sequences, packed one after the other. A row of a tile does not feel the others, and the splits are merged as
+before, so a query's bits are the same. Whether each split has its program is decided as without it; where it has not, nothing is shared.
+
+Grids follow from shapes, and nothing waits for the device.
 """
 
 # B sequences, T tokens fed now, Hq query heads, Hkv key-value heads, D head dimension, G = Hq / Hkv
@@ -30,7 +34,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from paradigm.kernels.flags import flag, is_debugging
+from paradigm.kernels.flags_triton import raise_flag_of_rows
 from paradigm.kernels.layout import Layout
+from paradigm.kernels.shared_prefixes import SharedPrefixes, check_prefixes
 
 SPLIT = 512  # keys
 _PARTIAL_BYTES = 128 << 20  # of splits' sums kept to be merged; where they are more, a program takes a tile through all its splits
@@ -54,7 +61,7 @@ def _sequence_of(cu_seqlens, index, num_sequences, num_steps, TILE: tl.constexpr
 
 @triton.jit
 def _context_of(context_lengths, sequence, num_fed, capacity):  # type: ignore[no-untyped-def]
-    """0 for a length that cannot be: nothing is then written, and the result is 0 / 0."""
+    """0 for a length that cannot be, which is less than num_fed: nothing is then written, and the result is 0 / 0."""
     context = tl.load(context_lengths + sequence)
     return tl.where((context >= num_fed) & (context <= capacity), context, 0)
 
@@ -87,8 +94,9 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["num_sequences", "num_steps", "max_blocks"])
 def _write_kernel(  # type: ignore[no-untyped-def]
-    k, v, keys, values, cu_seqlens, context_lengths, slots, block_table, k_stride, k_head_stride, v_stride, v_head_stride, num_sequences,
-    num_steps, max_blocks, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_T: tl.constexpr,
+    k, v, keys, values, cu_seqlens, context_lengths, slots, block_table, bad_contexts, k_stride, k_head_stride, v_stride, v_head_stride,
+    num_sequences, num_steps, max_blocks, HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     tokens = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     head = tl.program_id(1).to(tl.int64)
@@ -97,6 +105,7 @@ def _write_kernel(  # type: ignore[no-untyped-def]
     num_fed = stop - tl.load(cu_seqlens + sequence)
     context = _context_of(context_lengths, sequence, num_fed, max_blocks * BLOCK_SIZE)
     position = context - stop + tokens
+    raise_flag_of_rows(bad_contexts, (tokens < stop) & (context < num_fed), sequence, tl.load(context_lengths + sequence))
     is_token = (tokens < stop) & (position >= 0)
     slot = tl.load(slots + sequence).to(tl.int64)
     block = tl.load(block_table + slot * max_blocks + position // BLOCK_SIZE, mask=is_token, other=0).to(tl.int64)
@@ -151,12 +160,54 @@ def _attend(  # type: ignore[no-untyped-def]
     return total, mass, maximum
 
 
-@triton.jit(do_not_specialize=["num_sequences", "num_steps", "max_blocks", "max_splits", "window"])
+@triton.jit(do_not_specialize=["num_sequences", "num_steps", "num_groups", "group_steps", "max_blocks", "max_splits", "window"])
+def _prefix_kernel(  # type: ignore[no-untyped-def]
+    q, keys, values, partial, masses, maxima, cu_seqlens, context_lengths, slots, block_table, shared, members, cuts, q_stride, q_head_stride,
+    num_sequences, num_steps, num_groups, group_steps, max_blocks, max_splits, window, inner, outer, HEADS: tl.constexpr, GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SPLIT: tl.constexpr,
+):  # fmt: skip
+    QUERIES: tl.constexpr = BLOCK_M // GROUP
+    tile = tl.program_id(0)
+    head = tl.program_id(1).to(tl.int64)
+    split = tl.program_id(2)
+    group = _sequence_of(cuts, tile, num_groups, group_steps, QUERIES)
+    begin, end = tl.load(cuts + group), tl.load(cuts + group + 1)
+    first = (tile - begin // QUERIES - group) * QUERIES
+    if first >= end - begin:
+        return
+    leader = _sequence_of(cu_seqlens, tl.load(members + begin), num_sequences, num_steps, 0)
+    if split >= tl.load(shared + leader):
+        return
+    rows = tl.arange(0, BLOCK_M)
+    member = begin + first + rows // GROUP
+    is_row = (rows < QUERIES * GROUP) & (member < end)
+    tokens = tl.load(members + member, mask=is_row, other=0)
+    sequence = _sequence_of(cu_seqlens, tokens, num_sequences, num_steps, 0)
+    here = tl.load(context_lengths + sequence) - tl.load(cu_seqlens + sequence + 1) + tokens
+    tokens = tokens.to(tl.int64)
+    query_head = head * GROUP + rows % GROUP
+    channels = tl.arange(0, BLOCK_D)
+    is_channel = (channels < HEAD_DIM)[None, :]
+    blocks = block_table + tl.load(slots + leader).to(tl.int64) * max_blocks
+    at = (tokens * q_stride + query_head * q_head_stride)[:, None] + channels[None, :]
+    x = tl.load(q + at, mask=is_row[:, None] & is_channel, other=0.0)
+    total, mass, maximum = _attend(
+        x, keys, values, blocks, head, here, (split + 1) * SPLIT, split * SPLIT, (split + 1) * SPLIT, window, inner, outer, HEADS, HEAD_DIM,
+        BLOCK_SIZE, CAUSAL, WINDOWED, SOFTCAP, PRECISION, BLOCK_D, BLOCK_M, BLOCK_N,
+    )  # fmt: skip
+    part = (tokens * max_splits + split) * (HEADS * GROUP) + query_head
+    tl.store(masses + part, mass, mask=is_row)
+    tl.store(maxima + part, maximum, mask=is_row)
+    tl.store(partial + part[:, None] * HEAD_DIM + channels[None, :], total, mask=is_row[:, None] & is_channel)
+
+
+@triton.jit(do_not_specialize=["num_sequences", "num_steps", "max_blocks", "max_splits", "window", "is_shared"])
 def _attention_kernel(  # type: ignore[no-untyped-def]
-    q, keys, values, out, partial, masses, maxima, cu_seqlens, context_lengths, slots, block_table, q_stride, q_head_stride, num_sequences, num_steps,
-    max_blocks, max_splits, window, inner, outer, HEADS: tl.constexpr, GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr,
-    IS_SPLIT: tl.constexpr, CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr, PRECISION: tl.constexpr, BLOCK_D: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SPLIT: tl.constexpr,
+    q, keys, values, out, partial, masses, maxima, cu_seqlens, context_lengths, slots, block_table, shared, q_stride, q_head_stride,
+    num_sequences, num_steps, max_blocks, max_splits, window, is_shared, inner, outer, HEADS: tl.constexpr, GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr, BLOCK_SIZE: tl.constexpr, IS_SPLIT: tl.constexpr, CAUSAL: tl.constexpr, WINDOWED: tl.constexpr, SOFTCAP: tl.constexpr,
+    PRECISION: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SPLIT: tl.constexpr,
 ):  # fmt: skip
     QUERIES: tl.constexpr = BLOCK_M // GROUP
     tile = tl.program_id(0)
@@ -183,6 +234,8 @@ def _attention_kernel(  # type: ignore[no-untyped-def]
     if IS_SPLIT:
         split = tl.program_id(2)
         if (split + 1) * SPLIT <= start or split * SPLIT >= stop:
+            return
+        if split < tl.load(shared + sequence, mask=is_shared != 0, other=0):
             return
         total, mass, maximum = _attend(
             x, keys, values, blocks, head, here, context, tl.maximum(start, split * SPLIT), tl.minimum(stop, (split + 1) * SPLIT), window, inner,
@@ -267,6 +320,17 @@ def check_paged(q: Tensor, layout: Layout) -> None:
             raise ValueError(f"{name} must be {rule}, got {tensor.dtype} on {tensor.device}")
 
 
+def _check_prefixes(layout: Layout, prefixes: SharedPrefixes, split: int) -> None:
+    for name, x in zip(prefixes._fields[:3], prefixes[:3]):
+        if x.device != layout.cu_seqlens.device or x.dtype != torch.int32 or not x.is_contiguous():
+            raise ValueError(f"prefixes.{name} must be int32, contiguous and on {layout.cu_seqlens.device}, got {x.dtype} on {x.device}")
+    if prefixes.splits.numel() != layout.num_documents:
+        raise ValueError(f"prefixes.splits must be of the layout's {layout.num_documents} sequences, got {prefixes.splits.numel()}")
+    if is_debugging():
+        of_batch = (layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table)
+        check_prefixes(prefixes, *of_batch, layout.cache.block_size, split)
+
+
 def _with_unit_stride(x: Tensor) -> Tensor:
     return x if x.stride(2) == 1 else x.contiguous()
 
@@ -289,7 +353,8 @@ def paged_attention_forward(
     config = configuration(q.dtype, dim, query_heads // kv_heads, hopper=hopper)
     of_cache = {"HEAD_DIM": dim, "BLOCK_SIZE": size, "BLOCK_D": config["BLOCK_D"]}
     _write_kernel[(triton.cdiv(num_tokens, WRITE_TILE["BLOCK_T"]), kv_heads)](
-        k, v, keys, values, cuts, contexts, slots, table, *k.stride()[:2], *v.stride()[:2], num_sequences, num_steps, max_blocks,
+        k, v, keys, values, cuts, contexts, slots, table, flag("context_lengths", q.device), *k.stride()[:2], *v.stride()[:2],
+        num_sequences, num_steps, max_blocks,
         HEADS=kv_heads, **of_cache, **WRITE_TILE,
     )  # fmt: skip
 
@@ -301,10 +366,19 @@ def paged_attention_forward(
     num_tiles = num_tokens // (config["BLOCK_M"] // (query_heads // kv_heads)) + num_sequences
     inner, outer = (0.0, scale * _LOG2E.value) if softcap is None else (scale / softcap, softcap * _LOG2E.value)
     mask = {"CAUSAL": causal, "WINDOWED": window is not None}
+    prefixes, group = layout.prefixes if is_split else None, query_heads // kv_heads
+    if prefixes is not None:
+        _check_prefixes(layout, prefixes, config["SPLIT"])
+        num_groups = prefixes.cuts.numel() - 1
+        _prefix_kernel[(prefixes.tokens.numel() // (config["BLOCK_M"] // group) + num_groups, kv_heads, prefixes.most)](
+            q, keys, values, partial, masses, maxima, cuts, contexts, slots, table, prefixes.splits, prefixes.tokens, prefixes.cuts, *q.stride()[:2],
+            num_sequences, num_steps, num_groups, num_groups.bit_length(), max_blocks, max_splits, window or 0, inner, outer, HEADS=kv_heads,
+            GROUP=group, HEAD_DIM=dim, BLOCK_SIZE=size, **mask, SOFTCAP=softcap is not None, **config,
+        )  # fmt: skip
     _attention_kernel[(num_tiles, kv_heads, max_splits if is_split else 1)](
-        q, keys, values, out, partial, masses, maxima, cuts, contexts, slots, table, *q.stride()[:2], num_sequences, num_steps, max_blocks,
-        max_splits, window or 0, inner, outer, HEADS=kv_heads, GROUP=query_heads // kv_heads, HEAD_DIM=dim, BLOCK_SIZE=size, IS_SPLIT=is_split,
-        **mask, SOFTCAP=softcap is not None, **config,
+        q, keys, values, out, partial, masses, maxima, cuts, contexts, slots, table, contexts if prefixes is None else prefixes.splits,
+        *q.stride()[:2], num_sequences, num_steps, max_blocks, max_splits, window or 0, int(prefixes is not None), inner, outer, HEADS=kv_heads,
+        GROUP=group, HEAD_DIM=dim, BLOCK_SIZE=size, IS_SPLIT=is_split, **mask, SOFTCAP=softcap is not None, **config,
     )  # fmt: skip
     if is_split:
         _combine_kernel[(num_tokens, triton.cdiv(query_heads, COMBINE_TILE["BLOCK_H"]))](

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device
 from paradigm.kernels.cpu_slots import needs_grad, runs_triton
 from paradigm.kernels.linear_logprob import (
     GradientSums,
@@ -32,6 +33,7 @@ from paradigm.kernels.linear_logprob import (
     rows_of,
     wide,
 )
+from paradigm.kernels.operators import is_traced, operator
 from paradigm.kernels.support import Support
 
 Divergence = Literal["forward", "reverse"]
@@ -77,14 +79,20 @@ def policy_loss(
     Returns: (loss, logprob, entropy): float32 0-dim, differentiable once in hidden and weight; float32 [N], detached.
     Raises: ValueError if shapes, dtypes, targets or streams are wrong.
     """
+    if is_traced():
+        _remember(objective)
+        constants = [x if x is None else x.detach() for x in (*(support or (None, None)), *(teacher or (None, None)))]
+        wanted = [needs_grad(hidden), needs_grad(weight)]
+        detached = [stream.detach() for stream in streams.values()]
+        loss, logprob, entropy, _, _ = _operator(
+            hidden, weight, targets, detached, ",".join(streams), id(objective), float(temperature), *constants, divergence, *wanted
+        )
+        return loss, logprob.detach(), entropy.detach()
     check_rows(hidden, weight, targets, temperature, support)
-    _check_streams(streams, objective, hidden.shape[0], weight.shape[0], teacher, divergence)
+    _check_streams(streams, objective, hidden, weight.shape[0], teacher, divergence)
 
     def run(for_hidden: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        kernel = _run
-        if runs_triton(hidden):
-            from paradigm.kernels.policy_loss_triton import run as kernel  # Triton takes a second to import
-        return kernel(
+        return _run(
             hidden.detach(), weight.detach(), targets, streams, objective, float(temperature), support, teacher, divergence, for_hidden, for_weight
         )
 
@@ -93,10 +101,59 @@ def policy_loss(
     return run(False, False)[:3]
 
 
+_OBJECTIVES: dict[int, PointwiseObjective] = {}  # those of compiled calls, for good: an operator takes numbers and tensors only
+
+
+def _remember(objective: PointwiseObjective) -> None:
+    """Called as a graph is made; its guard on the objective's id makes another graph for another objective."""
+    _OBJECTIVES[id(objective)] = objective
+
+
+_remember._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compiler.assume_constant_result, which would import the compiler
+
+
+def _run_operator(
+    hidden: Tensor, weight: Tensor, targets: Tensor, streams: list[Tensor], names: str, objective: int, temperature: float, ids: Tensor | None,
+    table: Tensor | None, teacher_hidden: Tensor | None, teacher_weight: Tensor | None, divergence: str, for_hidden: bool, for_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """(loss, logprob, entropy, gradient by hidden, by weight); an empty tensor for a gradient that is not wanted."""
+    support = None if ids is None or table is None else (ids, table)
+    teacher = None if teacher_hidden is None or teacher_weight is None else (teacher_hidden, teacher_weight)
+    by_name, of_rows = dict(zip(names.split(","), streams)), _OBJECTIVES[objective]
+    check_rows(hidden, weight, targets, temperature, support)
+    _check_streams(by_name, of_rows, hidden, weight.shape[0], teacher, divergence)
+    *results, grad_hidden, grad_weight = _run(
+        hidden, weight, targets, by_name, of_rows, temperature, support, teacher, divergence, for_hidden, for_weight
+    )
+    grads = (hidden.new_empty(0) if grad is None else grad for grad in (grad_hidden, grad_weight))
+    return *results, *grads  # type: ignore[return-value]
+
+
+def _fake(hidden, weight, targets, streams, *rest):  # type: ignore[no-untyped-def]
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    of_rows = [hidden.new_empty(shape, dtype=dtype) for shape in ((), hidden.shape[:1], hidden.shape[:1])]
+    return *of_rows, *(x.new_empty(x.shape if wanted else 0) for x, wanted in zip((hidden, weight), rest[-2:]))
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*output[3:])
+    ctx.wanted, ctx.num_streams = inputs[-2:], len(inputs[3])
+
+
+def _gradients(ctx, grad_loss, *_):  # type: ignore[no-untyped-def]
+    grads = (grad * grad_loss.to(grad.dtype) if wanted else None for grad, wanted in zip(ctx.saved_tensors, ctx.wanted))
+    return *grads, None, [None] * ctx.num_streams, *[None] * 10
+
+
+_operator = operator("policy_loss", _run_operator, _fake)
+_operator.register_autograd(_gradients, setup_context=_keep)
+
+
 def _check_streams(
-    streams: Mapping[str, Tensor], objective: PointwiseObjective, num_rows: int, vocabulary: int,
+    streams: Mapping[str, Tensor], objective: PointwiseObjective, hidden: Tensor, vocabulary: int,
     teacher: tuple[Tensor, Tensor] | None, divergence: str,
 ) -> None:
+    num_rows = hidden.shape[0]
     if divergence not in ("forward", "reverse"):
         raise ValueError(f'divergence must be "forward" or "reverse", got {divergence!r}')
     for name in (*objective.streams, *(("divergence",) if teacher is not None else ())):
@@ -105,14 +162,25 @@ def _check_streams(
     for name, stream in streams.items():
         if stream.shape != (num_rows,):
             raise ValueError(f"streams[{name!r}] must have shape [{num_rows}], got {list(stream.shape)}")
+        check_device("hidden", hidden, **{f"streams[{name!r}]": stream})
     if teacher is not None and (teacher[0].shape[0] != num_rows or teacher[1].shape[0] != vocabulary or teacher[0].shape[1] != teacher[1].shape[1]):
         raise ValueError(f"teacher must be ([{num_rows}, D], [{vocabulary}, D]), got {list(teacher[0].shape)} and {list(teacher[1].shape)}")
+    if teacher is not None:
+        check_device("hidden", hidden, **{"teacher's hidden": teacher[0], "teacher's weight": teacher[1]})
     if teacher is not None and (teacher[0].dtype != teacher[1].dtype or not teacher[0].is_floating_point()):
         raise ValueError(f"teacher must be of one floating dtype, got {teacher[0].dtype} and {teacher[1].dtype}")
 
 
+def _run(hidden: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    if runs_triton(hidden):
+        from paradigm.kernels.policy_loss_triton import run  # Triton takes a second to import
+
+        return run(hidden, *arguments)
+    return _run_in_torch(hidden, *arguments)
+
+
 @torch.no_grad()
-def _run(
+def _run_in_torch(
     hidden: Tensor, weight: Tensor, targets: Tensor, streams: Mapping[str, Tensor], objective: PointwiseObjective, temperature: float,
     support: Support | None, teacher: tuple[Tensor, Tensor] | None, divergence: str, for_hidden: bool, for_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -163,7 +231,7 @@ def policy_loss_reference(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`policy_loss` in plain torch: two passes, the whole [N, V] matrix of logits, and autograd."""
     check_rows(hidden, weight, targets, temperature, support)
-    _check_streams(streams, objective, hidden.shape[0], weight.shape[0], teacher, divergence)
+    _check_streams(streams, objective, hidden, weight.shape[0], teacher, divergence)
     logprob, entropy = linear_logprob_reference(hidden, weight, targets, temperature=temperature, support=support)
     with torch.no_grad():
         terms = objective.rows(logprob, entropy, streams)

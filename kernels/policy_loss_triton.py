@@ -79,13 +79,13 @@ def run(
     teacher_fed = None if teacher is None else [aligned(x.detach()) for x in teacher]
     for rows in chunks:
         size, legal, wanted = rows.stop - rows.start, rows_of(support, rows), targets[rows]
-        chunk = score(fed[rows], fed_weight, wanted, temperature, legal, None if buffer is None else buffer[:size])
+        chunk = score(fed[rows], fed_weight, wanted, temperature, legal, None if buffer is None else buffer[:size], rows.start)
         logprob[rows], entropy[rows] = chunk.rows.logprob, chunk.rows.entropy
         terms = objective.rows(chunk.rows.logprob, chunk.rows.entropy, {name: stream[rows] for name, stream in streams.items()})
         loss += terms.loss.sum()
         pull = None
         if teacher_fed is not None and teacher_buffer is not None:
-            other = score(teacher_fed[0][rows], teacher_fed[1], wanted, temperature, legal, teacher_buffer[:size])
+            other = score(teacher_fed[0][rows], teacher_fed[1], wanted, temperature, legal, teacher_buffer[:size], rows.start)
             coefficient = streams["divergence"][rows].float().contiguous()
             pull = Pull(divergence, other, coefficient, divergences(chunk, other, vocabulary, divergence))
             loss += (coefficient * pull.divergence).sum()

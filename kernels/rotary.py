@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+from paradigm.kernels.operators import is_traced, operator, reference_gradients
 
 
 def _implementation(q: Tensor, k: Tensor, cos: Tensor) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
@@ -58,6 +60,8 @@ def rotary(
         eps: of the norms.
     Returns: (q, k) rotated, new tensors. Raises: ValueError if shapes or dtypes disagree.
     """
+    if is_traced():
+        return _operator(q, k, cos, sin, q_weight, k_weight, eps)  # type: ignore[no-any-return]
     _check(q, k, cos, sin, q_weight, k_weight)
     forward, backward = _implementation(q, k, cos)
     if forward is None:
@@ -83,6 +87,8 @@ def _check(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | No
             f"cos and sin must be [{q_shape[0]}, <= {q_shape[2] // 2}] of one dtype, got {list(cos_shape)} {cos.dtype} "
             f"and {list(sin.shape)} {sin.dtype}"
         )
+    check_floating(q=q, cos=cos)
+    check_device("q", q, k=k, cos=cos, sin=sin, q_weight=q_weight, k_weight=k_weight)
     if q_weight is None and k_weight is None:
         return
     for name, weight in (("q_weight", q_weight), ("k_weight", k_weight)):
@@ -109,3 +115,46 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: flo
     cos, sin = cos.to(dtype)[:, None], sin.to(dtype)[:, None]
     first, second, rest = wide[..., :pairs], wide[..., pairs : 2 * pairs], wide[..., 2 * pairs :]
     return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1).to(x.dtype)
+
+
+def _run(
+    q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    _check(q, k, cos, sin, q_weight, k_weight)
+    forward, _ = _implementation(q, k, cos)
+    if forward is None:
+        return rotary_reference(q, k, cos, sin, q_weight=q_weight, k_weight=k_weight, eps=eps)
+    return forward(q, k, cos, sin, q_weight, k_weight, eps)  # type: ignore[no-any-return]
+
+
+def _run_backward(
+    grad_q: Tensor, grad_k: Tensor, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
+) -> list[Tensor]:
+    """Gradients of q and k, and of the weights if there are any."""
+    _, backward = _implementation(q, k, cos)
+    assert backward is not None
+    return [grad for grad in backward(grad_q, grad_k, q, k, cos, sin, q_weight, k_weight, eps) if grad is not None]
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    *tensors, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _gradients(ctx, grad_q, grad_k):  # type: ignore[no-untyped-def]
+    q, k, cos, sin, q_weight, k_weight = ctx.saved_tensors
+    if _implementation(q, k, cos)[1] is not None:
+        grads = _backward_operator(grad_q, grad_k, q, k, cos, sin, q_weight, k_weight, ctx.eps)
+    else:
+        inputs = (q, k) if q_weight is None else (q, k, q_weight, k_weight)
+        again = lambda q, k, *w: rotary_reference(q, k, cos, sin, q_weight=w[0] if w else None, k_weight=w[1] if w else None, eps=ctx.eps)  # noqa: E731
+        grads = reference_gradients(again, inputs, (grad_q, grad_k))
+    return grads[0], grads[1], None, None, *(grads[2:] or (None, None)), None
+
+
+_operator = operator("rotary", _run, lambda q, k, *_: (q.new_empty(q.shape), k.new_empty(k.shape)))
+_backward_operator = operator(
+    "rotary_backward", _run_backward,
+    lambda grad_q, grad_k, q, k, cos, sin, q_weight, k_weight, eps: [x.new_empty(x.shape) for x in (q, k, q_weight, k_weight) if x is not None],
+)  # fmt: skip
+_operator.register_autograd(_gradients, setup_context=_keep)

@@ -13,12 +13,14 @@ On a GPU it is Triton's (sample_token_triton.py), on the CPU C++.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from paradigm.kernels.cpu_slots import CPU, runs_triton
+from paradigm.kernels.operators import is_traced, operator
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
 
@@ -58,18 +60,51 @@ def sample_token(
     """
     if logits.dim() != 2 or logits.dtype != torch.float32 or not logits.shape[1]:
         raise ValueError(f"logits must be float32 [N, V], got {logits.dtype} {list(logits.shape)}")
-    check_support(support, *logits.shape)
     settings = {
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "key": key, "trajectory": trajectory, "position": position
     }  # fmt: skip
-    draw = Draw(*(_per_row(name, value, dtype, logits) for (name, value), dtype in zip(settings.items(), _DTYPES)))
+    ids, table = support or (None, None)
+    run: Any = _operator if is_traced() else _run
+    return run(logits.detach(), *draw_of(logits, settings), ids, table, has_filters(top_k, top_p, min_p))  # type: ignore[no-any-return]
+
+
+def draw_of(rows: Tensor, settings: dict[str, Any]) -> Draw:
+    """The settings, named and ordered as Draw's fields, for each row of `rows` [N, ...]. Raises: ValueError for a wrong one."""
+    return Draw(*(_per_row(name, value, dtype, rows) for (name, value), dtype in zip(settings.items(), _DTYPES)))
+
+
+def has_filters(top_k: int | Tensor, top_p: float | Tensor, min_p: float | Tensor) -> bool:
+    """Whether any row may have one; of tensors nobody asks."""
+    return not all(isinstance(x, (int, float)) for x in (top_k, top_p, min_p)) or (top_k, top_p, min_p) != (0, 1, 0)
+
+
+def _run(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, key: Tensor, trajectory: Tensor, position: Tensor,
+    ids: Tensor | None, table: Tensor | None, is_filtered: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    draw = Draw(temperature, top_k, top_p, min_p, key, trajectory, position)
+    support = None if ids is None or table is None else (ids, table)
+    check_support(support, logits, logits.shape[1])
+    return sample_rows(logits, draw, support, is_filtered)
+
+
+def sample_rows(logits: Tensor, draw: Draw, support: Support | None, is_filtered: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """`sample_token` of checked arguments."""
+    for name, value in zip(_RULES, draw):
+        _check_setting(name, value)
     if runs_triton(logits):
         from paradigm.kernels.sample_token_triton import sample_token_forward  # Triton takes a second to import
 
-        is_filtered = not all(isinstance(x, (int, float)) for x in (top_k, top_p, min_p)) or (top_k, top_p, min_p) != (0, 1, 0)
         return sample_token_forward(logits, draw, support, is_filtered=is_filtered)
     forward = CPU.get("sample_token") if logits.is_cpu else None
-    return sample_token_reference(logits, draw, support) if forward is None else forward(logits, draw, support)
+    return sample_token_reference(logits, draw, support) if forward is None else forward(logits, draw, support)  # type: ignore[no-any-return]
+
+
+def _fake(logits, *_):  # type: ignore[no-untyped-def]
+    return tuple(logits.new_empty(logits.shape[0], dtype=dtype) for dtype in (torch.int32, torch.float32, torch.float32))
+
+
+_operator = operator("sample_token", _run, _fake)
 
 
 def _per_row(name: str, value: float | Tensor, dtype: torch.dtype, logits: Tensor) -> Tensor:
@@ -77,28 +112,29 @@ def _per_row(name: str, value: float | Tensor, dtype: torch.dtype, logits: Tenso
         if value.shape != logits.shape[:1] or value.dtype != dtype or value.device != logits.device:
             rule = f"a number or {dtype} [{logits.shape[0]}] on {logits.device}"
             raise ValueError(f"{name} must be {rule}, got {value.dtype} {list(value.shape)} on {value.device}")
-        _check_setting(name, value)
         return value.contiguous()
     if name in _BITS:
         bits = _BITS[name]
         if not 0 <= value < 2**bits:
             raise ValueError(f"{name} must be in [0, 2^{bits}), got {value}")
         value = value - (int(value) >> (bits - 1) << bits)  # the same bits, signed
-    row = torch.full(logits.shape[:1], value, dtype=dtype, device=logits.device)
-    if name not in _BITS:
-        _check_setting(name, torch.full((1,), value, dtype=dtype))
-    return row
+    elif not _RULES[name][1](value):
+        raise ValueError(f"{name} must be {_RULES[name][0]}, got {value}")
+    return torch.full(logits.shape[:1], value, dtype=dtype, device=logits.device)
 
 
-_RULES = {"temperature": ">= 0 and finite", "top_k": ">= 0", "top_p": "in (0, 1]", "min_p": "in [0, 1)"}
+_RULES: dict[str, tuple[str, Callable[[Any], Any]]] = {  # in Draw's order
+    "temperature": (">= 0 and finite", lambda x: (x >= 0) & (x < torch.inf)),
+    "top_k": ("in [0, 2^31)", lambda x: (x >= 0) & (x <= 2**31 - 1)),
+    "top_p": ("in (0, 1]", lambda x: (x > 0) & (x <= 1)),
+    "min_p": ("in [0, 1)", lambda x: (x >= 0) & (x < 1)),
+}
 
 
 def _check_setting(name: str, value: Tensor) -> None:
-    if name not in _RULES or not value.is_cpu:
-        return
-    good = (value > 0) & (value <= 1) if name == "top_p" else (value >= 0) & (value < (1 if name == "min_p" else torch.inf))
-    if not bool(good.all()):
-        raise ValueError(f"{name} must be {_RULES[name]}, got {value[~good][0]}")
+    good = _RULES[name][1](value) if value.is_cpu else None
+    if good is not None and not bool(good.all()):
+        raise ValueError(f"{name} must be {_RULES[name][0]}, got {value[~good][0]}")
 
 
 def _product(a: Tensor, b: int) -> tuple[Tensor, Tensor]:

@@ -10,20 +10,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paradigm.kernels.checks import check_device
+from paradigm.kernels.flags import reads_data
+
 Support = tuple[Tensor, Tensor]
 
 
-def check_support(support: Support | None, num_rows: int, vocabulary: int) -> None:
-    """Raises ValueError unless support is None or (int32 [N], int32 or uint32 [S, ceil(V / 32)])."""
+def check_support(support: Support | None, like: Tensor, vocabulary: int) -> None:
+    """Raises ValueError unless support is None or (int32 [N], int32 or uint32 [S, ceil(V / 32)]) on the device of `like` [N, ...]."""
     if support is None:
         return
     ids, table = support
+    num_rows = like.shape[0]
     if ids.shape != (num_rows,) or ids.dtype != torch.int32:
         raise ValueError(f"support row ids must be int32 [{num_rows}], got {ids.dtype} {list(ids.shape)}")
     words = -(-vocabulary // 32)
     if table.dim() != 2 or table.shape[1] != words or table.dtype not in (torch.int32, torch.uint32):
         raise ValueError(f"support table must be int32 or uint32 [S, {words}], got {table.dtype} {list(table.shape)}")
-    if ids.is_cpu and num_rows and not -1 <= int(ids.min()) <= int(ids.max()) < table.shape[0]:
+    check_device("rows", like, **{"support row ids": ids, "support table": table})
+    if reads_data(like) and num_rows and not -1 <= int(ids.min()) <= int(ids.max()) < table.shape[0]:
         raise ValueError(f"support row ids must be in [-1, {table.shape[0]}), got {int(ids.min()) if int(ids.min()) < -1 else int(ids.max())}")
 
 

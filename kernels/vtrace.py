@@ -16,6 +16,7 @@ from torch import Tensor
 
 from paradigm.kernels.cpu_slots import cpu_slot, runs_triton
 from paradigm.kernels.gae import check_episodes, check_unit, discounted_sums, last_and_next
+from paradigm.kernels.operators import is_traced, operator
 
 
 def vtrace(
@@ -34,6 +35,16 @@ def vtrace(
         rho_clip, c_clip, pg_rho_clip: >= 0, the paper's rho-bar, c-bar, and the rho-bar of the advantage.
     Returns: (value targets, advantages), float32 [T]. Raises: ValueError if the shapes disagree or a number is out of range.
     """
+    if is_traced():
+        detached = (x.detach() for x in (logprob, behaviour_logprob, rewards, values, bootstrap))
+        return _operator(*detached, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)  # type: ignore[no-any-return]
+    return _run(logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
+
+
+def _run(
+    logprob: Tensor, behaviour_logprob: Tensor, rewards: Tensor, values: Tensor, bootstrap: Tensor, cu_seqlens: Tensor, gamma: float, lam: float,
+    rho_clip: float, c_clip: float, pg_rho_clip: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     _check(logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
     inputs = (logprob, behaviour_logprob, rewards, values, bootstrap)
     if all(x.dtype == torch.float32 for x in inputs):
@@ -41,8 +52,11 @@ def vtrace(
         if runs_triton(rewards):
             from paradigm.kernels.vtrace_triton import vtrace_forward as forward  # Triton takes a second to import
         if forward is not None:
-            return forward(*inputs, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)
+            return forward(*inputs, cu_seqlens, gamma, lam, rho_clip, c_clip, pg_rho_clip)  # type: ignore[no-any-return]
     return vtrace_reference(*inputs, cu_seqlens, gamma=gamma, lam=lam, rho_clip=rho_clip, c_clip=c_clip, pg_rho_clip=pg_rho_clip)
+
+
+_operator = operator("vtrace", _run, lambda logprob, *_: (logprob.new_empty(logprob.shape), logprob.new_empty(logprob.shape)))
 
 
 def _check(

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from paradigm.kernels.flags import flag
 from paradigm.kernels.gae_triton import TILE, compose, episode_bounds
 
 
@@ -37,12 +38,11 @@ def _clipped(ratio, largest):  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["num_decisions"])
 def _vtrace_kernel(  # type: ignore[no-untyped-def]
-    logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens, targets, advantages, num_decisions, gamma, trace, rho_clip, c_clip,
-    pg_rho_clip, BLOCK: tl.constexpr,
+    logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens, targets, advantages, bad_cuts, num_decisions, gamma, trace, rho_clip,
+    c_clip, pg_rho_clip, BLOCK: tl.constexpr,
 ):  # fmt: skip
     episode = tl.program_id(0)
-    first, end = episode_bounds(cu_seqlens, episode, num_decisions)
-    after = tl.load(bootstrap + episode)
+    first, end, after = episode_bounds(cu_seqlens, bootstrap, bad_cuts, episode, num_decisions)
     carried = 0.0
     for number in range(tl.cdiv(end - first, BLOCK)):
         steps = end - (number + 1) * BLOCK + tl.arange(0, BLOCK)
@@ -66,8 +66,8 @@ def vtrace_forward(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(value targets, advantages) of float32 streams."""
     inputs = [x.contiguous() for x in (logprob, behaviour_logprob, rewards, values, bootstrap, cu_seqlens)]
-    targets, advantages = torch.empty_like(inputs[0]), torch.empty_like(inputs[0])
+    targets, advantages = torch.full_like(inputs[0], torch.nan), torch.full_like(inputs[0], torch.nan)
     scalars = [float(x) for x in (gamma, gamma * lam, rho_clip, c_clip, pg_rho_clip)]
     if bootstrap.numel():
-        _vtrace_kernel[(bootstrap.numel(),)](*inputs, targets, advantages, rewards.numel(), *scalars, **TILE)
+        _vtrace_kernel[(bootstrap.numel(),)](*inputs, targets, advantages, flag("cu_seqlens", rewards.device), rewards.numel(), *scalars, **TILE)
     return targets, advantages

@@ -58,6 +58,8 @@ def _attention(
     num_rows, query_heads, dim = q.shape
     out = _result(q)
     lse = torch.empty(num_rows, query_heads) if needs_lse else None
+    if lse is not None:
+        lse[layout.num_tokens :] = 0
     parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
     _check_int32(cu_seqlens=cuts)
     _cpu.attention(

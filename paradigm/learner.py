@@ -23,6 +23,7 @@ from paradigm import distributed
 from paradigm.batch import PackedBatch
 from paradigm.batch_loss import backward
 from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
+from paradigm.kernels import check_flags
 from paradigm.objective_rows import Objective, SequenceObjective
 from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
 from paradigm.policy import Policy
@@ -170,7 +171,8 @@ class Learner:
         """Clips the summed gradient, moves the weights unless something is not finite, and clears the gradient.
 
         Returns: 0-dim float32, the gradient's global norm before clipping.
-        Raises: RuntimeError without a `forward_backward` before; FloatingPointError after `max_nonfinite` skipped steps in a row.
+        Raises: RuntimeError without a `forward_backward` before; FloatingPointError after `max_nonfinite` skipped steps in a row; ValueError if a
+            kernel met bad data on a GPU since the last step (`kernels.check_flags`).
         """
         with span("optimizer", "update"):
             return self._step()
@@ -181,6 +183,7 @@ class Learner:
             raise RuntimeError("step() must follow a forward_backward() that reaches a trained parameter")
         norm = whole(torch.nn.utils.get_total_norm(gradients))
         finite = torch.stack([self._loss_is_finite, torch.isfinite(norm)]).tolist()  # the step's one wait
+        check_flags()
         loss_is_finite, gradient_is_finite = self._join_ranks(*finite)
         try:
             if loss_is_finite and gradient_is_finite:

@@ -32,6 +32,7 @@ from paradigm.kernels import (
     attention_triton,
     gae_triton,
     linear_logprob_triton,
+    linear_sample_token_triton,
     linear_triton,
     paged_attention_triton,
     policy_loss_triton,
@@ -78,7 +79,9 @@ def linear_logprob() -> Iterator[Configuration]:
                 name = f"linear_logprob tiles {str(dtype).removeprefix('torch.')}{' support' if has_support else ''}"
                 yield Configuration(name, module._tile_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
     of_rows = dict.fromkeys(("logprob", "entropy", "normalizer"), "*fp32")
-    signature = {**statistics, "targets": "*i64", **of_rows, "num_tiles": "i32", **rows}
+    flags = dict.fromkeys(("target_flag", "support_flag"), "*i64")
+    counts = {"num_tiles": "i32", **rows, "num_masks": "i32", "first_row": "i32"}
+    signature = {**statistics, "targets": "*i64", "support": "*i32", **of_rows, **flags, **counts}
     yield Configuration("linear_logprob combine", module._combine_kernel, signature, *split_options(module.COMBINE_TILE))
     for dtype in (torch.float32, torch.bfloat16):
         for has_entropy, divergence in ((False, "none"), (True, "none"), (True, "forward"), (True, "reverse")):
@@ -106,15 +109,22 @@ def paged_attention() -> Iterator[Configuration]:
             for architecture in (80, 90):
                 kind = {"HEADS": 8, "GROUP": 8, "IS_SPLIT": is_split, "CAUSAL": True, "WINDOWED": is_long, "SOFTCAP": is_long, **cache}
                 constants, options = split_options({**kind, **module.configuration(dtype, dim, 8, hopper=architecture >= 90)})
-                signature = {
-                    **dict.fromkeys(("q", "keys", "values", "out"), pointer), **partial, **tables, "q_stride": "i32", "q_head_stride": "i32",
-                    **bounds, "inner": "fp32", "outer": "fp32",
+                kernel = module._attention_kernel
+                types = {
+                    **dict.fromkeys(("q", "keys", "values", "out"), pointer), **partial, **tables, "shared": "*i32", "q_stride": "i32",
+                    "q_head_stride": "i32", **bounds, "is_shared": "i32", "inner": "fp32", "outer": "fp32",
+                    **dict.fromkeys(("members", "cuts"), "*i32"), **dict.fromkeys(("num_groups", "group_steps"), "i32"),
                 }  # fmt: skip
+                signature = arguments(kernel, types)
+                if is_split and not is_long and dtype != torch.float16:
+                    prefix, of_prefix = module._prefix_kernel, {name: value for name, value in constants.items() if name != "IS_SPLIT"}
+                    wgmma, of_kernel = dtype != torch.float32, arguments(prefix, types)
+                    yield Configuration(f"paged_attention {what} prefix", prefix, of_kernel, of_prefix, options, wgmma, (architecture,))
                 name = " ".join(["paged_attention", what, *["window softcap"] * is_long, *["whole"] * (not is_split)])
-                yield Configuration(name, module._attention_kernel, signature, constants, options, dtype != torch.float32, (architecture,))
+                yield Configuration(name, kernel, signature, constants, options, dtype != torch.float32, (architecture,))
         if dim == 128:
             strides = dict.fromkeys(("k_stride", "k_head_stride", "v_stride", "v_head_stride"), "i32")
-            signature = {**dict.fromkeys(("k", "v", "keys", "values"), pointer), **tables, **strides, **counts}
+            signature = {**dict.fromkeys(("k", "v", "keys", "values"), pointer), **tables, "bad_contexts": "*i64", **strides, **counts}
             constants, options = split_options({"HEADS": 8, **cache, **module.WRITE_TILE})
             yield Configuration(f"paged_attention write {what}", module._write_kernel, signature, constants, options)
             signature = {**partial, "out": pointer, **of_batch, **bounds}
@@ -250,7 +260,7 @@ def rotary() -> Iterator[Configuration]:
 
 def scans() -> Iterator[Configuration]:
     for name, kernel in (("gae", gae_triton._gae_kernel), ("vtrace", vtrace_triton._vtrace_kernel)):
-        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"cu_seqlens": "*i32", "num_decisions": "i32"}
+        types = dict.fromkeys(kernel.arg_names, "*fp32") | {"cu_seqlens": "*i32", "bad_cuts": "*i64", "num_decisions": "i32"}
         types |= dict.fromkeys(("gamma", "decay", "trace", "rho_clip", "c_clip", "pg_rho_clip"), "fp32")
         del types["BLOCK"]
         yield Configuration(name, kernel, arguments(kernel, types), *split_options(gae_triton.TILE))
@@ -287,6 +297,29 @@ def sample_token() -> Iterator[Configuration]:
         yield Configuration(f"sample_token combine{' filtered' * is_filtered}", module._combine_kernel, signature, constants, options)
 
 
+def linear_sample_token() -> Iterator[Configuration]:
+    module = linear_sample_token_triton
+    tiles = {**dict.fromkeys(("maximum", "mass", "best", "chosen"), "*fp32"), "best_id": "*i32"}
+    for dtype in (torch.float32, torch.bfloat16):
+        for architecture in (80, 90):
+            config = module.draw_configuration(dtype, 4096, hopper=architecture >= 90)
+            panel, block_d, element = config["TILE"] * config["TILES"], config["BLOCK_D"], POINTERS[dtype][1:]
+            types = {
+                "hidden": f"tensordesc<{element}[{config['BLOCK_N']}, {block_d}]>", "weight": f"tensordesc<{element}[{panel}, {block_d}]>",
+                **dict.fromkeys(("support", "table", "position", "targets"), "*i32"), "temperature": "*fp32", "key": "*i64", "trajectory": "*i64",
+                **tiles, **dict.fromkeys(("num_rows", "vocabulary", "num_words"), "i32"),
+            }  # fmt: skip
+            for draws, has_support in ((True, False), (True, True), (False, False)):
+                constants, options = split_options({"WIDTH": 4096, "DRAWS": draws, "HAS_SUPPORT": has_support, **config})
+                what = "draw" if draws else "score"
+                name = f"linear_sample_token {what} {str(dtype).removeprefix('torch.')}{' support' * has_support}"
+                signature, wgmma = arguments(module._draw_kernel, types), dtype != torch.float32
+                yield Configuration(name, module._draw_kernel, signature, constants, options, wgmma, (architecture,))
+    signature = {**tiles, "ids": "*i32", "num_tiles": "i32", "num_rows": "i32"}
+    kernel, (constants, options) = module._choose_kernel, split_options({"TILE": linear_logprob_triton.TILE, **module.CHOOSE_TILE})
+    yield Configuration("linear_sample_token choose", kernel, arguments(kernel, signature), constants, options)
+
+
 def linear() -> Iterator[Configuration]:
     module, done = linear_triton, set()
     cases = [(dtype, 2048, None) for dtype in POINTERS]
@@ -318,7 +351,8 @@ def split_options(config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 
 KERNELS = [  # one function for each kernel module
-    linear, linear_logprob, policy_loss, attention, attention_on_hopper, paged_attention, sample_token, rms_norm, rotary, swiglu, scans,
+    linear, linear_logprob, linear_sample_token, policy_loss, attention, attention_on_hopper, paged_attention, sample_token, rms_norm, rotary, swiglu,
+    scans,
 ]  # fmt: skip
 
 

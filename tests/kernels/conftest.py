@@ -48,7 +48,7 @@ def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ops take the Triton path on any device; `linear_logprob` and `policy_loss` in chunks of 128 rows."""
     from paradigm.kernels import linear_logprob_triton
 
-    for name in ("linear_logprob", "paged_attention", "policy_loss", "sample_token"):
+    for name in ("linear_logprob", "linear_sample_token", "paged_attention", "policy_loss", "sample_token"):
         monkeypatch.setattr(sys.modules[f"paradigm.kernels.{name}"], "runs_triton", lambda hidden: hidden.dtype != torch.float64)
     monkeypatch.setattr(linear_logprob_triton, "_LEAST_CHUNK", 128)
     monkeypatch.setattr(linear_logprob_triton, "_CHUNK_BYTES", 1)

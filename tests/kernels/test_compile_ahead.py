@@ -12,7 +12,10 @@ import pytest
 triton = pytest.importorskip("triton")
 
 SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
-SPILLS = "attention (query|key) float32 d256 .*"  # float32 at this size is for comparing, not for training
+SPILLS = {  # bytes
+    "attention (query|key) float32 d256 .*": 1 << 20,  # float32 at this size is for comparing, not for training
+    "linear_sample_token draw bfloat16.*": 256,  # once a tile, when its product is done
+}
 TABLE = Path(__file__).parent / "compiled.jsonl"
 
 
@@ -27,7 +30,7 @@ def rows() -> list[dict]:
 def test_kernels_compile_without_a_gpu(rows: list[dict]) -> None:
     assert len(rows) >= 8
     for row in rows:
-        assert row["spilled"] == 0 or re.fullmatch(SPILLS, row["kernel"]), row
+        assert row["spilled"] <= max((most for name, most in SPILLS.items() if re.fullmatch(name, row["kernel"])), default=0), row
         assert row["shared"] <= SHARED_BYTES[row["capability"]] and row["registers"] <= 255, row
         if row["wgmma_only"] and row["capability"] == 90:
             assert row["matrix"] == ["wgmma.mma_async"], row
@@ -65,6 +68,14 @@ def test_a_splits_sums_are_taken_in_one_order_by_a_program_of_its_own_and_by_one
     assert len(whole) == 24
     for name, capability in whole:
         assert orders[name, capability] == orders[name.removesuffix(" whole"), capability], name
+
+
+def test_a_shared_splits_sums_are_taken_in_the_same_order(rows: list[dict]) -> None:
+    by_name = {(row["kernel"], row["capability"]): (row["reductions"], row["products"]) for row in rows}
+    shared = [(name, capability) for name, capability in by_name if name.startswith("paged_attention") and name.endswith(" prefix")]
+    assert len(shared) == 10
+    for name, capability in shared:
+        assert by_name[name, capability] == by_name[name.removesuffix(" prefix"), capability], name
 
 
 def test_the_heads_logits_are_summed_as_its_log_probs_are(rows: list[dict]) -> None:

@@ -142,7 +142,7 @@ def test_an_illegal_target_has_no_probability_and_a_broken_model_gives_nan() -> 
         ({"weight": torch.zeros(40, 3)}, r"hidden and weight must be \[N, D\] and \[V, D\]"),
         ({"targets": torch.tensor([0, 40])}, r"targets must be in \[0, 40\), got 0 to 40"),
         ({"targets": torch.tensor([0.0, 1.0])}, r"targets must be int64 or int32 \[2\], got torch.float32"),
-        ({"weight": torch.zeros(40, 4, device="meta")}, "weight, targets and support must be on hidden's device cpu, got meta and cpu"),
+        ({"weight": torch.zeros(40, 4, device="meta")}, "weight must be on the device of hidden, cpu, got meta"),
         ({"temperature": 0.0}, "temperature must be > 0, got 0.0"),
         ({"support": (torch.zeros(3, dtype=torch.int32), torch.zeros(1, 2, dtype=torch.int32))}, r"support row ids must be int32 \[2\]"),
         ({"support": (torch.zeros(2, dtype=torch.int32), torch.zeros(1, 1, dtype=torch.int32))}, r"support table must be int32 or uint32 \[S, 2\]"),

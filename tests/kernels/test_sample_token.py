@@ -87,7 +87,7 @@ def test_reference_draws_random123s_bits() -> None:
     ("settings", "message"),
     [
         ({"temperature": -1.0}, "temperature must be >= 0 and finite, got -1.0"),
-        ({"top_k": -1}, "top_k must be >= 0, got -1"),
+        ({"top_k": -1}, r"top_k must be in \[0, 2\^31\), got -1"),
         ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
         ({"min_p": torch.tensor([0.0, 1.0])}, r"min_p must be in \[0, 1\), got 1.0"),
         ({"key": 2**64}, r"key must be in \[0, 2\^64\)"),
