@@ -23,7 +23,7 @@ namespace {
 constexpr double work_of_a_thread = 3e5;             // multiply-adds: some microseconds, as starting a thread costs
 constexpr double speed_of_unit[] = {1.0, 2.0, 8.0};  // by Bfloat16Unit
 
-Bfloat16Unit unit_for(Dtype dtype, Isa isa, Bfloat16Unit unit) { return isa == Isa::avx512 && dtype == Dtype::bfloat16 ? unit : Bfloat16Unit::none; }
+Bfloat16Unit unit_for(Dtype dtype, Isa isa, Bfloat16Unit unit) { return isa >= Isa::avx512 && dtype == Dtype::bfloat16 ? unit : Bfloat16Unit::none; }
 
 // How many inputs the loops take, each a float32, a pair of bfloat16, or for tiles a bfloat16.
 int64_t inputs_as_read(int64_t num_inputs, Bfloat16Unit unit) { return unit == Bfloat16Unit::pairs ? (num_inputs + 1) / 2 : num_inputs; }
@@ -93,7 +93,7 @@ class Rows {
 Bfloat16Unit best_bfloat16_unit() {
     if (has_amx()) return Bfloat16Unit::tiles;
 #if PARADIGM_HAS_X86_ISAS
-    if (best_isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16")) return Bfloat16Unit::pairs;
+    if (best_isa() == Isa::avx512bf16) return Bfloat16Unit::pairs;
 #endif
     return Bfloat16Unit::none;
 }

@@ -1,4 +1,4 @@
-// Row loops of the linear layer. Included once an instruction set, after cpu_vector.h; with PARADIGM_BFLOAT16_PAIRS, where AVX-512 has BF16, what
+// Row loops of the linear layer. Included once an instruction set, after cpu_vector.h; with PARADIGM_HAS_BFLOAT16, where AVX-512 has BF16, what
 // is float32 here holds a pair of bfloat16.
 namespace paradigm {
 namespace PARADIGM_SIMD {
@@ -47,7 +47,7 @@ void store_outputs(const PanelCall& call, int64_t row, int64_t output, const flo
 }
 
 // What one step over x and the panel adds to the sums, and x in every lane for it.
-#ifdef PARADIGM_BFLOAT16_PAIRS
+#ifdef PARADIGM_HAS_BFLOAT16
 PARADIGM_INLINE f32x16 add_products(const f32x16& x, const f32x16& weight, f32x16 sum) {
     sum.part[0] = (native_f32)_mm512_dpbf16_ps((__m512)sum.part[0], (__m512bh)x.part[0], (__m512bh)weight.part[0]);
     return sum;
