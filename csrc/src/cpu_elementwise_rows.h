@@ -101,10 +101,52 @@ PARADIGM_INLINE void store_head(const float* x, int64_t dim, T* to) {
     for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store_first(to + c, lanes, load(x + c)); });
 }
 
+// The same for heads of twice `vectors` vectors of channels, all of which are rotated: what lies in x above stays in registers.
+template <int vectors, class T>
+PARADIGM_INLINE void rotate_whole_head(
+    const T* from, const T* weight, const f32x16 (&cosine)[vectors], const f32x16 (&sine)[vectors], float eps, T* to) {
+    f32x16 x[2 * vectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; ++i) x[i] = load(from + 16 * i);
+    if (weight) {
+        RowSum squares = zero_sum();
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * vectors; ++i) squares.part[i % 4] = fma(x[i], x[i], squares.part[i % 4]);
+        const f32x16 scale = broadcast(1.0f / __builtin_sqrtf(total_of(squares) / (32.0f * vectors) + eps));
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * vectors; ++i) x[i] = x[i] * scale * load(weight + 16 * i);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) {
+        store(to + 16 * i, x[i] * cosine[i] - x[vectors + i] * sine[i]);
+        store(to + 16 * (vectors + i), x[vectors + i] * cosine[i] + x[i] * sine[i]);
+    }
+}
+
+template <int vectors, class T>
+void rotate_whole_heads(const Rotary& call, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+        f32x16 cosine[vectors], sine[vectors];
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; ++i) {
+            cosine[i] = load(call.cos + row * call.pairs + 16 * i);
+            sine[i] = load(call.sin + row * call.pairs + 16 * i);
+        }
+        const T* from = static_cast<const T*>(call.x.data) + row * call.x.row_stride;
+        T* to = static_cast<T*>(call.y) + row * call.num_heads * call.head_dim;
+        for (int64_t head = 0; head < call.num_heads; ++head, from += call.x.head_stride, to += call.head_dim) {
+            rotate_whole_head<vectors>(from, static_cast<const T*>(call.weight), cosine, sine, call.eps, to);
+        }
+    }
+}
+
 template <class T>
 void rotary_rows(const Rotary& call, int64_t first, int64_t last) {
     alignas(64) float x[max_head + 16];
     const int64_t dim = call.head_dim;
+    if (2 * call.pairs == dim && dim == 32) return rotate_whole_heads<1, T>(call, first, last);
+    if (2 * call.pairs == dim && dim == 64) return rotate_whole_heads<2, T>(call, first, last);
+    if (2 * call.pairs == dim && dim == 128) return rotate_whole_heads<4, T>(call, first, last);
     for (int64_t row = first; row < last; ++row) {
         for (int64_t head = 0; head < call.num_heads; ++head) {
             const T* from = static_cast<const T*>(call.x.data) + row * call.x.row_stride + head * call.x.head_stride;

@@ -27,7 +27,11 @@ void pack_panel(const void* weight, int64_t inputs, int64_t count, float* panel)
 // Keeps the compiler from reading x from memory anew for each of its uses.
 PARADIGM_INLINE void keep_in_registers(f32x16& x) {
 #if PARADIGM_SIMD_BYTES >= 32
-    PARADIGM_EACH_PART asm("" : "+v"(x.part[p]));
+    PARADIGM_EACH_PART {
+        native_f32 part = x.part[p];
+        asm("" : "+v"(part));
+        x.part[p] = part;
+    }
 #endif
     (void)x;
 }
@@ -75,20 +79,34 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
     f32x16 sum[rows][vectors];
 #pragma GCC unroll 28
     for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
+    // one pointer into the rows, one into the panels, and distances of the odd rows, which addresses take times 1, 2, 4 or 8: that leaves registers
+    // enough. The compiler, which does not see through asm, would keep a pointer to every row, some of them in memory.
+    int64_t odd[(rows + 1) / 2];
+#pragma GCC unroll 7
+    for (int i = 0; i < (rows + 1) / 2; ++i) {
+        odd[i] = (2 * i + 1) * 4 * inputs;
+        asm("" : "+r"(odd[i]));
+    }
+    const char* here = reinterpret_cast<const char*>(x);
+    const char* weight = reinterpret_cast<const char*>(w[0]);
     for (int64_t k = 0; k < inputs; ++k) {
         __builtin_prefetch(ahead + 128 * k, 0, 2);
         f32x16 b[vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) {
-            b[v] = load(w[v] + 32 * k);
+            b[v] = load(reinterpret_cast<const float*>(weight + (w[v] - w[0]) * 4));
             if (rows > 1) keep_in_registers(b[v]);
         }
 #pragma GCC unroll 14
         for (int m = 0; m < rows; ++m) {
-            const f32x16 a = in_every_lane(x + m * inputs + k);
+            const int even = m == 0 ? 1 : m & -m;  // m is an odd number times this power of two
+            const f32x16 a = in_every_lane(reinterpret_cast<const float*>(m == 0 ? here : here + odd[m / even / 2] * even));
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; ++v) sum[m][v] = add_products(a, b[v], sum[m][v]);
         }
+        here += 4;
+        weight += 128;
+        asm("" : "+r"(here), "+r"(weight));
     }
     auto store_whole = [&](auto* y) {
         y += row * call.y_stride + 16 * first_vector;
