@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from paradigm.kernels.cpu_slots import CPU
+
 # B documents or sequences, T tokens fed in this call, S cache slots (rows of the block table)
 
 
@@ -105,8 +107,12 @@ class PagedCache:
         dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ):
         self.block_size, self.num_blocks = block_size, num_blocks
-        self.keys = torch.zeros(num_layers, num_blocks, num_kv_heads, head_dim, block_size, dtype=dtype, device=device)
-        self.values = torch.zeros(num_layers, num_blocks, num_kv_heads, block_size, head_dim, dtype=dtype, device=device)
+        self.keys = torch.empty(num_layers, num_blocks, num_kv_heads, head_dim, block_size, dtype=dtype, device=device)
+        self.values = torch.empty(num_layers, num_blocks, num_kv_heads, block_size, head_dim, dtype=dtype, device=device)
+        for part in (self.keys, self.values):
+            if part.is_cpu and "prefer_huge_pages" in CPU:
+                CPU["prefer_huge_pages"](part)  # blocks of a sequence lie anywhere
+            part.zero_()
 
 
 def _positions(lengths: list[int], parent: list[int] | None) -> Tensor:
