@@ -224,11 +224,11 @@ void write_token(const PagedAttention& call, int64_t row, int64_t head, int64_t 
 
 void check_sequence(const PagedAttention& call, int64_t b) {
     const int64_t fed = call.cu_seqlens[b + 1] - call.cu_seqlens[b], context = call.context_lengths[b], slot = call.slots[b];
-    const std::string which = "[" + std::to_string(b) + "] must be ";
-    if (slot < 0 || slot >= call.num_slots) refuse("slots" + which + "a row of the block table's " + std::to_string(call.num_slots), slot);
+    auto which = [&](const char* name) { return name + ("[" + std::to_string(b) + "] must be "); };
+    if (slot < 0 || slot >= call.num_slots) refuse(which("slots") + "a row of the block table's " + std::to_string(call.num_slots), slot);
     const int64_t capacity = call.max_blocks * call.block_size;
     if (context < fed || context > capacity) {
-        refuse("context_lengths" + which + "in [" + std::to_string(fed) + ", " + std::to_string(capacity) + "]", context);
+        refuse(which("context_lengths") + "in [" + std::to_string(fed) + ", " + std::to_string(capacity) + "]", context);
     }
     for (int64_t i = 0; i * call.block_size < context; ++i) {
         const int64_t block = call.block_table[slot * call.max_blocks + i];

@@ -91,7 +91,7 @@ PARADIGM_INLINE void softmax_gradient(
 template <class T>
 PARADIGM_INLINE void store_rows(const float* from, int64_t count, int64_t dim, int64_t padded, T* to, int64_t row_stride) {
     for (int64_t j = 0; j < count; ++j) {
-        for (int64_t c = 0; c < dim; c += 16) store_first(to + j * row_stride + c, dim - c, load(from + j * padded + c));
+        for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store_first(to + j * row_stride + c, lanes, load(from + j * padded + c)); });
     }
 }
 
@@ -126,13 +126,13 @@ void document_gradient(
             const T* grad = static_cast<const T*>(call.grad_out.data) + row * call.grad_out.row_stride + head * call.grad_out.head_stride;
             const T* out = static_cast<const T*>(f.out) + (row * o.num_query_heads + head) * dim;
             f32x16 sum = broadcast(0.0f);
-            for (int64_t c = 0; c < padded; c += 16) {
-                const f32x16 x = load_first(q + c, dim - c), g = load_first(grad + c, dim - c);
+            for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+                const f32x16 x = load_first(q + c, lanes), g = load_first(grad + c, lanes);
                 store(scratch.raw_q + r * padded + c, x);
                 store(scratch.q + r * padded + c, x * scale);
                 store(scratch.grad_out + r * padded + c, g);
-                sum = fma(g, load_first(out + c, dim - c), sum);
-            }
+                sum = fma(g, load_first(out + c, lanes), sum);
+            });
             delta[r] = sum_lanes(sum);
             lse[r] = f.lse[row * o.num_query_heads + head];
             first[r] = o.window > 0 && here + 1 > o.window ? here + 1 - o.window : 0;

@@ -27,22 +27,32 @@ void attend_queries(
     block.out = scratch.out;
     const f32x16 scale = broadcast(options.softcap > 0.0f ? options.scale / options.softcap : options.scale * log2_e);
     int count = 0;
+    int64_t token_read = 0, head_read = 0, token_written = 0, head_written = 0;  // counted on: divisions take longer than a short row
     for (int64_t start = 0; start < num_queries * group; start += count) {
         const int64_t left = num_queries * group - start;
         count = left < max_rows ? static_cast<int>(left) : max_rows;
         for (int r = 0; r < count; ++r) {
-            const int64_t token = (start + r) / group, here = position + token;
-            const T* from = q + token * row_stride + (start + r) % group * head_stride;
-            for (int64_t c = 0; c < dim; c += 16) store(scratch.q + r * block.padded + c, load_first(from + c, dim - c) * scale);
+            const int64_t here = position + token_read;
+            const T* from = q + token_read * row_stride + head_read * head_stride;
+            float* row = scratch.q + r * block.padded;
+            for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store(row + c, load_first(from + c, lanes) * scale); });
+            if (++head_read == group) {
+                head_read = 0;
+                ++token_read;
+            }
             block.first[r] = options.window > 0 && here + 1 > options.window ? here + 1 - options.window : 0;
             block.last[r] = options.causal ? here + 1 : num_keys;
         }
         attend_block<max_rows>(block, count);
         for (int r = 0; r < count; ++r) {
-            const int64_t token = (start + r) / group, head = (start + r) % group;
-            T* to = out + (token * options.num_query_heads + head) * dim;
-            for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(scratch.out + r * block.padded + c));
-            if (lse) lse[token * options.num_query_heads + head] = block.maximum[r] + __builtin_log2f(block.denominator[r]);
+            const int64_t row = token_written * options.num_query_heads + head_written;
+            const float* from = scratch.out + r * block.padded;
+            for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store_first(out + row * dim + c, lanes, load(from + c)); });
+            if (lse) lse[row] = block.maximum[r] + __builtin_log2f(block.denominator[r]);
+            if (++head_written == group) {
+                head_written = 0;
+                ++token_written;
+            }
         }
     }
 }
@@ -63,7 +73,7 @@ template <class T>
 PARADIGM_INLINE void copy_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, int64_t padded, float* out) {
     for (int64_t j = first; j < last; ++j) {
         const T* from = row_at(rows, j);
-        for (int64_t c = 0; c < padded; c += 16) store(out + j * padded + c, load_first(from + c, dim - c));
+        for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store(out + j * padded + c, load_first(from + c, lanes)); });
     }
 }
 
@@ -135,11 +145,12 @@ PARADIGM_INLINE KeyRange keys_of(const PagedAttention& call, const AttentionItem
     return {window > 0 && position + 1 > window ? (position + 1 - window) / 16 * 16 : 0, last, position, context};
 }
 
-// Where tile t of an item's keys and values lies.
+// Where a tile of an item's keys and values lies that begins at token `offset` of its index-th block.
 template <class T>
-PARADIGM_INLINE void find_tile(const PagedAttention& call, const AttentionItem& item, int64_t t, const T** key_tile, const T** value_tile) {
-    const int64_t size = call.block_size, dim = call.options.head_dim, offset = t * 16 % size;
-    const int64_t block = call.block_table[call.slots[item.document] * call.max_blocks + t * 16 / size];
+PARADIGM_INLINE void find_tile(
+    const PagedAttention& call, const AttentionItem& item, int64_t index, int64_t offset, const T** key_tile, const T** value_tile) {
+    const int64_t size = call.block_size, dim = call.options.head_dim;
+    const int64_t block = call.block_table[call.slots[item.document] * call.max_blocks + index];
     const int64_t base = (block * call.options.num_kv_heads + item.kv_head) * dim * size;
     *key_tile = static_cast<const T*>(call.keys) + base + offset;
     *value_tile = static_cast<const T*>(call.values) + base + offset * dim;
@@ -157,13 +168,18 @@ void paged_item(const PagedAttention& call, const AttentionItem& item, const Att
     const T** ahead_values = reinterpret_cast<const T**>(scratch.ahead_value_tiles);
     KeyRange coming{0, 0, 0, 0};
     if (next) coming = keys_of(call, *next);
-    for (int64_t t = first / 16; t * 16 < last; ++t) {
-        find_tile(call, item, t, key_tiles + t, tiles + t);
+    for (int64_t t = first / 16, index = first / size, offset = first % size; t * 16 < last; ++t) {
+        find_tile(call, item, index, offset, key_tiles + t, tiles + t);
         if (coming.first <= t * 16 && t * 16 < coming.last) {
-            find_tile(call, *next, t, ahead_keys + t, ahead_values + t);
+            find_tile(call, *next, index, offset, ahead_keys + t, ahead_values + t);
         } else {
             ahead_keys[t] = key_tiles[t];
             ahead_values[t] = tiles[t];
+        }
+        offset += 16;
+        if (offset == size) {
+            offset = 0;
+            ++index;
         }
     }
     const int64_t row = start + item.first, query_head = item.kv_head * group;

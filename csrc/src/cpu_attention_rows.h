@@ -154,6 +154,46 @@ PARADIGM_INLINE void softmax_row(float* s, int64_t first, int64_t last, float ca
     *denominator = sum_lanes(sum);
 }
 
+// The same for rows that all see keys [first, last), side by side.
+template <int rows>
+PARADIGM_INLINE void softmax_rows(float* s, int64_t lds, int64_t first, int64_t last, float cap, float* maximum, float* denominator) {
+    const int64_t begin = first / 16, end = (last + 15) / 16;
+    const f32x16 lowest = broadcast(-__builtin_inff()), zero = broadcast(0.0f);
+    f32x16 top[rows], sum[rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) top[r] = lowest;
+    for (int64_t t = begin; t < end; ++t) {
+        const mask16 inside = lanes_inside(t, first, last);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            float* at = s + r * lds + t * 16;
+            f32x16 x = load(at);
+            if (cap > 0.0f) x = broadcast(cap) * tanh(x);
+            x = select(inside, x, lowest);
+            store(at, x);
+            top[r] = max(top[r], x);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+        maximum[r] = max_lanes(top[r]);
+        top[r] = broadcast(maximum[r]);
+        sum[r] = zero;
+    }
+    for (int64_t t = begin; t < end; ++t) {
+        const mask16 inside = lanes_inside(t, first, last);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            float* at = s + r * lds + t * 16;
+            const f32x16 e = select(inside, exp2(load(at) - top[r]), zero);
+            store(at, e);
+            sum[r] = sum[r] + e;
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) denominator[r] = sum_lanes(sum[r]);
+}
+
 // A block of query rows of one key-value head. Key indices count from the first key of the rows' document.
 template <class T>
 struct AttentionBlock {
@@ -177,28 +217,32 @@ void attend_rows(AttentionBlock<T>& b) {
     const int64_t base = b.first[0] / 16, origin = base * 16, num_tiles = (b.last[rows - 1] + 15) / 16 - base;
     const T *const* v = b.v + base, *const* ahead = b.ahead_v + base;
     score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ahead_k + base, b.ldk, num_tiles, b.s, b.lds);
-    int64_t first[rows], last[rows];
-    float denominator[rows];
-    for (int r = 0; r < rows; ++r) {
-        first[r] = b.first[r] - origin;
-        last[r] = b.last[r] - origin;
-        float maximum;
-        softmax_row(b.s + r * b.lds, first[r], last[r], b.cap, &maximum, &denominator[r]);
-        b.maximum[r] = maximum;
-        b.denominator[r] = denominator[r];
-    }
     for (int64_t i = 0; i < rows * b.padded; i += 16) store(b.out + i, broadcast(0.0f));
-    // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
-    const bool overlap = first[rows - 1] < last[0];
-    const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
-    for (int r = 0; r < rows; ++r) {
-        const int64_t stop = from < last[r] ? from : last[r];
-        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, first[r], stop, b.out + r * b.padded, 0);
+    if (rows > 1 && b.first[0] == b.first[rows - 1] && b.last[0] == b.last[rows - 1]) {  // both ascend: all rows see the same keys
+        const int64_t first = b.first[0] - origin, last = b.last[0] - origin;
+        softmax_rows<rows>(b.s, b.lds, first, last, b.cap, b.maximum, b.denominator);
+        weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, first, last, b.out, b.padded);
+    } else {
+        int64_t first[rows], last[rows];
+        for (int r = 0; r < rows; ++r) {
+            first[r] = b.first[r] - origin;
+            last[r] = b.last[r] - origin;
+            softmax_row(b.s + r * b.lds, first[r], last[r], b.cap, &b.maximum[r], &b.denominator[r]);
+        }
+        // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
+        const bool overlap = first[rows - 1] < last[0];
+        const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
+        for (int r = 0; r < rows; ++r) {
+            const int64_t stop = from < last[r] ? from : last[r];
+            weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, first[r], stop, b.out + r * b.padded, 0);
+        }
+        weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, from, to, b.out, b.padded);
+        for (int r = 0; r < rows; ++r) {
+            weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, to, last[r], b.out + r * b.padded, 0);
+        }
     }
-    weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, from, to, b.out, b.padded);
     for (int r = 0; r < rows; ++r) {
-        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, to, last[r], b.out + r * b.padded, 0);
-        const f32x16 scale = broadcast(1.0f / denominator[r]);
+        const f32x16 scale = broadcast(1.0f / b.denominator[r]);
         for (int64_t c = 0; c < b.padded; c += 16) store(b.out + r * b.padded + c, load(b.out + r * b.padded + c) * scale);
     }
 }

@@ -54,13 +54,13 @@ void check_rotary(const Rotary& call, int num_threads) {
 
 void rms_norm(const RmsNorm& call, int num_threads, Isa isa) {
     check(call.num_rows, call.width, num_threads);
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().rms_norm[static_cast<int>(call.dtype)];
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().rms_norm[static_cast<int>(call.dtype)];
     for_blocks(call.num_rows, 32, call.width, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last); });
 }
 
 void rms_norm_backward(const RmsNormGradient& call, int num_threads, Isa isa) {
     check(call.num_rows, call.width, num_threads);
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().rms_norm_backward[static_cast<int>(call.dtype)];
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().rms_norm_backward[static_cast<int>(call.dtype)];
     sum_blocks(call.num_rows, call.width, call.width, call.grad_weight, num_threads, [&](int64_t first, int64_t last, float* sums) {
         kernel(call, first, last, sums);
     });
@@ -68,14 +68,14 @@ void rms_norm_backward(const RmsNormGradient& call, int num_threads, Isa isa) {
 
 void rotary(const Rotary& call, int num_threads, Isa isa) {
     check_rotary(call, num_threads);
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().rotary[static_cast<int>(call.dtype)];
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().rotary[static_cast<int>(call.dtype)];
     for_blocks(call.num_rows, 32, call.num_heads * call.head_dim, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last); });
 }
 
 void rotary_backward(const RotaryGradient& call, int num_threads, Isa isa) {
     const Rotary& f = call.forward;
     check_rotary(f, num_threads);
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().rotary_backward[static_cast<int>(f.dtype)];
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().rotary_backward[static_cast<int>(f.dtype)];
     const int64_t cost = f.num_heads * f.head_dim;
     if (!f.weight) {
         for_blocks(f.num_rows, 32, cost, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last, nullptr); });
@@ -88,14 +88,14 @@ void rotary_backward(const RotaryGradient& call, int num_threads, Isa isa) {
 
 void swiglu(Dtype dtype, const void* gate, const void* up, void* y, int64_t size, int num_threads, Isa isa) {
     check(size, 1, num_threads);
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().swiglu[static_cast<int>(dtype)];
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().swiglu[static_cast<int>(dtype)];
     for_blocks(size, 4096, 1, num_threads, [&](int64_t first, int64_t last) { kernel(gate, up, y, first, last); });
 }
 
 void swiglu_backward(
     Dtype dtype, const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t size, int num_threads, Isa isa) {
     check(size, 1, num_threads);
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().swiglu_backward[static_cast<int>(dtype)];
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().swiglu_backward[static_cast<int>(dtype)];
     for_blocks(size, 4096, 1, num_threads, [&](int64_t first, int64_t last) { kernel(grad_y, gate, up, grad_gate, grad_up, first, last); });
 }
 
@@ -107,7 +107,7 @@ void logits_gradient(const LogitsGradient& call, int num_threads, Isa isa) {
         if (call.target[row] < 0 || call.target[row] >= call.vocab_size) refuse("target must be in [0, vocab_size)", call.target[row]);
         if (call.support && call.support[row] >= call.support_rows) refuse("support must be a row of its table", call.support[row]);
     }
-    const auto kernel = PARADIGM_DISPATCH(isa, elementwise_kernels)().logits_gradient;
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().logits_gradient;
     for_blocks(call.num_rows, 8, call.vocab_size, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last); });
 }
 

@@ -23,20 +23,20 @@ void rms_norm_rows(const RmsNorm& call, int64_t first, int64_t last) {
         if (call.residual) {
             const T* residual = static_cast<const T*>(call.residual) + row * width;
             T* total = static_cast<T*>(call.total) + row * width;
-            for (int64_t c = 0; c < width; c += 16) {
-                store_first(total + c, width - c, load_first(x + c, width - c) + load_first(residual + c, width - c));
-            }
+            for_vectors(width, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+                store_first(total + c, lanes, load_first(x + c, lanes) + load_first(residual + c, lanes));
+            });
             x = total;  // rounded: what later layers add to is what is normed
         }
-        for (int64_t c = 0, i = 0; c < width; c += 16, ++i) {
-            const f32x16 r = load_first(x + c, width - c);
-            squares.part[i % 4] = fma(r, r, squares.part[i % 4]);
-        }
+        for_vectors(width, [&](int64_t c, auto lanes, int k) PARADIGM_BODY {
+            const f32x16 r = load_first(x + c, lanes);
+            squares.part[k] = fma(r, r, squares.part[k]);
+        });
         const float scale = 1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(width) + call.eps);
-        for (int64_t c = 0; c < width; c += 16) {
-            const f32x16 normed = load_first(x + c, width - c) * broadcast(scale);
-            store_first(y + c, width - c, normed * load_first(weight + c, width - c));
-        }
+        const f32x16 factor = broadcast(scale);
+        for_vectors(width, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+            store_first(y + c, lanes, load_first(x + c, lanes) * factor * load_first(weight + c, lanes));
+        });
         if (call.scale) call.scale[row] = scale;
     }
 }
@@ -53,47 +53,90 @@ void rms_norm_backward_rows(const RmsNormGradient& call, int64_t first, int64_t 
         T* out = static_cast<T*>(call.grad_x) + row * width;
         const f32x16 scale = broadcast(call.scale[row]), zero = broadcast(0.0f);
         RowSum products = zero_sum();
-        for (int64_t c = 0, i = 0; c < width && grad; c += 16, ++i) {
-            const int64_t left = width - c;
-            const f32x16 n = load_first(total + c, left) * scale, g = load_first(grad + c, left);
-            store_first(weight_sums + c, left, fma(g, n, load_first(weight_sums + c, left)));
-            products.part[i % 4] = fma(g * load_first(weight + c, left), n, products.part[i % 4]);
+        if (grad) {
+            for_vectors(width, [&](int64_t c, auto lanes, int k) PARADIGM_BODY {
+                const f32x16 n = load_first(total + c, lanes) * scale, g = load_first(grad + c, lanes);
+                store_first(weight_sums + c, lanes, fma(g, n, load_first(weight_sums + c, lanes)));
+                products.part[k] = fma(g * load_first(weight + c, lanes), n, products.part[k]);
+            });
         }
         const f32x16 mean = broadcast(total_of(products) / static_cast<float>(width));
-        for (int64_t c = 0; c < width; c += 16) {
-            const int64_t left = width - c;
-            const f32x16 n = load_first(total + c, left) * scale;
-            const f32x16 g = grad ? load_first(grad + c, left) * load_first(weight + c, left) : zero;
-            store_first(out + c, left, fma(scale, g - n * mean, add ? load_first(add + c, left) : zero));
-        }
+        for_vectors(width, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+            const f32x16 n = load_first(total + c, lanes) * scale;
+            const f32x16 g = grad ? load_first(grad + c, lanes) * load_first(weight + c, lanes) : zero;
+            store_first(out + c, lanes, fma(scale, g - n * mean, add ? load_first(add + c, lanes) : zero));
+        });
     }
 }
 
 constexpr int64_t max_head = 1024;
 
-// A head in float32 into x (zeros up to a whole vector), normed if there is a weight; returns the norm's scale.
+// A head in float32 into x (zeros up to a whole vector), normed if there is a weight.
 template <class T>
-PARADIGM_INLINE float load_head(const T* from, const T* weight, int64_t dim, float eps, float* x) {
+PARADIGM_INLINE void load_head(const T* from, const T* weight, int64_t dim, float eps, float* x) {
     RowSum squares = zero_sum();
-    for (int64_t c = 0, i = 0; c < dim; c += 16, ++i) {
-        const f32x16 v = load_first(from + c, dim - c);
-        squares.part[i % 4] = fma(v, v, squares.part[i % 4]);
+    for_vectors(dim, [&](int64_t c, auto lanes, int k) PARADIGM_BODY {
+        const f32x16 v = load_first(from + c, lanes);
+        squares.part[k] = fma(v, v, squares.part[k]);
         store(x + c, v);
-    }
-    if (!weight) return 1.0f;
-    const float scale = 1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(dim) + eps);
-    for (int64_t c = 0; c < dim; c += 16) store(x + c, load(x + c) * broadcast(scale) * load_first(weight + c, dim - c));
-    return scale;
+    });
+    if (!weight) return;
+    const f32x16 scale = broadcast(1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(dim) + eps));
+    for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store(x + c, load(x + c) * scale * load_first(weight + c, lanes)); });
 }
 
 // In place, by the angles' cos and sin, or by their opposites if `inverse`.
 PARADIGM_INLINE void rotate(float* x, const float* cos, const float* sin, int64_t pairs, bool inverse) {
-    for (int64_t c = 0; c < pairs; c += 16) {
-        const int64_t left = pairs - c;
-        const f32x16 a = load_first(x + c, left), b = load_first(x + pairs + c, left), zero = broadcast(0.0f);
-        const f32x16 cosine = load_first(cos + c, left), sine = inverse ? zero - load_first(sin + c, left) : load_first(sin + c, left);
-        store_first(x + c, left, a * cosine - b * sine);
-        store_first(x + pairs + c, left, b * cosine + a * sine);
+    const f32x16 zero = broadcast(0.0f);
+    for_vectors(pairs, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+        const f32x16 a = load_first(x + c, lanes), b = load_first(x + pairs + c, lanes);
+        const f32x16 cosine = load_first(cos + c, lanes), sine = inverse ? zero - load_first(sin + c, lanes) : load_first(sin + c, lanes);
+        store_first(x + c, lanes, a * cosine - b * sine);
+        store_first(x + pairs + c, lanes, b * cosine + a * sine);
+    });
+}
+
+template <class T>
+PARADIGM_INLINE void store_head(const float* x, int64_t dim, T* to) {
+    for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store_first(to + c, lanes, load(x + c)); });
+}
+
+// The same for heads of twice `vectors` vectors of channels, all of which are rotated: what lies in x above stays in registers.
+template <int vectors, class T>
+PARADIGM_INLINE void rotate_whole_head(
+    const T* from, const T* weight, const f32x16 (&cosine)[vectors], const f32x16 (&sine)[vectors], float eps, T* to) {
+    f32x16 x[2 * vectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; ++i) x[i] = load(from + 16 * i);
+    if (weight) {
+        RowSum squares = zero_sum();
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * vectors; ++i) squares.part[i % 4] = fma(x[i], x[i], squares.part[i % 4]);
+        const f32x16 scale = broadcast(1.0f / __builtin_sqrtf(total_of(squares) / (32.0f * vectors) + eps));
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * vectors; ++i) x[i] = x[i] * scale * load(weight + 16 * i);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) {
+        store(to + 16 * i, x[i] * cosine[i] - x[vectors + i] * sine[i]);
+        store(to + 16 * (vectors + i), x[vectors + i] * cosine[i] + x[i] * sine[i]);
+    }
+}
+
+template <int vectors, class T>
+void rotate_whole_heads(const Rotary& call, int64_t first, int64_t last) {
+    for (int64_t row = first; row < last; ++row) {
+        f32x16 cosine[vectors], sine[vectors];
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; ++i) {
+            cosine[i] = load(call.cos + row * call.pairs + 16 * i);
+            sine[i] = load(call.sin + row * call.pairs + 16 * i);
+        }
+        const T* from = static_cast<const T*>(call.x.data) + row * call.x.row_stride;
+        T* to = static_cast<T*>(call.y) + row * call.num_heads * call.head_dim;
+        for (int64_t head = 0; head < call.num_heads; ++head, from += call.x.head_stride, to += call.head_dim) {
+            rotate_whole_head<vectors>(from, static_cast<const T*>(call.weight), cosine, sine, call.eps, to);
+        }
     }
 }
 
@@ -101,13 +144,15 @@ template <class T>
 void rotary_rows(const Rotary& call, int64_t first, int64_t last) {
     alignas(64) float x[max_head + 16];
     const int64_t dim = call.head_dim;
+    if (2 * call.pairs == dim && dim == 32) return rotate_whole_heads<1, T>(call, first, last);
+    if (2 * call.pairs == dim && dim == 64) return rotate_whole_heads<2, T>(call, first, last);
+    if (2 * call.pairs == dim && dim == 128) return rotate_whole_heads<4, T>(call, first, last);
     for (int64_t row = first; row < last; ++row) {
         for (int64_t head = 0; head < call.num_heads; ++head) {
             const T* from = static_cast<const T*>(call.x.data) + row * call.x.row_stride + head * call.x.head_stride;
             load_head(from, static_cast<const T*>(call.weight), dim, call.eps, x);
             rotate(x, call.cos + row * call.pairs, call.sin + row * call.pairs, call.pairs, false);
-            T* to = static_cast<T*>(call.y) + (row * call.num_heads + head) * dim;
-            for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(x + c));
+            store_head(x, dim, static_cast<T*>(call.y) + (row * call.num_heads + head) * dim);
         }
     }
 }
@@ -125,23 +170,25 @@ void rotary_backward_rows(const RotaryGradient& call, int64_t first, int64_t las
             rotate(g, f.cos + row * f.pairs, f.sin + row * f.pairs, f.pairs, true);
             T* to = static_cast<T*>(call.grad_x) + (row * f.num_heads + head) * dim;
             if (!weight) {
-                for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, load(g + c));
+                store_head(g, dim, to);
                 continue;
             }
             const T* from = static_cast<const T*>(f.x.data) + row * f.x.row_stride + head * f.x.head_stride;
             load_head(from, static_cast<const T*>(nullptr), dim, 0.0f, x);
             RowSum squares = zero_sum(), products = zero_sum();
-            for (int64_t c = 0, i = 0; c < dim; c += 16, ++i) squares.part[i % 4] = fma(load(x + c), load(x + c), squares.part[i % 4]);
+            for_vectors(dim, [&](int64_t c, auto, int k) PARADIGM_BODY { squares.part[k] = fma(load(x + c), load(x + c), squares.part[k]); });
             const f32x16 scale = broadcast(1.0f / __builtin_sqrtf(total_of(squares) / static_cast<float>(dim) + f.eps));
-            for (int64_t c = 0, i = 0; c < dim; c += 16, ++i) {
-                const f32x16 n = load(x + c) * scale, from_y = load(g + c), weighted = from_y * load_first(weight + c, dim - c);
-                store_first(weight_sums + c, dim - c, fma(from_y, n, load_first(weight_sums + c, dim - c)));
-                products.part[i % 4] = fma(weighted, n, products.part[i % 4]);
+            for_vectors(dim, [&](int64_t c, auto lanes, int k) PARADIGM_BODY {
+                const f32x16 n = load(x + c) * scale, from_y = load(g + c), weighted = from_y * load_first(weight + c, lanes);
+                store_first(weight_sums + c, lanes, fma(from_y, n, load_first(weight_sums + c, lanes)));
+                products.part[k] = fma(weighted, n, products.part[k]);
                 store(x + c, n);
                 store(g + c, weighted);
-            }
+            });
             const f32x16 mean = broadcast(total_of(products) / static_cast<float>(dim));
-            for (int64_t c = 0; c < dim; c += 16) store_first(to + c, dim - c, scale * (load(g + c) - load(x + c) * mean));
+            for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+                store_first(to + c, lanes, scale * (load(g + c) - load(x + c) * mean));
+            });
         }
     }
 }
@@ -149,22 +196,24 @@ void rotary_backward_rows(const RotaryGradient& call, int64_t first, int64_t las
 template <class T>
 void swiglu_range(const void* gate, const void* up, void* y, int64_t first, int64_t last) {
     const f32x16 one = broadcast(1.0f), zero = broadcast(0.0f);
-    for (int64_t i = first; i < last; i += 16) {
-        const f32x16 g = load_first(static_cast<const T*>(gate) + i, last - i);
-        store_first(static_cast<T*>(y) + i, last - i, g / (one + exp(zero - g)) * load_first(static_cast<const T*>(up) + i, last - i));
-    }
+    for_vectors(last - first, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+        const int64_t i = first + c;
+        const f32x16 g = load_first(static_cast<const T*>(gate) + i, lanes);
+        store_first(static_cast<T*>(y) + i, lanes, g / (one + exp(zero - g)) * load_first(static_cast<const T*>(up) + i, lanes));
+    });
 }
 
 template <class T>
 void swiglu_backward_range(
     const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t first, int64_t last) {
     const f32x16 one = broadcast(1.0f), zero = broadcast(0.0f);
-    for (int64_t i = first; i < last; i += 16) {
-        const f32x16 g = load_first(static_cast<const T*>(gate) + i, last - i), u = load_first(static_cast<const T*>(up) + i, last - i);
-        const f32x16 dy = load_first(static_cast<const T*>(grad_y) + i, last - i), sigmoid = one / (one + exp(zero - g));
-        store_first(static_cast<T*>(grad_gate) + i, last - i, dy * u * sigmoid * (one + g * (one - sigmoid)));
-        store_first(static_cast<T*>(grad_up) + i, last - i, dy * g * sigmoid);
-    }
+    for_vectors(last - first, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+        const int64_t i = first + c;
+        const f32x16 g = load_first(static_cast<const T*>(gate) + i, lanes), u = load_first(static_cast<const T*>(up) + i, lanes);
+        const f32x16 dy = load_first(static_cast<const T*>(grad_y) + i, lanes), sigmoid = one / (one + exp(zero - g));
+        store_first(static_cast<T*>(grad_gate) + i, lanes, dy * u * sigmoid * (one + g * (one - sigmoid)));
+        store_first(static_cast<T*>(grad_up) + i, lanes, dy * g * sigmoid);
+    });
 }
 
 // Which of tokens v to v + 15 are legal, v a multiple of 16.

@@ -28,6 +28,9 @@ ElementwiseKernels elementwise_kernels();
 namespace avx512 {
 ElementwiseKernels elementwise_kernels();
 }
+namespace avx512bf16 {
+ElementwiseKernels elementwise_kernels();
+}
 #endif
 
 }  // namespace paradigm

@@ -16,7 +16,7 @@ namespace paradigm {
 
 bool has_amx() {
     static const bool granted = [] {
-        if (best_isa() != Isa::avx512) return false;
+        if (best_isa() < Isa::avx512) return false;
         unsigned a = 0, b = 0, c = 0, d = 0;
         if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
         constexpr unsigned bfloat16_tiles = 1u << 22, tiles = 1u << 24;

@@ -10,9 +10,9 @@
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,bmi,bmi2,lzcnt,popcnt")
 #define PARADIGM_SIMD avx512bf16
 #define PARADIGM_SIMD_BYTES 64
+#define PARADIGM_HAS_BFLOAT16
 #include "paradigm/simd.h"
 #include "cpu_vector.h"
-#define PARADIGM_BFLOAT16_PAIRS
 #include "cpu_linear_rows.h"
 #pragma GCC pop_options
 #endif

@@ -1,4 +1,4 @@
-// Row loops of the linear layer. Included once an instruction set, after cpu_vector.h; with PARADIGM_BFLOAT16_PAIRS, where AVX-512 has BF16, what
+// Row loops of the linear layer. Included once an instruction set, after cpu_vector.h; with PARADIGM_HAS_BFLOAT16, where AVX-512 has BF16, what
 // is float32 here holds a pair of bfloat16.
 namespace paradigm {
 namespace PARADIGM_SIMD {
@@ -27,7 +27,11 @@ void pack_panel(const void* weight, int64_t inputs, int64_t count, float* panel)
 // Keeps the compiler from reading x from memory anew for each of its uses.
 PARADIGM_INLINE void keep_in_registers(f32x16& x) {
 #if PARADIGM_SIMD_BYTES >= 32
-    PARADIGM_EACH_PART asm("" : "+v"(x.part[p]));
+    PARADIGM_EACH_PART {
+        native_f32 part = x.part[p];
+        asm("" : "+v"(part));
+        x.part[p] = part;
+    }
 #endif
     (void)x;
 }
@@ -47,7 +51,7 @@ void store_outputs(const PanelCall& call, int64_t row, int64_t output, const flo
 }
 
 // What one step over x and the panel adds to the sums, and x in every lane for it.
-#ifdef PARADIGM_BFLOAT16_PAIRS
+#ifdef PARADIGM_HAS_BFLOAT16
 PARADIGM_INLINE f32x16 add_products(const f32x16& x, const f32x16& weight, f32x16 sum) {
     sum.part[0] = (native_f32)_mm512_dpbf16_ps((__m512)sum.part[0], (__m512bh)x.part[0], (__m512bh)weight.part[0]);
     return sum;
@@ -67,7 +71,6 @@ PARADIGM_INLINE f32x16 in_every_lane(const float* x) { return broadcast(*x); }
 template <int rows, int vectors>
 PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t first_vector, const char* ahead) {
     const int64_t inputs = call.inputs;
-    const float* x = static_cast<const float*>(call.x) + row * inputs;
     const float* panel = reinterpret_cast<const float*>(call.panels);
     const float* w[vectors];
 #pragma GCC unroll 8
@@ -75,20 +78,35 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
     f32x16 sum[rows][vectors];
 #pragma GCC unroll 28
     for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
+    // one pointer into the rows, one into the panels, and distances of the odd rows, which addresses take times 1, 2, 4 or 8: that leaves registers
+    // enough. The compiler, which does not see through asm, would keep a pointer to every row, some of them in memory.
+    int64_t odd[(rows + 1) / 2];
+#pragma GCC unroll 7
+    for (int i = 0; i < (rows + 1) / 2; ++i) {
+        odd[i] = (2 * i + 1) * call.row_bytes;
+        asm("" : "+r"(odd[i]));
+    }
+    const int64_t input_bytes = call.input_bytes;
+    const char* here = static_cast<const char*>(call.x) + row * call.row_bytes;
+    const char* weight = reinterpret_cast<const char*>(w[0]);
     for (int64_t k = 0; k < inputs; ++k) {
         __builtin_prefetch(ahead + 128 * k, 0, 2);
         f32x16 b[vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) {
-            b[v] = load(w[v] + 32 * k);
+            b[v] = load(reinterpret_cast<const float*>(weight + (w[v] - w[0]) * 4));
             if (rows > 1) keep_in_registers(b[v]);
         }
 #pragma GCC unroll 14
         for (int m = 0; m < rows; ++m) {
-            const f32x16 a = in_every_lane(x + m * inputs + k);
+            const int even = m == 0 ? 1 : m & -m;  // m is an odd number times this power of two
+            const f32x16 a = in_every_lane(reinterpret_cast<const float*>(m == 0 ? here : here + odd[m / even / 2] * even));
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; ++v) sum[m][v] = add_products(a, b[v], sum[m][v]);
         }
+        here += input_bytes;
+        weight += 128;
+        asm("" : "+r"(here), "+r"(weight));
     }
     auto store_whole = [&](auto* y) {
         y += row * call.y_stride + 16 * first_vector;
@@ -130,7 +148,17 @@ void multiply(const PanelCall& call) {
     }
 }
 
-LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply}; }
+// A row's last vector reaches into the next row, which is written after it.
+void pack_columns(const float* rows, int64_t stride, int64_t num_rows, int64_t count, int64_t readable, int64_t width, float* packed) {
+    for (int64_t k = 0; k < num_rows; ++k, rows += stride, packed += width) {
+        for (int64_t c = 0; c < width; c += 16) {
+            const int64_t left = count - c;
+            store(packed + c, left <= 0 ? broadcast(0.0f) : readable - c >= 16 ? load(rows + c) : load_first(rows + c, left));
+        }
+    }
+}
+
+LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply, pack_columns, max_tile_rows}; }
 
 }  // namespace PARADIGM_SIMD
 }  // namespace paradigm

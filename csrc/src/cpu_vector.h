@@ -8,30 +8,48 @@ using bfloat16 = uint16_t;
 typedef uint16_t native_u16 __attribute__((vector_size(native_bytes / 2)));
 
 PARADIGM_INLINE f32x16 load(const bfloat16* from) {
-    u32x16 r;
+    f32x16 r;
+#if PARADIGM_SIMD_BYTES == 64
+    __m256i halves;  // what GCC makes of a conversion of vectors takes four times as long
+    std::memcpy(&halves, from, 32);
+    r.part[0] = (native_f32)_mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, halves), 16);
+#else
     PARADIGM_EACH_PART {
         native_u16 half;
         std::memcpy(&half, from + p * (native_bytes / 4), native_bytes / 2);
-        r.part[p] = __builtin_convertvector(half, native_u32) << 16;
+        r.part[p] = (native_f32)(__builtin_convertvector(half, native_u32) << 16);
     }
-    return float_of_bits(r);
+#endif
+    return r;
 }
-// Rounds to nearest even; a NaN keeps its sign and stays one.
+// Rounds to nearest even, subnormal numbers to zero; a NaN keeps its sign and stays one.
 PARADIGM_INLINE void store(bfloat16* to, const f32x16& x) {
+#ifdef PARADIGM_HAS_BFLOAT16
+    const __m256bh halves = _mm512_maskz_cvtneps_pbh(0xFFFF, (__m512)x.part[0]);
+    std::memcpy(to, &halves, 32);
+#else
     const u32x16 bits = bits_of(x);
     PARADIGM_EACH_PART {
         const native_u32 b = bits.part[p], high = b >> 16;
-        const native_u32 rounded = (b + 0x7FFFu + (high & 1u)) >> 16;
 #if PARADIGM_SIMD_BYTES == 64
+        const __m512i upper_halves = {
+            0x0007000500030001, 0x000F000D000B0009, 0x0017001500130011, 0x001F001D001B0019, 0, 0, 0, 0};  // words 1, 3, 5 and so on
         const __mmask16 is_nan = _mm512_cmp_ps_mask((__m512)x.part[p], (__m512)x.part[p], _CMP_UNORD_Q);
-        const native_u32 chosen = (native_u32)_mm512_mask_blend_epi32(is_nan, (__m512i)rounded, (__m512i)(high | 0x40u));
+        const __mmask16 is_normal = _mm512_test_epi32_mask((__m512i)b, (__m512i)broadcast(0x7F800000u).part[p]);
+        const native_u32 rounded = b + (0x7FFFu + (high & 1u)), sign = b & 0x80000000u;
+        __m512i chosen = _mm512_mask_blend_epi32(is_normal, (__m512i)sign, (__m512i)rounded);
+        chosen = _mm512_mask_or_epi32(chosen, is_nan, (__m512i)b, (__m512i)broadcast(0x400000u).part[p]);
+        const __m256i half =
+            _mm512_maskz_extracti64x4_epi64(0xF, _mm512_maskz_permutexvar_epi16(0xFFFFFFFFu, upper_halves, chosen), 0);
 #else
-        const native_u32 is_nan = (native_u32)(x.part[p] != x.part[p]);
+        const native_u32 is_nan = (native_u32)(x.part[p] != x.part[p]), is_normal = (native_u32)((b & 0x7F800000u) != 0u);
+        const native_u32 rounded = (is_normal & ((b + 0x7FFFu + (high & 1u)) >> 16)) | (~is_normal & high & 0x8000u);
         const native_u32 chosen = (is_nan & (high | 0x40u)) | (~is_nan & rounded);
-#endif
         const native_u16 half = __builtin_convertvector(chosen, native_u16);
+#endif
         std::memcpy(to + p * (native_bytes / 4), &half, native_bytes / 2);
     }
+#endif
 }
 PARADIGM_INLINE float widen(float x) { return x; }
 PARADIGM_INLINE float widen(bfloat16 x) {
@@ -55,6 +73,42 @@ PARADIGM_INLINE void store_first(T* to, int64_t count, const f32x16& x) {
     store(lanes, x);
     for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 }
+struct AllLanes {};
+template <class T>
+PARADIGM_INLINE f32x16 load_first(const T* from, AllLanes) {
+    return load(from);
+}
+template <class T>
+PARADIGM_INLINE void store_first(T* to, AllLanes, const f32x16& x) {
+    store(to, x);
+}
+
+// Calls body(c, lanes, k) for each vector of channels from c < width on, the k-th modulo 4; `lanes` is for load_first and store_first. A loop over
+// whole vectors has no calls in it, as copies of a few lanes are, and so keeps constants and sums in registers.
+template <class Body>
+PARADIGM_INLINE void for_vectors(int64_t width, const Body& body) {
+    int64_t c = 0;
+    for (; c + 64 <= width; c += 64) {
+        body(c, AllLanes{}, 0);
+        body(c + 16, AllLanes{}, 1);
+        body(c + 32, AllLanes{}, 2);
+        body(c + 48, AllLanes{}, 3);
+    }
+    if (c + 16 <= width) body(c, AllLanes{}, 0);
+    if (c + 32 <= width) body(c + 16, AllLanes{}, 1);
+    if (c + 48 <= width) body(c + 32, AllLanes{}, 2);
+    const int64_t left = width % 16;
+    if (left == 0) return;
+    const int64_t last = width - left;
+    switch (last / 16 % 4) {
+        case 0: return body(last, left, 0);
+        case 1: return body(last, left, 1);
+        case 2: return body(last, left, 2);
+        default: return body(last, left, 3);
+    }
+}
+#undef PARADIGM_BODY
+#define PARADIGM_BODY __attribute__((always_inline))
 
 // 2^x for x <= 127, relative error below 1.2e-7; 2^-126 below -126, NaN of NaN. Degree 6, fitted to the relative error on [-1/2, 1/2].
 PARADIGM_INLINE f32x16 exp2(const f32x16& x) {

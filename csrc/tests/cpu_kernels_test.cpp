@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernel_cases.h"
@@ -346,6 +348,55 @@ void test_swiglu() {
     }
 }
 
+// Products with 129, whose sigmoid is 1, are exact in float32, so that what is stored of them is the rounding alone.
+void test_rounding_to_bfloat16() {
+    Draw draw;
+    Halves up = rounded(draw.many(500, 1e3f)), gate(up.size() + 8, 0x4301), expected;
+    for (float x : widened(up)) expected.push_back(rounded({129.0f * x})[0]);
+    for (const auto& [x, y] : std::initializer_list<std::pair<uint16_t, uint16_t>>{
+             {0x0000, 0x0000}, {0x8000, 0x8000}, {0x7F80, 0x7F80}, {0xFF80, 0xFF80}, {0x7F00, 0x7F80}, {0x0001, 0x0000}, {0x8001, 0x8000}, {0x0100, 0x0481}}) {
+        up.push_back(x);  // zeros, infinities, one that overflows, subnormal results, the least exponents that stay
+        expected.push_back(y);
+    }
+    for (Isa isa : isas()) {
+        Halves y(up.size());
+        swiglu(Dtype::bfloat16, gate.data(), up.data(), y.data(), static_cast<int64_t>(up.size()), 1, isa);
+        CHECK(y == expected);
+        Halves nan{0x7FC1, 0xFFA0, 0x7F81};
+        swiglu(Dtype::bfloat16, gate.data(), nan.data(), nan.data(), 3, 1, isa);
+        for (uint16_t v : nan) CHECK(std::isnan(widened({v})[0]));
+    }
+}
+
+// In bfloat16 the loops for whole vectors and for the last few channels give one result on every instruction set.
+void test_elementwise_in_bfloat16() {
+    Draw draw;
+    for (int64_t width : {2, 15, 16, 32, 50, 64, 128, 200}) {
+        const int64_t rows = 5, heads = 3;
+        const auto size = static_cast<std::size_t>(rows * heads * width), channels = static_cast<std::size_t>(width);
+        const Halves x = rounded(draw.many(size, 3)), other = rounded(draw.many(size)), grad = rounded(draw.many(size)), weight = rounded(draw.many(channels));
+        const Floats angles = draw.many(static_cast<std::size_t>(rows * width));
+        std::vector<Halves> first;
+        Floats first_sums;
+        for (Isa isa : isas()) {
+            std::vector<Halves> y(8, Halves(size));
+            Floats scale(static_cast<std::size_t>(rows * heads)), sums(2 * channels);
+            const auto bf16 = Dtype::bfloat16;
+            rms_norm({bf16, rows * heads, width, x.data(), other.data(), weight.data(), 1e-6f, y[0].data(), y[1].data(), scale.data()}, 1, isa);
+            rms_norm_backward(
+                {bf16, rows * heads, width, grad.data(), other.data(), y[1].data(), weight.data(), scale.data(), y[2].data(), sums.data()}, 1, isa);
+            const HeadRows in{x.data(), heads * width, width}, back{grad.data(), heads * width, width};
+            const Rotary turn{bf16, rows, heads, width, width / 2, in, angles.data(), angles.data() + rows, weight.data(), 1e-6f, y[3].data()};
+            rotary(turn, 1, isa);
+            rotary_backward({turn, back, y[4].data(), sums.data() + width}, 1, isa);
+            swiglu(bf16, x.data(), other.data(), y[5].data(), static_cast<int64_t>(size), 1, isa);
+            swiglu_backward(bf16, grad.data(), x.data(), other.data(), y[6].data(), y[7].data(), static_cast<int64_t>(size), 1, isa);
+            if (first.empty()) first = y, first_sums = sums;
+            CHECK(y == first && sums == first_sums);
+        }
+    }
+}
+
 void test_logits_gradient() {
     Draw draw;
     for (int64_t vocab : {3, 40, 272, 1000}) {
@@ -440,6 +491,8 @@ int main() {
     test_rms_norm();
     test_rotary();
     test_swiglu();
+    test_rounding_to_bfloat16();
+    test_elementwise_in_bfloat16();
     test_logits_gradient();
     test_scans();
     test_bad_arguments();

@@ -21,6 +21,7 @@ inline std::vector<Isa> isas() {
     std::vector<Isa> all{Isa::baseline};
     if (best_isa() >= Isa::avx2) all.push_back(Isa::avx2);
     if (best_isa() >= Isa::avx512) all.push_back(Isa::avx512);
+    if (best_isa() >= Isa::avx512bf16) all.push_back(Isa::avx512bf16);
     return all;
 }
 

@@ -17,7 +17,8 @@
 //     #pragma GCC pop_options
 //     #endif
 //
-// foo_avx2.cpp is the same with avx2, 32 and "avx2,fma,bmi,bmi2,lzcnt,popcnt"; foo.cpp includes it as baseline, 16, without a pragma,
+// foo_avx512bf16.cpp, where there is one, adds avx512bf16 to the target and defines PARADIGM_HAS_BFLOAT16 before the includes: it rounds to
+// bfloat16 by one instruction. foo_avx2.cpp is the same with avx2, 32 and "avx2,fma,bmi,bmi2,lzcnt,popcnt"; foo.cpp includes it as baseline, 16, without a pragma,
 // and takes PARADIGM_DISPATCH(best_isa(), what_it_needs).
 #pragma once
 
@@ -29,24 +30,26 @@
 
 namespace paradigm {
 
-enum class Isa { baseline = 0, avx2 = 1, avx512 = 2 };
+enum class Isa { baseline = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };  // the last is avx512 where a loop has nothing of its own for it
 
 inline Isa best_isa() {
 #if PARADIGM_HAS_X86_ISAS
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
-        return Isa::avx512;
+        return __builtin_cpu_supports("avx512bf16") ? Isa::avx512bf16 : Isa::avx512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return Isa::avx2;
 #endif
     return Isa::baseline;
 }
 
-// What `name` is in the namespace of an instruction set: baseline::name, avx2::name or avx512::name, which are of one type.
+// What `name` is in the namespace of an instruction set: baseline::name, avx2::name, avx512::name (or avx512bf16::name), which are of one type.
 #if PARADIGM_HAS_X86_ISAS
-#define PARADIGM_DISPATCH(isa, name) ((isa) == Isa::avx512 ? avx512::name : (isa) == Isa::avx2 ? avx2::name : baseline::name)
+#define PARADIGM_DISPATCH(isa, name) ((isa) >= Isa::avx512 ? avx512::name : (isa) == Isa::avx2 ? avx2::name : baseline::name)
+#define PARADIGM_DISPATCH_BFLOAT16(isa, name) ((isa) == Isa::avx512bf16 ? avx512bf16::name : PARADIGM_DISPATCH(isa, name))
 #else
 #define PARADIGM_DISPATCH(isa, name) ((void)(isa), baseline::name)
+#define PARADIGM_DISPATCH_BFLOAT16 PARADIGM_DISPATCH
 #endif
 
 }  // namespace paradigm
