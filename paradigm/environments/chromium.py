@@ -83,7 +83,7 @@ class Chromium:
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        self._end = weakref.finalize(self, _end, self.pid, (self._in, self._out), self._profile)
+        self._end = weakref.finalize(self, _end, os.getpid(), self.pid, (self._in, self._out), self._profile)
         try:
             self.version = self.call("Browser.getVersion", timeout=start_timeout)["product"]
         except EnvironmentFault as fault:
@@ -204,7 +204,9 @@ def _pipe() -> list[int]:
     return copies
 
 
-def _end(pid: int, pipes: tuple[int, int], profile: str) -> None:
+def _end(owner: int, pid: int, pipes: tuple[int, int], profile: str) -> None:
+    if os.getpid() != owner:  # a process forked from it, whose browser this is not
+        return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
