@@ -30,7 +30,7 @@ def attention_case() -> tuple[Callable[..., Any], list[Tensor], tuple[Any, ...]]
     layout = Layout([0, 5, 5, 12, 14], parent=[-1, -1, 0, 0])
     tensors = [normal(15, heads, 16, seed=i) for i, heads in enumerate((4, 2, 2))]
     options = {"window": 4, "softcap": 3.0}
-    return lambda q, k, v: kernels.attention(q, k, v, layout, **options), tensors, (layout.cu_seqlens, *layout.host, True, 4, None, 3.0)
+    return lambda q, k, v: kernels.attention(q, k, v, layout, **options), tensors, (layout.cu_seqlens, *layout.host, True, 4, None, 3.0, "auto")
 
 
 def scan_streams(count: int) -> list[Tensor]:
