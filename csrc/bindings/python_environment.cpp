@@ -227,6 +227,55 @@ class PythonPlayer final : public Player {
     SharedObject callable_, observation_type_;
 };
 
+template <class Function>
+auto by_grammar(Function&& function) {
+    const py::gil_scoped_acquire gil;
+    try {
+        return function();
+    } catch (const EpisodeError&) {
+        throw;
+    } catch (const std::exception& error) {  // a Python exception, or an answer that is none
+        throw EpisodeError(std::string("the grammar failed: ") + error.what(), "grammar");
+    }
+}
+
+class PythonMatcher final : public TokenMatcher {
+  public:
+    explicit PythonMatcher(SharedObject matcher) : matcher_(std::move(matcher)) {}
+
+    bool fill(uint32_t* words, std::size_t num_words) override {
+        return by_grammar([&] {
+            const auto answer = matcher_->attr("legal")().cast<std::pair<py::buffer, bool>>();
+            const py::buffer_info mask = answer.first.request();
+            const auto num_bytes = static_cast<std::size_t>(mask.size * mask.itemsize);
+            if (num_bytes != num_words * sizeof *words || mask.ndim != 1 || mask.strides[0] != mask.itemsize) {
+                throw std::runtime_error("its mask must be " + std::to_string(num_words * sizeof *words) + " bytes, got " + std::to_string(num_bytes));
+            }
+            std::memcpy(words, mask.ptr, num_bytes);
+            return answer.second;
+        });
+    }
+
+    void read(int32_t token) override {
+        by_grammar([&] { matcher_->attr("read")(token); });
+    }
+
+  private:
+    SharedObject matcher_;
+};
+
+class PythonGrammar final : public TokenGrammar {
+  public:
+    explicit PythonGrammar(SharedObject grammar) : grammar_(std::move(grammar)) {}
+
+    std::unique_ptr<TokenMatcher> begin() const override {
+        return by_grammar([&] { return std::make_unique<PythonMatcher>(share(grammar_->attr("begin")())); });
+    }
+
+  private:
+    SharedObject grammar_;
+};
+
 }  // namespace
 
 SharedObject share(py::object object) {
@@ -289,6 +338,12 @@ std::string python_task(std::size_t number) {
     std::string task(sizeof wide, '\0');
     std::memcpy(task.data(), &wide, sizeof wide);
     return task;
+}
+
+std::shared_ptr<const TokenGrammar> python_grammar(py::object grammar) {
+    if (grammar.is_none()) return nullptr;
+    if (!py::hasattr(grammar, "begin")) throw py::type_error("grammar must have a method begin, got a " + type_name(grammar));
+    return std::make_shared<PythonGrammar>(share(std::move(grammar)));
 }
 
 std::shared_ptr<const Player> python_player(py::object callable, py::object observation_type) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "paradigm/environment.h"
+#include "paradigm/token_grammar.h"
 
 namespace paradigm {
 
@@ -27,6 +28,9 @@ struct StopList {
     std::vector<std::string> strings;
 };
 StopList to_stop(pybind11::handle object);
+
+// A grammar written in Python (see paradigm.grammar.TokenGrammar); null for None.
+std::shared_ptr<const TokenGrammar> python_grammar(pybind11::object grammar);
 
 // Instances come from prototype.clone() if there is one, else from copy.deepcopy(prototype). What tasks[i] holds is handed to reset as it
 // is; its C++ form is the eight bytes of i.

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -91,11 +92,12 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
                                                 const std::tuple<float, int32_t, float, float>& sampling, const py::dict& forced,
                                                 int threads, bool record_all, const py::object& observation_type,
                                                 const std::shared_ptr<TokenBytes>& token_bytes, const py::object& stop,
-                                                const std::optional<std::pair<int64_t, int64_t>>& episodes) {
+                                                const std::optional<std::pair<int64_t, int64_t>>& episodes, const py::object& grammar) {
     auto rules = std::make_unique<EpisodeRules>();
     auto handle = std::make_unique<SchedulerHandle>();
     handle->vocabulary = rules->vocabulary = token_bytes;
     rules->stop = stop_strings(*handle, stop);
+    rules->grammar = python_grammar(grammar);
     if (py::isinstance<NativeEnvironment>(environment)) {
         rules->factory = environment.cast<const NativeEnvironment&>().factory;
         rules->tasks = native_tasks(tasks);
@@ -154,6 +156,10 @@ py::dict buffers(const py::object& self, int32_t policy) {
     arrays["trajectory"] = view(plan.trajectory, self);
     arrays["position"] = view(plan.position, self);
     arrays["support_row"] = view(plan.support_row, self);
+    arrays["probe_rows"] = view(plan.probe_rows, self);
+    arrays["probe_targets"] = view(plan.probe_targets, self);
+    arrays["probe_temperature"] = view(plan.probe_temperature, self);
+    arrays["probe_ask"] = view(plan.probe_ask, self);
     BlockTable& blocks = scheduler.block_table(policy);
     arrays["block_table"] = view(blocks.rows(), {scheduler.limits(policy).slots, blocks.max_blocks()}, self);
     return arrays;
@@ -168,17 +174,24 @@ py::tuple plan(SchedulerHandle& self, int32_t policy) {
     return py::make_tuple(plan->num_tokens, plan->num_sequences, plan->num_samples);
 }
 
-void commit(SchedulerHandle& self, int32_t policy, const Array<int32_t>& tokens, const Array<float>& logprobs, const Array<float>& kept_logmass) {
+void commit(SchedulerHandle& self, int32_t policy, const Array<int32_t>& tokens, const Array<float>& logprobs, const Array<float>& kept_logmass,
+            const std::optional<Array<float>>& probed) {
     if (tokens.ndim() != 1 || logprobs.size() != tokens.size() || kept_logmass.size() != tokens.size()) {
         throw std::invalid_argument("tokens, logprobs and kept_logmass must have one shape [R], got sizes " + std::to_string(tokens.size()) + ", " +
                                     std::to_string(logprobs.size()) + " and " + std::to_string(kept_logmass.size()));
     }
+    const int32_t num_probes = self.scheduler->plan_buffers(policy).num_probes;
+    if (probed.has_value() ? probed->size() != num_probes : num_probes > 0) {
+        throw std::invalid_argument("probed must have shape [" + std::to_string(num_probes) + "], got " +
+                                    (probed.has_value() ? std::to_string(probed->size()) : "None"));
+    }
+    const float* probe = probed.has_value() ? probed->data() : nullptr;
     const int32_t* drawn = tokens.data();
     const float* logprob = logprobs.data();
     const float* kept = kept_logmass.data();
     const auto count = static_cast<std::size_t>(tokens.size());
     const py::gil_scoped_release release;
-    self.scheduler->commit(policy, drawn, logprob, kept, count);
+    self.scheduler->commit(policy, drawn, logprob, kept, count, probe);
 }
 
 py::array support_table(const py::object& self) {
@@ -237,8 +250,9 @@ py::tuple take(SchedulerHandle& self) {
 }
 
 void submit(SchedulerHandle& self, int64_t index, int64_t group, const py::object& task,
-            const std::tuple<float, int32_t, float, float>& sampling, int32_t max_tokens, const py::object& stop, bool is_streamed) {
-    Request request{index, group, {}, {}, max_tokens, stop_strings(self, stop), is_streamed};
+            const std::tuple<float, int32_t, float, float>& sampling, int32_t max_tokens, const py::object& stop, bool is_streamed, bool is_held,
+            const py::object& grammar) {
+    Request request{index, group, {}, {}, max_tokens, stop_strings(self, stop), python_grammar(grammar), is_streamed, is_held};
     const auto [temperature, top_k, top_p, min_p] = sampling;
     request.sampling = {temperature, top_k, top_p, min_p};
     if (!self.is_python) {
@@ -258,6 +272,44 @@ void submit(SchedulerHandle& self, int64_t index, int64_t group, const py::objec
         self.requested.attr("pop")(number);
         throw;
     }
+}
+
+void ask(SchedulerHandle& self, int64_t index, int64_t number, const std::string& kind, const py::object& tokens,
+         const std::tuple<float, int32_t, float, float>& sampling, int32_t max_tokens, const py::object& stop, const py::object& legal,
+         const py::object& grammar) {
+    static const std::map<std::string, AskKind> kKinds{
+        {"append", AskKind::append}, {"sample", AskKind::sample}, {"score", AskKind::score}, {"evaluate", AskKind::evaluate}};
+    const auto found = kKinds.find(kind);
+    if (found == kKinds.end()) throw std::invalid_argument("kind must be append, sample, score or evaluate, got " + kind);
+    Ask ask;
+    ask.number = number;
+    ask.kind = found->second;
+    ask.tokens = to_tokens(tokens, "tokens");
+    const auto [temperature, top_k, top_p, min_p] = sampling;
+    ask.sampling = {temperature, top_k, top_p, min_p};
+    ask.rules.max_action_tokens = max_tokens;
+    auto [stop_tokens, strings] = to_stop(stop);
+    ask.rules.stop = std::move(stop_tokens);
+    ask.rules.stop_strings = std::move(strings);
+    if (!legal.is_none()) {
+        std::vector<std::vector<int32_t>> sequences;
+        for (const py::handle sequence : legal) sequences.push_back(to_tokens(sequence, "legal"));
+        ask.rules.legal = std::make_shared<const LegalSet>(sequences);
+    }
+    ask.grammar = python_grammar(grammar);
+    self.scheduler->ask(index, std::move(ask));
+}
+
+py::list take_answers(SchedulerHandle& self) {
+    const auto copy = [](const auto& values) {
+        return py::array_t<std::decay_t<decltype(values[0])>>(static_cast<py::ssize_t>(values.size()), values.data());
+    };
+    py::list answers;
+    for (const Answer& answer : self.scheduler->take_answers()) {
+        answers.append(py::make_tuple(answer.number, answer.error, answer.start, copy(answer.tokens), copy(answer.logprobs),
+                                      copy(answer.kept_logmass), copy(answer.version), copy(answer.support)));
+    }
+    return answers;
 }
 
 // None if no submitted episode is over; else (arrays, failures) as of take(), and the indices of those that are.
@@ -294,7 +346,7 @@ py::object take_events(SchedulerHandle& self) {
 }
 
 py::list take_swaps(SchedulerHandle& self, int32_t policy) {
-    static const char* const kKinds[] = {"out", "in", "drop"};
+    static const char* const kKinds[] = {"out", "in", "drop", "fork", "copy"};
     py::list swaps;
     for (const Swap& swap : self.scheduler->take_swaps(policy)) swaps.append(py::make_tuple(kKinds[static_cast<int>(swap.kind)], swap.slot, swap.blocks));
     return swaps;
@@ -314,6 +366,8 @@ py::dict counters(SchedulerHandle& self, int32_t policy) {
     values["evictions"] = counters.evictions;
     values["tokens_recomputed"] = counters.tokens_recomputed;
     values["swaps"] = counters.swaps;
+    values["tokens_forked"] = counters.tokens_forked;
+    values["blocks_copied"] = counters.blocks_copied;
     values["free_blocks"] = self.scheduler->block_table(policy).num_free();
     return values;
 }
@@ -332,14 +386,19 @@ void bind_sampler(py::module_& m) {
         .def(py::init(&make_scheduler), py::kw_only(), py::arg("environment"), py::arg("tasks"), py::arg("seats"), py::arg("policies"),
              py::arg("group_size"), py::arg("key"), py::arg("vocab_size"), py::arg("max_tokens"), py::arg("sampling"), py::arg("forced"),
              py::arg("threads"), py::arg("record_all"), py::arg("observation_type"), py::arg("token_bytes") = py::none(),
-             py::arg("stop") = py::tuple(), py::arg("episodes") = py::none(),
+             py::arg("stop") = py::tuple(), py::arg("episodes") = py::none(), py::arg("grammar") = py::none(),
              "Without tasks, episodes are submitted one by one.\n\n"
-             "token_bytes: needed where there are stop strings. stop: token ids and strings (str, bytes), any of which ends a trajectory.")
+             "token_bytes: needed where there are stop strings. stop: token ids and strings (str, bytes), any of which ends a trajectory.\n"
+             "grammar: what actions say, see paradigm.grammar.TokenGrammar.")
         .def("plan", &plan, py::arg("policy"),
              "Plans a policy's next step into its buffers; waits at most 50 ms, and only if no policy could run.\n\n"
              "Returns: (T tokens, B sequences, R rows to sample), zeros if there is nothing for this policy to do now.")
         .def("commit", &commit, py::arg("policy"), py::arg("tokens").noconvert(), py::arg("logprobs").noconvert(), py::arg("kept_logmass").noconvert(),
-             "Hands back what was drawn for the R rows of the policy's plan: int32, float32, float32 [R].")
+             py::arg("probed") = py::none(),
+             "Hands back what was drawn for the R rows of the policy's plan: int32, float32, float32 [R]. probed: float32 [Q], the log-probs of its\n"
+             "probes' targets, any finite number where there is no target; None if there are no probes.")
+        .def("num_probes", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->plan_buffers(policy).num_probes; }, py::arg("policy"),
+             "Q: hidden states of the policy's plan that sequences asked for.")
         .def("wait", [](SchedulerHandle& self) { self.scheduler->wait(kPatience); }, py::call_guard<py::gil_scoped_release>(),
              "For collections without a policy: waits at most 50 ms for episodes to end.")
         .def("buffers", &buffers, py::arg("policy"), "The arrays of a policy's plans by name; they stay where they are.")
@@ -353,17 +412,33 @@ void bind_sampler(py::module_& m) {
              "Tags tokens committed from now on; prompts computed under another version are not shared any more. Live sequences are fed again\n"
              "from their first token, or keep what they have in the cache.")
         .def("take_swaps", &take_swaps, py::arg("policy"),
-             "What is to be done with the cache before the plan last made is run, in this order: [(\"out\", \"in\" or \"drop\", slot, blocks)].\n"
-             "Only sequences that kept what earlier weights had made are swapped.")
+             "What is to be done with the cache before the plan last made is run, in this order: [(\"out\", \"in\", \"drop\", \"fork\" or \"copy\",\n"
+             "slot, blocks)]: copy a sequence's blocks out, back into the first of them, forget the copy; let a fork share that of slot blocks[0];\n"
+             "copy block blocks[0] to blocks[1]. Only sequences that kept what earlier weights had made are swapped.")
         .def("submit", &submit, py::kw_only(), py::arg("index"), py::arg("group"), py::arg("task"), py::arg("sampling"), py::arg("max_tokens"),
-             py::arg("stop"), py::arg("is_streamed"), "Asks for one more episode. From any thread, as cancel and poke.")
+             py::arg("stop"), py::arg("is_streamed"), py::arg("is_held") = false, py::arg("grammar") = py::none(),
+             "Asks for one more episode. From any thread, as cancel and poke. is_held: until it is released, it can be forked when it is over.")
+        .def("open", [](SchedulerHandle& self, int64_t index, const py::object& tokens) { self.scheduler->open(index, to_tokens(tokens, "tokens")); },
+             py::arg("index"), py::arg("tokens"), "Makes a sequence of the policy that plays seat 0. From any thread, as fork, ask and release.")
+        .def("fork",
+             [](SchedulerHandle& self, int64_t index, int64_t parent, int32_t seat, int32_t length) { self.scheduler->fork(index, parent, seat, length); },
+             py::arg("index"), py::arg("parent"), py::arg("seat") = 0, py::arg("length") = -1,
+             "Makes a sequence of the first tokens (-1: all) of another, or of what a seat saw of a request that is not over, or is held.")
+        .def("ask", &ask, py::arg("index"), py::kw_only(), py::arg("number"), py::arg("kind"), py::arg("tokens") = py::tuple(),
+             py::arg("sampling") = std::make_tuple(1.0f, 0, 1.0f, 0.0f), py::arg("max_tokens") = 0, py::arg("stop") = py::tuple(),
+             py::arg("legal") = py::none(), py::arg("grammar") = py::none(),
+             "Asks a sequence to append, sample, score or evaluate; answered under the number by take_answers.")
+        .def("release", [](SchedulerHandle& self, int64_t index) { self.scheduler->release(index); }, py::arg("index"),
+             "Lets go of a sequence, or of a held request.")
+        .def("take_answers", &take_answers,
+             "[(number, error, start, tokens, logprobs, kept_logmass, version, support)] since the last call; error is empty where all went well.")
         .def("cancel", [](SchedulerHandle& self, int64_t index) { self.scheduler->cancel(index); }, py::arg("index"), "Gives a submitted episode up.")
         .def("poke", [](SchedulerHandle& self) { self.scheduler->poke(); }, "Makes a plan or wait that waits return at once.")
         .def("take_finished", &take_finished,
              "None, or (arrays, failures, indices) of the submitted episodes that are over since the last call; cancelled ones have only an index.")
         .def("take_events", &take_events, "None, or the tokens of streamed episodes since the last call, as arrays by name.")
         .def_property_readonly("is_idle", [](const SchedulerHandle& self) { return self.scheduler->is_idle(); },
-                               "Whether nothing is running, or waiting to.")
+                               "Whether nothing runs, nor can start before something is released.")
         .def("close", [](SchedulerHandle& self) { return self.scheduler->close(kGrace); }, py::call_guard<py::gil_scoped_release>(),
              "Stops the threads; returns False if one was still inside an environment after half a second and was let go.")
         .def_property_readonly("is_done", [](const SchedulerHandle& self) { return self.scheduler->is_done(); })
@@ -376,7 +451,8 @@ void bind_sampler(py::module_& m) {
              "Of a policy so far: steps, tokens_fed, tokens_prefilled, tokens_sampled, tokens_covered (each token counted once, however "
              "often it was fed), keys_covered (tokens attended to, summed over these), prefixes_shared (sequences that took over the "
              "beginning of their prompt), tokens_shared (not fed for that), evictions, tokens_recomputed (fed again, after one or under new "
-             "weights), swaps (evictions that copied blocks out). "
+             "weights), swaps (evictions that copied blocks out), tokens_forked (not fed because a fork took them over), blocks_copied (last "
+             "blocks that forks had to copy). "
              "And free_blocks, of its cache now.");
 }
 

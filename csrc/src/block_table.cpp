@@ -49,6 +49,23 @@ void BlockTable::share(int32_t slot, int32_t block) {
     hold(slot, block);
 }
 
+void BlockTable::fork(int32_t from, int32_t to, int32_t num_tokens) {
+    if (!has_cache_) return;
+    for (int32_t number = 0; number < num_blocks_for(num_tokens); ++number) share(to, row(from)[number]);
+}
+
+int32_t BlockTable::replace(int32_t slot, int32_t number) {
+    int32_t& block = row(slot)[number];
+    pool_.release(block, false);  // others hold it
+    block = pool_.allocate();
+    if (prefixes_.contains(block)) prefixes_.remove(block);
+    return block;
+}
+
+void BlockTable::forget(int32_t slot, int32_t number) {
+    if (number < num_held(slot) && prefixes_.contains(row(slot)[number])) prefixes_.remove(row(slot)[number]);
+}
+
 void BlockTable::release(int32_t slot) {
     if (!has_cache_) return;
     int32_t* row = this->row(slot);
@@ -65,6 +82,14 @@ uint64_t BlockTable::publish(int32_t slot, int32_t number, uint64_t prefix, cons
     if (!prefixes_.is_current(prefix)) return prefix;
     const PrefixIndex::Match match = prefixes_.find(prefix, tokens);
     return match.block != 0 ? match.prefix : prefixes_.add(prefix, tokens, row(slot)[number]);
+}
+
+uint64_t BlockTable::publish_filled(int32_t slot, int32_t number, uint64_t prefix, const int32_t* tokens) {
+    if (!prefixes_.is_current(prefix)) return prefix;
+    const PrefixIndex::Match match = prefixes_.find(prefix, tokens);
+    if (match.block != 0) return match.prefix;
+    forget(slot, number);  // it was found behind a prefix that has lost a block
+    return prefixes_.add(prefix, tokens, row(slot)[number], false);
 }
 
 }  // namespace paradigm

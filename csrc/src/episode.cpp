@@ -36,17 +36,18 @@ void Episode::restart(int64_t number) {
         const int64_t trajectory = number * static_cast<int64_t>(seats.size()) + static_cast<int64_t>(s);
         const auto forced = rules_.forced.find(trajectory);
         seats[s].clear(trajectory, rules_.max_tokens, forced == rules_.forced.end() ? nullptr : &forced->second,
-                       seats[s].policy < 0 ? nullptr : rules_.stop);
+                       seats[s].policy < 0 ? nullptr : rules_.stop, seats[s].policy < 0 ? nullptr : rules_.grammar);
     }
 }
 
 void Episode::restart(std::shared_ptr<const Request> asked) {
     begin(asked->index, asked->group);
     request = std::move(asked);
+    is_held = request->is_held;
     for (std::size_t s = 0; s < seats.size(); ++s) {
         seats[s].sampling = &request->sampling;
         seats[s].clear(index * static_cast<int64_t>(seats.size()) + static_cast<int64_t>(s), request->max_tokens, nullptr,
-                       seats[s].policy < 0 ? nullptr : request->stop);
+                       seats[s].policy < 0 ? nullptr : request->stop, seats[s].policy < 0 ? nullptr : request->grammar);
     }
 }
 
@@ -54,7 +55,7 @@ void Episode::begin(int64_t number, int64_t task_number) {
     index = number;
     task = task_number;
     acting = -1;
-    is_over = terminated = truncated = failed = is_started_ = is_cancelled = false;
+    is_over = terminated = truncated = failed = is_started_ = is_cancelled = is_held = false;
     stop_reason = StopReason::none;
     message.clear();
     reason.clear();

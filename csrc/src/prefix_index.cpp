@@ -32,13 +32,13 @@ PrefixIndex::Match PrefixIndex::find(uint64_t prefix, const int32_t* tokens) con
     return {};
 }
 
-uint64_t PrefixIndex::add(uint64_t prefix, const int32_t* tokens, int32_t block) {
+uint64_t PrefixIndex::add(uint64_t prefix, const int32_t* tokens, int32_t block, bool is_pending) {
     if (contains(block)) throw std::logic_error("PrefixIndex: block " + std::to_string(block) + " is indexed already");
     const std::size_t bucket = bucket_of(prefix, tokens);
-    entry(block) = {prefix, ++last_, bucket, buckets_[bucket], true};
+    entry(block) = {prefix, ++last_, bucket, buckets_[bucket], is_pending};
     buckets_[bucket] = block;
     std::copy_n(tokens, block_size_, tokens_.data() + static_cast<std::size_t>(block) * block_size_);
-    pending_.push_back(block);
+    if (is_pending) pending_.push_back(block);
     return last_;
 }
 

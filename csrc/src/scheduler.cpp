@@ -41,6 +41,10 @@ Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_token
     plan.top_k.assign(max_sequences, sampling.top_k);
     plan.top_p.assign(max_sequences, sampling.top_p);
     plan.min_p.assign(max_sequences, sampling.min_p);
+    plan.probe_rows.resize(max_tokens_fed);
+    plan.probe_targets.resize(max_tokens_fed);
+    plan.probe_temperature.resize(max_tokens_fed);
+    plan.probe_ask.resize(max_tokens_fed);
     rows.reserve(max_sequences);
     decoding.reserve(static_cast<std::size_t>(limits.slots));
     prefilling.reserve(static_cast<std::size_t>(limits.slots));
@@ -128,9 +132,16 @@ Scheduler::PolicyState& Scheduler::state(int32_t policy) {
     return policies_[static_cast<std::size_t>(policy)];
 }
 
+bool Scheduler::has_slots() const {
+    return std::all_of(policies_.begin(), policies_.end(), [](const PolicyState& policy) {
+        return policy.free_slots.size() >= static_cast<std::size_t>(policy.num_seats);
+    });
+}
+
 // Starts as many of the waiting episodes as all their policies have slots for.
 void Scheduler::admit() {
-    while (num_live_ < max_live_) {
+    if (!waiting_.empty()) give_slots();
+    while (num_live_ < max_live_ && has_slots()) {
         std::shared_ptr<const Request> request = next_request();
         if (request == nullptr && next_episode_ == end_episode_) break;
         if (idle_.empty()) {
@@ -174,6 +185,7 @@ void Scheduler::start() {
     }
     to_run_.erase(to_run_.begin(), to_run_.begin() + static_cast<std::ptrdiff_t>(num_run));
     num_running_ += to_run_.size();
+    for (Episode* episode : to_run_) episode->is_running = true;
     pool_.submit(to_run_);
     to_run_.clear();
 }
@@ -197,6 +209,7 @@ void Scheduler::drain() {
 
 // An episode that ran waits for its acting seat's policy, or is over.
 void Scheduler::take_back(Episode& episode) {
+    episode.is_running = false;
     if (episode.is_cancelled && !episode.is_over) episode.fail("the request was cancelled", "cancelled");
     report(episode);
     if (episode.is_over) {
@@ -210,6 +223,24 @@ void Scheduler::finish(Episode& episode) {
     for (std::size_t s = 0; s < episode.seats.size(); ++s) {
         Seat& seat = episode.seats[s];
         if ((record_all_ || seat.policy == 0) && !episode.is_cancelled) finished_.add(episode, static_cast<int32_t>(s), sampling_.temperature);
+    }
+    ++num_done_;
+    if (episode.failed && !episode.is_cancelled) {
+        ++num_failed_;
+        ++failure_reasons_[episode.reason];
+    }
+    if (episode.request != nullptr) over_.push_back(episode.index);
+    episode.is_held = episode.is_held && !episode.failed;
+    if (episode.is_held) {
+        ++num_held_;
+    } else {
+        let_go(episode);
+    }
+}
+
+// Takes back the slots and blocks of an episode that is over.
+void Scheduler::let_go(Episode& episode) {
+    for (Seat& seat : episode.seats) {
         if (seat.policy < 0) continue;
         PolicyState& policy = policies_[static_cast<std::size_t>(seat.policy)];
         forget_swap(policy, seat);
@@ -218,15 +249,9 @@ void Scheduler::finish(Episode& episode) {
         policy.free_slots.push_back(seat.slot);
     }
     --num_live_;
-    ++num_done_;
-    if (episode.failed && !episode.is_cancelled) {
-        ++num_failed_;
-        ++failure_reasons_[episode.reason];
-    }
     idle_.push_back(&episode);
     if (episode.request == nullptr) return;
     submitted_.erase(episode.index);
-    over_.push_back(episode.index);
     std::lock_guard<std::mutex> lock(world_->mutex);
     world_->indices.erase(episode.index);
 }
@@ -276,7 +301,8 @@ void Scheduler::wait(std::chrono::milliseconds patience) {
     } while (await(deadline, std::max<std::size_t>(1, num_running_ / 2)));
 }
 
-void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count) {
+void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count,
+                       const float* probed) {
     PolicyState& policy = state(policy_number);
     if (!policy.is_planned) throw std::logic_error("commit: nothing is planned for the policy");
     const auto num_samples = static_cast<std::size_t>(policy.plan.num_samples);
@@ -294,8 +320,21 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
                                         std::to_string(logprobs[r]) + ": the policy's logits are not");
         }
     }
+    for (int32_t q = 0; q < policy.plan.num_probes; ++q) {
+        if (probed == nullptr || !std::isfinite(probed[q])) {
+            throw std::invalid_argument("commit needs a finite log-probability for each of " + std::to_string(policy.plan.num_probes) + " probes");
+        }
+    }
     policy.is_planned = false;
     policy.blocks.confirm();
+    for (std::size_t q = 0; q < policy.probed.size(); ++q) {
+        Probe& probe = *policy.probed[q]->probe;
+        ++probe.next;
+        if (probe.targets.empty()) continue;
+        probe.logprobs.push_back(probed[q]);
+        probe.version.push_back(policy.version);
+    }
+    policy.probed.clear();
     policy.step_s = Seconds(Clock::now() - policy.planned_at).count();
     SupportSets& supports = *world_->rules->supports;
     std::size_t r = 0;
@@ -304,21 +343,31 @@ void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float
         Seat& seat = *row.seat;
         seat.fed += row.num_tokens;
         if (!row.samples) {
+            if (seat.probe != nullptr && seat.fed == seat.length()) {
+                complete(*seat.sequence, "");
+                continue;
+            }
             policy.prefilling.insert(policy.prefilling.begin() + static_cast<std::ptrdiff_t>(num_unfinished++), &seat);
             continue;
         }
         try {
             Progress progress = seat.choose(tokens[r], logprobs[r], kept_logmass[r], policy.version, supports);
             if (progress == Progress::acting && seat.forced_is_due()) progress = seat.impose_forced(supports);
-            if (takes_requests_) report(*seat.episode);
+            if (takes_requests_ && seat.episode != nullptr) report(*seat.episode);
             if (progress == Progress::acting) {
                 make_ready(seat);
-            } else {
+            } else if (seat.episode != nullptr) {
                 resume(*seat.episode, progress);
+            } else {
+                complete(*seat.sequence, "");
             }
         } catch (const EpisodeError& error) {
-            seat.episode->fail(error.what(), error.reason);
-            finish(*seat.episode);
+            if (seat.episode == nullptr) {
+                complete(*seat.sequence, error.what());
+            } else {
+                seat.episode->fail(error.what(), error.reason);
+                finish(*seat.episode);
+            }
         }
         ++r;
     }

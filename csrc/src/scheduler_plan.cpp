@@ -24,8 +24,9 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
     PolicyState& policy = state(policy_number);
     if (policy.is_planned) throw std::logic_error("plan: the policy's last plan has not been committed");
     Plan& plan = policy.plan;
-    plan.num_tokens = plan.num_sequences = plan.num_samples = 0;
+    plan.num_tokens = plan.num_sequences = plan.num_samples = plan.num_probes = 0;
     policy.rows.clear();
+    policy.probed.clear();
 
     const auto is_ready = [](const PolicyState& p) { return !p.decoding.empty() || !p.prefilling.empty(); };
     const Clock::time_point deadline = Clock::now() + patience;
@@ -123,7 +124,7 @@ bool Scheduler::claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_cl
         }
     }
     const int32_t end = seat.fed + std::min(num_left(seat), most);
-    while (!blocks.extend(seat.slot, end)) {
+    while (!own_tail(policy, seat) || !blocks.extend(seat.slot, end)) {
         is_closed = true;
         if (!evict_for(policy, seat)) return false;
     }
@@ -140,7 +141,8 @@ bool Scheduler::evict_for(PolicyState& policy, const Seat& seat) {
     }
     if (youngest == nullptr) return false;
     // the other seats of its own episode wait for it, so they may go too
-    if (policy.plan.num_sequences > 0 && is_older(youngest, &seat) && youngest->episode != seat.episode) return false;
+    const bool is_own = youngest->episode == seat.episode && seat.episode != nullptr;
+    if (policy.plan.num_sequences > 0 && is_older(youngest, &seat) && !is_own) return false;
     policy.counters.evictions += youngest->has_started ? 1 : 0;
     if (youngest->is_stale) {
         swap_out(policy, *youngest);
@@ -195,6 +197,23 @@ bool Scheduler::take_over_prefix(PolicyState& policy, Seat& seat) {
     return true;
 }
 
+// Before the sequence writes its next token: gives it a block of its own for that, if forks share it. Returns false if none is free.
+bool Scheduler::own_tail(PolicyState& policy, Seat& seat) {
+    if (!seat.shares_tail) return true;
+    BlockTable& blocks = policy.blocks;
+    const int32_t number = seat.fed / blocks.block_size();
+    if (blocks.is_shared(seat.slot, number)) {
+        if (blocks.num_free() == 0) return false;
+        const int32_t from = blocks.blocks_of(seat.slot)[number], to = blocks.replace(seat.slot, number);
+        policy.swaps.push_back({Swap::Kind::copy, seat.slot, {from, to}});
+        ++policy.counters.blocks_copied;
+    } else {
+        blocks.forget(seat.slot, number);
+    }
+    seat.shares_tail = false;
+    return true;
+}
+
 // Publishes the blocks of its prompt that the tokens [fed, end) fill.
 void Scheduler::publish_prefix(PolicyState& policy, Seat& seat, int32_t end) {
     const int32_t size = policy.blocks.block_size();
@@ -210,7 +229,7 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
     const auto b = static_cast<std::size_t>(plan.num_sequences++);
     auto t = static_cast<std::size_t>(plan.num_tokens);
     const int32_t end = seat.fed + num_tokens;
-    if (!policy.blocks.extend(seat.slot, end)) throw std::logic_error("plan: a sequence has no block for its tokens");
+    if (!own_tail(policy, seat) || !policy.blocks.extend(seat.slot, end)) throw std::logic_error("plan: a sequence has no block for its tokens");
     if (!seat.has_started) {
         seat.has_started = true;
         const int32_t shared = seat.is_stale ? 0 : seat.fed;  // a stale one was copied back
@@ -232,7 +251,8 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
     plan.cu_seqlens[b + 1] = plan.num_tokens;
     plan.context_lengths[b] = end;
     plan.slots[b] = seat.slot;
-    const bool samples = end == seat.length();
+    const bool samples = end == seat.length() && seat.probe == nullptr;
+    if (seat.probe != nullptr) probe(policy, seat, end);
     policy.rows.push_back({&seat, num_tokens, samples});
     if (!samples) return;
     const auto r = static_cast<std::size_t>(plan.num_samples++);
@@ -245,6 +265,20 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
         plan.top_k[r] = seat.sampling->top_k;
         plan.top_p[r] = seat.sampling->top_p;
         plan.min_p[r] = seat.sampling->min_p;
+    }
+}
+
+// The hidden states among [fed, end) that were asked for.
+void Scheduler::probe(PolicyState& policy, Seat& seat, int32_t end) {
+    Plan& plan = policy.plan;
+    const Probe& wanted = *seat.probe;
+    for (int32_t position = std::max(seat.fed, wanted.next); position < end; ++position) {
+        const auto q = static_cast<std::size_t>(plan.num_probes++);
+        plan.probe_rows[q] = plan.num_tokens - (end - position);
+        plan.probe_targets[q] = wanted.targets.empty() ? -1 : wanted.targets[static_cast<std::size_t>(position - wanted.first)];
+        plan.probe_temperature[q] = wanted.temperature;
+        plan.probe_ask[q] = wanted.ask;
+        policy.probed.push_back(&seat);
     }
 }
 

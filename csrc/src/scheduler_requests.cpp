@@ -26,18 +26,27 @@ void check(const SamplingParameters& sampling) {
     require(sampling.min_p >= 0 && sampling.min_p < 1, "min_p must be in [0, 1), got " + std::to_string(sampling.min_p));
 }
 
-void Scheduler::submit(Request request) {
+// For what is asked for by itself.
+void Scheduler::check_index(int64_t index) const {
     const int64_t most = std::numeric_limits<int64_t>::max() / static_cast<int64_t>(world_->rules->roles.size()) - 1;
     require(takes_requests_, "submit: this collection has its tasks already");
-    require(request.index >= 0 && request.index <= most, "index must be in 0.." + std::to_string(most) + ", got " + std::to_string(request.index));
+    require(index >= 0 && index <= most, "index must be in 0.." + std::to_string(most) + ", got " + std::to_string(index));
+}
+
+// Its index must be nobody else's. The lock is held.
+void Scheduler::reserve(int64_t index) {
+    require(world_->indices.insert(index).second, "index must not be that of a request which is not over, got " + std::to_string(index));
+}
+
+void Scheduler::submit(Request request) {
+    check_index(request.index);
     require(request.group >= 0, "group must be >= 0, got " + std::to_string(request.group));
     require(request.max_tokens >= 1 && request.max_tokens <= world_->rules->max_tokens,
             "max_tokens must be in 1.." + std::to_string(world_->rules->max_tokens) + ", got " + std::to_string(request.max_tokens));
     check(request.sampling);
     auto shared = std::make_shared<const Request>(std::move(request));
     std::lock_guard<std::mutex> lock(world_->mutex);
-    require(world_->indices.insert(shared->index).second,
-            "index must not be that of a request which is not over, got " + std::to_string(shared->index));
+    reserve(shared->index);
     world_->submitted.push_back(std::move(shared));
     world_->is_poked = true;
     world_->completed.notify_one();
@@ -58,23 +67,26 @@ void Scheduler::poke() {
 }
 
 bool Scheduler::is_idle() {
+    const bool is_blocked = pending_.empty() || num_live_ >= max_live_ || !has_slots();  // by what is held
     std::lock_guard<std::mutex> lock(world_->mutex);
-    return num_done_ == num_episodes_ && world_->submitted.empty();
+    return is_blocked && num_live_ == num_held_ && num_asked_ == 0 && world_->submitted.empty() && world_->commands.empty();
 }
 
 // Takes over what other threads asked for.
 void Scheduler::take_requests() {
     {
         std::lock_guard<std::mutex> lock(world_->mutex);
-        if (world_->submitted.empty() && world_->cancelled.empty()) return;
+        if (world_->submitted.empty() && world_->cancelled.empty() && world_->commands.empty()) return;
         new_requests_.swap(world_->submitted);
         new_cancelled_.swap(world_->cancelled);
+        new_commands_.swap(world_->commands);
     }
     num_episodes_ += static_cast<int64_t>(new_requests_.size());
     pending_.insert(pending_.end(), new_requests_.begin(), new_requests_.end());
     new_requests_.clear();
     for (const int64_t index : new_cancelled_) give_up(index);
     new_cancelled_.clear();
+    take_commands();
 }
 
 std::shared_ptr<const Request> Scheduler::next_request() {
@@ -88,6 +100,7 @@ void Scheduler::give_up(int64_t index) {
     const auto started = submitted_.find(index);
     if (started != submitted_.end()) {
         Episode& episode = *started->second;
+        if (!episode.is_running && episode.is_over) return;  // it is held
         episode.is_cancelled = true;
         for (PolicyState& policy : policies_) {
             for (std::vector<Seat*>* queue : {&policy.decoding, &policy.prefilling}) {

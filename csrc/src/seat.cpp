@@ -17,12 +17,15 @@ void add_reward(float& sum, float reward) {
 
 }  // namespace
 
-void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced, std::shared_ptr<const StopStrings> stop) {
+void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced, std::shared_ptr<const StopStrings> stop,
+                 std::shared_ptr<const TokenGrammar> grammar) {
     stream.clear();
     trajectory = trajectory_index;
     fed = covered = prompt_length = reported = 0;
-    has_started = is_stale = is_swapped = has_stopped_ = false;
+    has_started = is_stale = is_swapped = shares_tail = has_stopped_ = false;
+    probe = nullptr;
     trajectory_stop_ = std::move(stop);
+    grammar_ = std::move(grammar);
     max_tokens_ = max_tokens;
     action_start_ = action_limit_ = 0;
     generated_ = 0;
@@ -32,6 +35,12 @@ void Seat::clear(int64_t trajectory_index, int32_t max_tokens, const std::vector
     forced_ = forced;
     forced_index_ = 0;
     next_forced_ = forced == nullptr || forced->empty() ? INT32_MAX : forced->front().after;
+}
+
+void Seat::clear_as(const Seat& other, int32_t count, int64_t trajectory_index, int32_t max_tokens) {
+    clear(trajectory_index, max_tokens, nullptr, nullptr);
+    stream.assign(other.stream.begin(), other.stream.begin() + count);
+    for (const TokenRecord& record : stream) decision_ = std::max(decision_, record.decision);
 }
 
 bool Seat::inject(const std::vector<int32_t>& tokens, Segment segment) {
@@ -67,6 +76,7 @@ Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, 
             root_row_ = support_row_;
         }
     }
+    matcher_ = legal_ == nullptr && grammar_ != nullptr ? grammar_->begin() : nullptr;
 
     num_stop_ = static_cast<int32_t>(observation.stop.size());
     std::copy_n(observation.stop.begin(), std::min<std::size_t>(observation.stop.size(), kInlineStops), stop_);
@@ -89,6 +99,9 @@ Progress Seat::begin_action(const Observation& observation, int32_t vocab_size, 
     if (is_full()) return Progress::out_of_room;
     const auto needed = static_cast<std::size_t>(std::min({action_limit_, max_tokens_, action_start_ + kReservedTokens}));
     if (needed > stream.capacity()) stream.reserve(std::max(needed, 2 * stream.capacity()));
+    if (matcher_ != nullptr && !find_grammar_support(supports)) {
+        throw EpisodeError("the grammar allows no token at the beginning of an action", "dead_end");
+    }
     return impose_forced(supports);
 }
 
@@ -137,6 +150,35 @@ void Seat::find_support(SupportSets& supports) {
         last_support_.swap(scratch_);
     }
     support_row_ = last_support_row_;
+}
+
+void Seat::read_by_grammar(int32_t token) {
+    if ((mask_[static_cast<std::size_t>(token / 32)] >> (token % 32) & 1) == 0) {
+        throw EpisodeError("the grammar does not allow token " + std::to_string(token) + " after " + std::to_string(length() - action_start_) +
+                               " tokens of the action", "illegal");
+    }
+    if (!is_stop(token)) matcher_->read(token);
+}
+
+// Returns false if the action ends here, since nothing more may be said.
+bool Seat::find_grammar_support(SupportSets& supports) {
+    mask_.assign(static_cast<std::size_t>(supports.words_per_row()), 0);
+    const bool may_end = matcher_->fill(mask_.data(), mask_.size());
+    if (supports.vocab_size() % 32 != 0) mask_.back() &= (1u << (supports.vocab_size() % 32)) - 1;
+    const auto allow = [this, may_end](int32_t token) {
+        uint32_t& word = mask_[static_cast<std::size_t>(token / 32)];
+        const uint32_t bit = 1u << (token % 32);
+        word = may_end ? word | bit : word & ~bit;
+    };
+    for (int i = 0; i < std::min(num_stop_, int32_t{kInlineStops}); ++i) allow(stop_[i]);
+    if (num_stop_ > kInlineStops) std::for_each(more_stops_.begin(), more_stops_.end(), allow);
+    if (std::all_of(mask_.begin(), mask_.end(), [](uint32_t word) { return word == 0; })) {
+        if (may_end) return false;
+        throw EpisodeError("the grammar allows no token after " + std::to_string(length() - action_start_) + " tokens of an action, nor its end",
+                           "dead_end");
+    }
+    support_row_ = supports.row(mask_.data());
+    return true;
 }
 
 void Seat::end_action() {

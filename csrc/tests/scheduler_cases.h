@@ -94,8 +94,8 @@ class HashingModel {
             if (r == plan.num_samples || plan.sample_rows[row_at] != plan.cu_seqlens[at + 1] - 1) continue;
             ++r;
             CHECK(plan.position[row_at] == static_cast<uint32_t>(plan.context_lengths[at]));
-            uint64_t hash = mix(plan.key[row_at], plan.trajectory[row_at] + (static_cast<uint64_t>(policy_) << 40));
-            for (int32_t i = 0; i < plan.context_lengths[at]; ++i) hash = mix(hash, static_cast<uint64_t>(cache_[place(plan.slots[at], i)]));
+            const uint64_t hash = hash_of(plan.key[row_at], plan.trajectory[row_at] + (static_cast<uint64_t>(policy_) << 40),
+                                          context(plan.slots[at], plan.context_lengths[at]));
             auto token = static_cast<int32_t>(hash % kVocab);
             if (plan.support_row[row_at] >= 0) {
                 const SupportSets::View table = scheduler_.supports().view();
@@ -107,7 +107,17 @@ class HashingModel {
             kept.push_back(-0.5F);
         }
         CHECK(static_cast<int32_t>(ids.size()) == plan.num_samples);
-        scheduler_.commit(policy_, ids.data(), logprobs.data(), kept.data(), ids.size());
+        const std::vector<float> probed = probe(plan);
+        scheduler_.commit(policy_, ids.data(), logprobs.data(), kept.data(), ids.size(), probed.data());
+    }
+
+    static uint64_t hash_of(uint64_t key, uint64_t trajectory, const Tokens& context) {
+        uint64_t hash = mix(key, trajectory);
+        for (const int32_t token : context) hash = mix(hash, static_cast<uint64_t>(token));
+        return hash;
+    }
+    static float score_of(const Tokens& context, int32_t target) {
+        return -static_cast<float>(mix(hash_of(5, 5, context), static_cast<uint64_t>(target)) % 1000) / 1000;
     }
 
     // How many sequences are copied out of the cache; copies that are to be forgotten count until the next plan.
@@ -139,6 +149,17 @@ class HashingModel {
         const auto size = static_cast<std::size_t>(limits_.block_size);
         Tokens& copy = swapped_[swap.slot];
         if (swap.kind == Swap::Kind::out) copy.clear();
+        if (swap.kind == Swap::Kind::fork) {
+            CHECK(swapped_.count(swap.blocks[0]) == 1);
+            copy = swapped_[swap.blocks[0]];
+            return;
+        }
+        if (swap.kind == Swap::Kind::copy) {
+            swapped_.erase(swap.slot);
+            const auto from = cache_.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(swap.blocks[0]) * size);
+            std::copy_n(from, size, cache_.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(swap.blocks[1]) * size));
+            return;
+        }
         for (std::size_t i = 0; i < swap.blocks.size(); ++i) {
             CHECK(swap.blocks[i] > 0);
             const auto block = cache_.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(swap.blocks[i]) * size);
@@ -146,6 +167,23 @@ class HashingModel {
             if (swap.kind == Swap::Kind::in) std::copy_n(copy.begin() + static_cast<std::ptrdiff_t>(i * size), size, block);
         }
         if (swap.kind != Swap::Kind::out) swapped_.erase(swap.slot);
+    }
+
+    Tokens context(int32_t slot, int32_t length) const {
+        Tokens seen;
+        for (int32_t i = 0; i < length; ++i) seen.push_back(cache_[place(slot, i)]);
+        return seen;
+    }
+
+    std::vector<float> probe(const Plan& plan) const {
+        std::vector<float> scores;
+        for (int32_t q = 0, b = 0; q < plan.num_probes; ++q) {
+            const auto at = static_cast<std::size_t>(q);
+            while (plan.cu_seqlens[static_cast<std::size_t>(b + 1)] <= plan.probe_rows[at]) ++b;
+            const int32_t position = plan.positions[static_cast<std::size_t>(plan.probe_rows[at])];
+            scores.push_back(score_of(context(plan.slots[static_cast<std::size_t>(b)], position + 1), plan.probe_targets[at]));
+        }
+        return scores;
     }
 
     const int32_t* row(int32_t slot) const { return blocks_.rows() + slot * blocks_.max_blocks(); }

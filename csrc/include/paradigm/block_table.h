@@ -1,8 +1,9 @@
 // Which block of a paged key-value cache holds which tokens of which sequence (Kwon et al., arXiv:2309.06180).
 //
 // A sequence holds as many blocks as its tokens need, from a pool of fixed size; sequences that begin with the same tokens hold the
-// same blocks. Only whole blocks are shared, and a sequence writes none that it shares: it feeds at least the last token of its prompt
-// itself, into a block of its own. Without a cache (num_blocks 0) everything fits and every entry stays 0.
+// same blocks. Of what the prefix index finds, only whole blocks are shared, and a sequence writes none of them: it feeds at least the last
+// token of its prompt itself, into a block of its own. A fork also shares the last block, filled or not: whoever writes there first replaces it
+// by a copy. Without a cache (num_blocks 0) everything fits and every entry stays 0.
 #pragma once
 
 #include <cstddef>
@@ -45,6 +46,18 @@ class BlockTable {
     // Lets the sequence hold a block that the prefix index found, behind those that it holds.
     void share(int32_t slot, int32_t block);
 
+    // Lets the sequence in slot `to`, which holds none, hold the blocks of the first num_tokens tokens of that in `from`.
+    void fork(int32_t from, int32_t to, int32_t num_tokens);
+
+    // Whether the sequence's block number `number` is held, and by others too.
+    bool is_shared(int32_t slot, int32_t number) const { return number < num_held(slot) && references(blocks_of(slot)[number]) > 1; }
+
+    // Gives the sequence a block of its own in place of a shared one, to which the caller copies what that holds. One must be free.
+    int32_t replace(int32_t slot, int32_t number);
+
+    // The sequence is about to write anew into its block number `number`, if it holds one, which nobody must find any more.
+    void forget(int32_t slot, int32_t number);
+
     // Takes all of the sequence's blocks back.
     void release(int32_t slot);
 
@@ -53,6 +66,9 @@ class BlockTable {
     // Indexes block number `number` of the sequence, pending, unless its tokens are indexed there already or the prefix is not current;
     // returns the number of the prefix that the block ends.
     uint64_t publish(int32_t slot, int32_t number, uint64_t prefix, const int32_t* tokens);
+
+    // The same of a block that is filled already.
+    uint64_t publish_filled(int32_t slot, int32_t number, uint64_t prefix, const int32_t* tokens);
 
     // The step that fills the published blocks has run.
     void confirm() { prefixes_.confirm(); }

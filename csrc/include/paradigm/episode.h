@@ -40,6 +40,7 @@ struct EpisodeRules {
     bool is_native = false;       // no environment or player waits for anything, so the driving thread may run them too
     std::shared_ptr<const TokenBytes> vocabulary;  // what tokens say; null: nobody knows, and there are no stop strings
     std::shared_ptr<const StopStrings> stop;       // ends the trajectories of `tasks`; null: nothing does
+    std::shared_ptr<const TokenGrammar> grammar;  // what the policies' actions of `tasks` say, where no legal ones are listed; null: anything
     std::unique_ptr<SupportSets> supports;
     std::atomic<bool> stopping{false};
 };
@@ -72,6 +73,8 @@ class Episode {
     std::string message, reason;  // why it failed, and the kind of failure: see EpisodeError
     std::shared_ptr<const Request> request;  // that submitted it; null: it is one of the collection's tasks
     bool is_cancelled = false;
+    bool is_held = false;     // see Request
+    bool is_running = false;  // on another thread, whose its seats are meanwhile
 
   private:
     void begin(int64_t number, int64_t task_number);

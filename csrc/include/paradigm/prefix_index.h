@@ -33,9 +33,9 @@ class PrefixIndex {
     // `tokens`: of one block. Nothing is found behind a prefix that is not current.
     Match find(uint64_t prefix, const int32_t* tokens) const;
 
-    // Says that `block` will hold these tokens' keys and values behind `prefix` once the step that is being planned has run; pending until
+    // Says that `block` holds these tokens' keys and values behind `prefix`, or will once the step that is being planned has run: pending until
     // confirm(). The prefix is current and nothing is found there yet. Returns the number of the prefix that it ends.
-    uint64_t add(uint64_t prefix, const int32_t* tokens, int32_t block);
+    uint64_t add(uint64_t prefix, const int32_t* tokens, int32_t block, bool is_pending = true);
 
     // The step has run: what was pending can be found.
     void confirm();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "paradigm/stop_strings.h"
+#include "paradigm/token_grammar.h"
 
 namespace paradigm {
 
@@ -25,7 +26,9 @@ struct Request {
     SamplingParameters sampling;
     int32_t max_tokens = 0;  // greatest length of a seat's stream
     std::shared_ptr<const StopStrings> stop;  // ends the trajectory; null: nothing does
+    std::shared_ptr<const TokenGrammar> grammar;  // what its actions say, where no legal ones are listed; null: anything
     bool is_streamed = false;                 // its tokens are reported as they come
+    bool is_held = false;                     // it keeps its slots and blocks when it is over, until it is released
 };
 
 }  // namespace paradigm

@@ -16,6 +16,11 @@
 // Requests. Besides the tasks that it begins with, a scheduler takes single episodes while others run (submit), and gives them up again (cancel);
 // both from any thread. They start in the order in which they came.
 //
+// Sequences. Tokens that belong to no episode are opened, or forked from another sequence or an episode's seat, whose blocks they share, the
+// last one included; whoever writes there first gets a copy of it (take_swaps). Append, sample, score and evaluate are asked of them from any
+// thread, and what is fed for it takes its place in the plans beside the episodes. Each keeps a slot until it is released; one that waits for
+// the next question loses its blocks to others as an episode whose environment is at work does.
+//
 // Weights. They change between a commit and the next plan (set_version). Live sequences are then fed again from their first token, or keep
 // what they have in the cache. A sequence that kept some cannot be fed again, since the weights that made it are gone: when it loses its blocks
 // they are copied out and later copied back (take_swaps).
@@ -37,6 +42,7 @@
 #include "paradigm/block_table.h"
 #include "paradigm/episode.h"
 #include "paradigm/request.h"
+#include "paradigm/sequence.h"
 #include "paradigm/stream_events.h"
 #include "paradigm/thread_pool.h"
 #include "paradigm/trajectory_buffer.h"
@@ -63,6 +69,11 @@ struct Plan {
     std::vector<uint64_t> key, trajectory;        // [R] the noise of the draw ...
     std::vector<uint32_t> position;               // [R] ... and the place of the drawn token in its stream
     std::vector<int32_t> support_row;             // [R] row of the support table; -1: every token is legal
+    int32_t num_probes = 0;                       // Q hidden states asked for by sequences; the arrays hold max_step_tokens
+    std::vector<int32_t> probe_rows;              // [Q] index in T
+    std::vector<int32_t> probe_targets;           // [Q] token whose log-probability it is to tell; -1: it is wanted for itself
+    std::vector<float> probe_temperature;         // [Q]
+    std::vector<int64_t> probe_ask;               // [Q] number of the question
 };
 
 struct PolicyCounters {
@@ -72,14 +83,16 @@ struct PolicyCounters {
     int64_t prefixes_shared = 0, tokens_shared = 0;  // sequences that took over the beginning of their prompt; tokens not fed for that
     int64_t evictions = 0, tokens_recomputed = 0;    // sequences that lost their blocks; tokens fed again, for that or for new weights
     int64_t swaps = 0;  // of these evictions, those whose blocks were copied out
+    int64_t tokens_forked = 0, blocks_copied = 0;  // tokens not fed because a fork took them over; last blocks that forks had to copy
 };
 
 // What new weights mean for the live sequences: everything is fed again under them, or what lies in the cache stays.
 enum class OnUpdate : uint8_t { recompute, keep };
 
-// What is to be done with the cache before a plan is run, in this order: copy the blocks of a sequence out, back into others, or forget the copy.
+// What is to be done with the cache before a plan is run, in this order: copy the blocks of a sequence out, back into others (the first of
+// them), or forget the copy; let a fork share the copy of slot blocks[0]; copy block blocks[0] to blocks[1].
 struct Swap {
-    enum class Kind : uint8_t { out, in, drop };
+    enum class Kind : uint8_t { out, in, drop, fork, copy };
     Kind kind;
     int32_t slot;  // of the sequence, which it keeps until its episode is over
     std::vector<int32_t> blocks;
@@ -99,9 +112,10 @@ class Scheduler {
     // this policy to do now; see is_done(). Throws std::logic_error if the policy's last plan has not been committed.
     const Plan& plan(int32_t policy, std::chrono::milliseconds patience);
 
-    // The drawn tokens of the policy's plan, [R]. Throws std::invalid_argument, with nothing changed, if a token is outside the
-    // vocabulary or a log-probability is not finite.
-    void commit(int32_t policy, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count);
+    // The drawn tokens of the policy's plan, [R], and the log-probabilities of its probes' targets, [Q]; null if it has none. Throws
+    // std::invalid_argument, with nothing changed, if a token is outside the vocabulary or a log-probability is not finite.
+    void commit(int32_t policy, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count,
+                const float* probed = nullptr);
 
     // For collections without a policy: waits, at most `patience`, until an episode is over or the collection is done.
     void wait(std::chrono::milliseconds patience);
@@ -121,13 +135,28 @@ class Scheduler {
     // Makes a plan() or wait() that waits return at once, or the next one that would.
     void poke();
 
-    // Whether nothing is running, or waiting to.
+    // Whether nothing runs, nor can start before something is released.
     bool is_idle();
 
     // The trajectories of the submitted episodes that are over since the last call, sorted by index. `over` gets the indices of these episodes,
     // cancelled ones included.
     TrajectoryBuffer take_finished(std::vector<int64_t>& over);
     bool has_over() const { return !over_.empty(); }
+
+    // Makes a sequence of the policy that plays seat 0. Index as of a request, with whose its noise is shared out. From any thread, as the
+    // three below. Throws std::invalid_argument if an argument is out of range; what is known only later is told by its answers.
+    void open(int64_t index, std::vector<int32_t> tokens);
+
+    // Makes a sequence of the first `length` tokens (-1: all) of another, or of what a seat has seen of a request that is not over, or is held.
+    void fork(int64_t index, int64_t parent, int32_t seat, int32_t length);
+
+    // Asks a sequence; take_answers() answers.
+    void ask(int64_t index, Ask ask);
+
+    // Lets go of a sequence, whose unanswered questions are answered by an error, or of a held request.
+    void release(int64_t index);
+
+    std::vector<Answer> take_answers();
 
     // The tokens of streamed episodes since the last call.
     StreamEvents take_events();
@@ -139,7 +168,7 @@ class Scheduler {
     // a plan of the policy is out.
     void set_version(int32_t policy, int32_t version, OnUpdate on_update);
 
-    // To be done before the plan last made is run; none unless some sequence kept what earlier weights had made.
+    // To be done before the plan last made is run; none unless some sequence kept what earlier weights had made, or was forked.
     std::vector<Swap> take_swaps(int32_t policy);
     Plan& plan_buffers(int32_t policy) { return state(policy).plan; }
     BlockTable& block_table(int32_t policy) { return state(policy).blocks; }
@@ -168,7 +197,8 @@ class Scheduler {
         // what other threads asked for, not yet taken by the driving thread
         std::vector<std::shared_ptr<const Request>> submitted;
         std::vector<int64_t> cancelled;
-        std::unordered_set<int64_t> indices;  // of requests that are not over
+        std::vector<SequenceCommand> commands;
+        std::unordered_set<int64_t> indices;  // of requests that are not over or held, and of sequences
     };
     struct Row {
         Seat* seat;
@@ -184,6 +214,7 @@ class Scheduler {
         std::vector<Seat*> decoding;    // one token to feed
         std::vector<Seat*> prefilling;  // several tokens to feed; those that have begun stand first
         std::vector<Row> rows;          // of the plan
+        std::vector<Seat*> probed;      // [Q]
         std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
         std::vector<Seat*> by_slot;     // live sequences
         std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
@@ -223,7 +254,24 @@ class Scheduler {
     static void swap_in(PolicyState& policy, Seat& seat);
     static void forget_swap(PolicyState& policy, Seat& seat);
     static void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
+    static void probe(PolicyState& policy, Seat& seat, int32_t end);
     void resume(Episode& episode, Progress progress);
+    bool has_slots() const;
+    void check_index(int64_t index) const;
+    void reserve(int64_t index);
+    void let_go(Episode& episode);
+    void push(SequenceCommand command);
+    void take_commands();
+    void give_slots();
+    bool bear(Sequence& sequence);
+    void share_with_parent(PolicyState& policy, Sequence& sequence);
+    void go_on(Sequence& sequence);
+    bool begin(Sequence& sequence, Ask& ask);
+    void complete(Sequence& sequence, std::string error);
+    void release(Sequence& sequence);
+    static void publish_filled(PolicyState& policy, Seat& seat, int32_t prompt_length);
+    static bool own_tail(PolicyState& policy, Seat& seat);
+    const Seat* find_seat(int64_t index, int32_t seat);
 
     std::shared_ptr<World> world_;
     std::vector<PolicyState> policies_;
@@ -232,12 +280,17 @@ class Scheduler {
     bool takes_requests_;  // there are no tasks: episodes are submitted
     int64_t num_episodes_ = 0, next_episode_ = 0, end_episode_ = 0, num_done_ = 0, num_failed_ = 0;
     std::map<std::string, int64_t> failure_reasons_;
-    std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0;  // running: on the thread pool
+    std::size_t num_live_ = 0, num_running_ = 0, max_live_ = 0, num_held_ = 0;  // running: on the thread pool; held: live, but over
     std::vector<Episode*> idle_, taken_, to_run_;
     std::deque<std::shared_ptr<const Request>> pending_;
     std::unordered_map<int64_t, Episode*> submitted_;  // that have started
     std::vector<std::shared_ptr<const Request>> new_requests_;
     std::vector<int64_t> new_cancelled_, over_;
+    std::vector<SequenceCommand> new_commands_;
+    std::unordered_map<int64_t, std::unique_ptr<Sequence>> sequences_;
+    std::deque<Sequence*> waiting_;  // for their tokens, or a slot
+    int64_t num_asked_ = 0;          // sequences at work
+    std::vector<Answer> answers_;
     StreamEvents events_;
     TrajectoryStore finished_;
     double wait_s_ = 0;                  // spent waiting in all

@@ -1,8 +1,8 @@
 // One seat's token stream in a running episode, and the rules by which an action of that seat begins, grows and ends.
 //
 // The stream of a seat holds only what that seat saw: the tokens injected for it and the tokens it generated. An action ends with the
-// first of `stop` (included), with the token that completes a stop string, at `max_action_tokens`, or at a leaf of the trie of legal token
-// sequences.
+// first of `stop` (included), with the token that completes a stop string, at `max_action_tokens`, at a leaf of the trie of legal token
+// sequences, or where the grammar allows nothing more.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,7 @@
 #include "paradigm/environment.h"
 #include "paradigm/stop_strings.h"
 #include "paradigm/support_sets.h"
+#include "paradigm/token_grammar.h"
 
 namespace paradigm {
 
@@ -23,8 +24,8 @@ enum class Segment : uint8_t { document = 0, prompt = 1, thought = 2, action = 3
 
 // Costs the episode in which it is thrown, and nothing else. `reason` is the kind under which it is counted: "garbage", an answer
 // that is none; "raise", an exception of the environment's own; "no_action", an end before anyone was asked; "reward", rewards that are
-// not finite or do not add up to a finite number; "illegal", a token that is not legal; "player"; "stopped"; or what a Python exception
-// says of itself.
+// not finite or do not add up to a finite number; "illegal", a token that is not legal; "dead_end", a place where the grammar allows no token;
+// "grammar", an exception of the grammar's; "player"; "stopped"; or what a Python exception says of itself.
 struct EpisodeError : std::runtime_error {
     explicit EpisodeError(const std::string& message, std::string why = "garbage") : std::runtime_error(message), reason(std::move(why)) {}
     std::string reason;
@@ -51,8 +52,16 @@ enum class Progress : uint8_t { acting, action_done, out_of_room };
 class Seat {
   public:
     // Empties the seat for a new episode. `forced` (sorted by `after`) must outlive the episode. The stream never exceeds max_tokens. `stop`
-    // ends the actions of this episode, and the trajectory with them (see has_stopped); null: nothing does.
-    void clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced, std::shared_ptr<const StopStrings> stop);
+    // ends the actions of this episode, and the trajectory with them (see has_stopped); null: nothing does. `grammar` is what its actions say
+    // where the world does not list the legal ones; null: anything.
+    void clear(int64_t trajectory_index, int32_t max_tokens, const std::vector<ForcedToken>* forced, std::shared_ptr<const StopStrings> stop,
+               std::shared_ptr<const TokenGrammar> grammar = nullptr);
+
+    // What the actions from now on say.
+    void set_grammar(std::shared_ptr<const TokenGrammar> grammar) { grammar_ = std::move(grammar); }
+
+    // Empties the seat, and gives it the first `count` tokens of another's stream.
+    void clear_as(const Seat& other, int32_t count, int64_t trajectory_index, int32_t max_tokens);
 
     // Appends tokens that the world says, as many as there is room for; returns whether all found room.
     bool inject(const std::vector<int32_t>& tokens, Segment segment);
@@ -82,6 +91,7 @@ class Seat {
     // Puts a reward that no decision could take where the trajectory ends; clears all rewards if the episode failed.
     void settle_rewards(bool failed);
 
+    int32_t max_tokens() const { return max_tokens_; }
     int32_t length() const { return static_cast<int32_t>(stream.size()); }
     bool is_full() const { return length() >= max_tokens_; }
     int32_t support_row() const { return support_row_; }
@@ -104,6 +114,9 @@ class Seat {
     int32_t covered = 0;        // greatest `fed` so far, that of the step being planned included: an eviction does not lower it
     uint64_t prefix = 0;        // number, in the prefix index, of its first fed / block_size blocks of prompt, while that is being fed
     int32_t reported = 0;       // tokens that were reported, where they are
+    struct Sequence* sequence = nullptr;  // whose these tokens are, if no episode's
+    struct Probe* probe = nullptr;        // what is asked of the tokens being fed, in place of a draw
+    bool shares_tail = false;   // others may hold, or find, the block that its next token goes to
 
   private:
     static constexpr int kInlineStops = 4;
@@ -113,6 +126,8 @@ class Seat {
     bool completes_stop(int32_t token);
     bool descend(int32_t token, SupportSets& supports);
     void find_support(SupportSets& supports);
+    void read_by_grammar(int32_t token);
+    bool find_grammar_support(SupportSets& supports);
 
     int32_t action_start_ = 0, action_limit_ = 0;  // stream lengths at which the action began and must end
     int32_t max_tokens_ = 0;
@@ -132,6 +147,9 @@ class Seat {
     std::shared_ptr<const StopStrings> action_stop_, trajectory_stop_;  // the observation's; the episode's
     std::shared_ptr<const LegalSet> legal_;  // the trie node is the range [legal_low_, legal_high_) of its ranks at depth legal_depth_
     std::size_t legal_low_ = 0, legal_high_ = 0, legal_depth_ = 0;
+    std::shared_ptr<const TokenGrammar> grammar_;
+    std::unique_ptr<TokenMatcher> matcher_;        // of the action, where the grammar applies
+    std::vector<uint32_t> mask_;                   // what it allows now
     int32_t root_row_ = -1;                        // support of an action's first token; -1 unless legal_ was met before
     std::vector<int32_t> scratch_, last_support_;  // tokens legal at a node; those of the row found last
     int32_t last_support_row_ = -1;
@@ -150,6 +168,7 @@ inline bool Seat::is_stop(int32_t token) const {
 inline Progress Seat::generate(int32_t token, float logprob, float kept_logmass, int32_t version, bool chosen, SupportSets& supports) {
     const int32_t support = support_row_;
     const bool is_leaf = legal_ != nullptr && descend(token, supports);
+    if (matcher_ != nullptr) read_by_grammar(token);
     if (is_thinking_ && token == thought_until_) is_thinking_ = false;
     TokenRecord record;
     record.token = token;
@@ -170,7 +189,12 @@ inline Progress Seat::generate(int32_t token, float logprob, float kept_logmass,
         end_action();
         return Progress::action_done;
     }
-    return is_full() ? Progress::out_of_room : Progress::acting;
+    if (is_full()) return Progress::out_of_room;
+    if (matcher_ != nullptr && !find_grammar_support(supports)) {
+        end_action();
+        return Progress::action_done;
+    }
+    return Progress::acting;
 }
 
 }  // namespace paradigm
