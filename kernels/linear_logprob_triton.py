@@ -33,7 +33,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from paradigm.kernels.flags import flag
 from paradigm.kernels.flags_triton import raise_flag_of_rows
 from paradigm.kernels.linear_logprob import rows_of
-from paradigm.kernels.support import Support
+from paradigm.kernels.support import Support, readable
 
 TILE = 128
 _CHUNK_BYTES = 2 << 30  # of a chunk's kept logits
@@ -269,14 +269,6 @@ def aligned(x: Tensor) -> Tensor:
     x = F.pad(x, (0, -x.shape[1] % unit)) if x.shape[1] % unit else x
     fits = x.stride(1) == 1 and x.stride(0) % unit == 0 and x.stride(0) >= x.shape[1] and x.data_ptr() % 16 == 0
     return x if fits else x.clone(memory_format=torch.contiguous_format)
-
-
-def readable(support: Support) -> tuple[Tensor, Tensor]:
-    """Row ids and table such that a kernel reads no word outside the table, whatever the ids are: `combine` looks at them as they were."""
-    ids, table = support[0], support[1].contiguous().view(torch.int32)
-    if not table.shape[0]:
-        table = table.new_zeros(1, table.shape[1])  # of a row id of -1 a word is loaded all the same
-    return ids.clamp(max=table.shape[0] - 1), table
 
 
 def inverse_of(temperature: float) -> float:

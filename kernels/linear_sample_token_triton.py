@@ -29,13 +29,12 @@ from paradigm.kernels.linear_logprob_triton import (
     legal_in_tile,
     panel_product,
     place_of,
-    readable,
     tile_sums,
 )
 from paradigm.kernels.linear_triton import linear
 from paradigm.kernels.sample_token import Draw
 from paradigm.kernels.sample_token_triton import _gumbel, sample_token_forward
-from paradigm.kernels.support import Support
+from paradigm.kernels.support import Support, readable
 
 _CHUNK_BYTES = 256 << 20  # of logits that are stored for rows with filters
 _LAST = tl.constexpr(2**31 - 1)  # an id past every token

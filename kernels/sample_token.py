@@ -54,8 +54,8 @@ def sample_token(
         support: None, or (row ids int32 [N], table int32 or uint32 [S, ceil(V / 32)]): see kernels/support.py.
         All but logits and support: a number, or a tensor [N] on logits' device.
     Returns: ids int32 [N]; logprobs float32 [N] over the legal tokens, before the filters; kept_logmass float32 [N], the log of the mass that
-        the filters kept. On a GPU, which nothing waits for, a row whose legal logits hold NaN or +inf, or that has none above -inf, gets the
-        id -1 and NaN; elsewhere it raises.
+        the filters kept. On a GPU, which nothing waits for, a row whose legal logits hold NaN or +inf, that has none above -inf, or whose mask is
+        not in the table, gets the id -1 and NaN; elsewhere it raises.
     Raises: ValueError if shapes, dtypes or settings are wrong; settings given as tensors on a GPU are not looked at.
     """
     if logits.dim() != 2 or logits.dtype != torch.float32 or not logits.shape[1]:

@@ -9,7 +9,8 @@ are read as unsigned integers of the same order, and the cut's is found four bit
 with key >= t number top_k, or have the mass top_p of all. Masses are integers, in units of 2^-40 of the largest, so their sums have no order.
 A tile whose maximum lies below the bits found is not read again.
 
-The head's product is not part of the pass: the logits are in memory, and their log-sum-exp is not bitwise `linear_logprob`'s.
+The head's product is not part of the pass: the logits are in memory, and their log-sum-exp is not bitwise `linear_logprob`'s. It is in
+linear_sample_token_triton.py.
 """
 
 # N rows, V vocabulary, T tiles
@@ -22,7 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from paradigm.kernels.sample_token import Draw
-from paradigm.kernels.support import Support
+from paradigm.kernels.support import Support, readable
 
 TILE = 1024  # tokens
 _ALL = tl.constexpr(2**31 - 1)  # an id past every token: ties with the cut are all kept
@@ -241,7 +242,7 @@ def _tile_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _combine_kernel(  # type: ignore[no-untyped-def]
-    logits, temperature, cut_logits, maximum, mass, kept_mass, best, best_id, ids, logprobs, kept_logmass, num_tiles, stride,
+    logits, support, temperature, cut_logits, maximum, mass, kept_mass, best, best_id, ids, logprobs, kept_logmass, num_tiles, stride, num_masks,
     IS_FILTERED: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
@@ -250,7 +251,8 @@ def _combine_kernel(  # type: ignore[no-untyped-def]
     at = row.to(tl.int64) * num_tiles + tiles
     m = tl.load(maximum + at, mask=here, other=-_INFINITY)
     top = tl.max(m, 0)
-    is_good = (top > -_INFINITY) & (top < _INFINITY)
+    mask_id = tl.load(support + row)
+    is_good = (top > -_INFINITY) & (top < _INFINITY) & ((num_masks < 0) | ((mask_id >= -1) & (mask_id < num_masks)))
     heat = tl.load(temperature + row)
     is_greedy = heat == 0.0
     heat = tl.where(is_greedy, 1.0, heat)
@@ -291,9 +293,8 @@ def draw_and_cut(logits: Tensor, draw: Draw, support: Support | None, *, is_filt
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
     (num_rows, vocabulary), device = logits.shape, logits.device
     num_tiles, num_words = triton.cdiv(vocabulary, TILE), triton.cdiv(vocabulary, 32)
-    mask_ids, table = (draw.top_k, draw.top_k) if support is None else (support[0].contiguous(), support[1].contiguous().view(torch.int32))
-    if not table.shape[0]:
-        table = table.new_zeros(1)  # nothing is loaded of it
+    mask_ids, table = (draw.top_k, draw.top_k) if support is None else readable(support)
+    given_ids, num_masks = (draw.top_k, -1) if support is None else (support[0].contiguous(), support[1].shape[0])
     ids, cut_ids = (torch.empty(num_rows, dtype=torch.int32, device=device) for _ in range(2))
     logprobs, kept_logmass, cut_logits = (torch.empty(num_rows, device=device) for _ in range(3))
     maximum, mass, kept_mass, best = (torch.empty(num_rows, num_tiles, device=device) for _ in range(4))
@@ -312,7 +313,7 @@ def draw_and_cut(logits: Tensor, draw: Draw, support: Support | None, *, is_filt
             IS_FILTERED=is_filtered, **TILE_OPTIONS,
         )  # fmt: skip
         _combine_kernel[(num_rows,)](
-            logits, draw.temperature, cut_logits, maximum, mass, kept_mass, best, best_id, ids, logprobs, kept_logmass, num_tiles, logits.stride(0),
-            IS_FILTERED=is_filtered, **block, **COMBINE_OPTIONS,
+            logits, given_ids, draw.temperature, cut_logits, maximum, mass, kept_mass, best, best_id, ids, logprobs, kept_logmass, num_tiles,
+            logits.stride(0), num_masks, IS_FILTERED=is_filtered, **block, **COMBINE_OPTIONS,
         )  # fmt: skip
     return ids, logprobs, kept_logmass, cut_logits, cut_ids

@@ -65,8 +65,8 @@ def shared_prefixes(
         cuts.append(len(tokens))
     if not tokens:
         return None
-    members, bounds_of_groups, of_sequences = (torch.tensor(x, dtype=torch.int32) for x in (tokens, cuts, splits))
-    return SharedPrefixes(members, bounds_of_groups, of_sequences, max(splits))
+    of_groups, by_group, of_sequences = (torch.tensor(x, dtype=torch.int32) for x in (tokens, cuts, splits))
+    return SharedPrefixes(of_groups, by_group, of_sequences, max(splits))
 
 
 def check_prefixes(

@@ -37,3 +37,11 @@ def legal_tokens(ids: Tensor, table: Tensor, vocabulary: int) -> Tensor:
     words = table.view(torch.int32)[ids.clamp(min=0).long()] if table.shape[0] else table.new_zeros(len(ids), table.shape[1], dtype=torch.int32)
     bits = (words[:, :, None] >> torch.arange(32, dtype=torch.int32, device=words.device)) & 1
     return bits.flatten(1)[:, :vocabulary].bool() | (ids < 0)[:, None]
+
+
+def readable(support: Support) -> tuple[Tensor, Tensor]:
+    """Row ids and table such that a kernel reads no word outside the table, whatever the ids are; what looks at them sees the caller's."""
+    ids, table = support[0], support[1].contiguous().view(torch.int32)
+    if not table.shape[0]:
+        table = table.new_zeros(1, table.shape[1])  # of a row id of -1 a word is loaded all the same
+    return ids.clamp(max=table.shape[0] - 1), table

@@ -3,11 +3,14 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+
+from paradigm.kernels import flags
 
 
 def _teach_the_interpreter_bfloat16() -> None:
@@ -41,6 +44,13 @@ def _teach_the_interpreter_bfloat16() -> None:
 if os.environ.get("TRITON_INTERPRET") == "1":
     with contextlib.suppress(ImportError):  # without Triton its tests are skipped
         _teach_the_interpreter_bfloat16()
+
+
+@pytest.fixture(autouse=True)
+def no_flag_outlives_its_test() -> Iterator[None]:
+    yield
+    for raised in flags._FLAGS.values():
+        raised.zero_()
 
 
 @pytest.fixture

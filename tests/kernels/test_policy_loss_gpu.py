@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from paradigm.kernels.flags import check_flags
 from paradigm.kernels.linear_logprob import linear_logprob, linear_logprob_reference
 from paradigm.kernels.policy_loss import policy_loss, policy_loss_reference
 from paradigm.objective import GRPO, Combined, CrossEntropy, EntropyBonus
@@ -171,5 +172,7 @@ def test_an_unknown_target_is_nan_in_its_row_alone() -> None:
     with torch.no_grad():
         logprob, entropy = linear_logprob(one["hidden"], one["weight"], one["targets"])
     assert logprob.isnan().nonzero().flatten().tolist() == entropy.isnan().nonzero().flatten().tolist() == [7, 9]
+    with pytest.raises(ValueError, match="got 5000 in row 7 on cuda"):
+        check_flags()
     with torch.autograd.detect_anomaly(check_nan=False), pytest.raises(ValueError, match=r"targets must be in \[0, 5000\), got -1 to 5000"):
         linear_logprob(one["hidden"], one["weight"], one["targets"])

@@ -144,6 +144,15 @@ def test_a_row_that_cannot_be_drawn_from_gets_no_token_and_leaves_the_others(dev
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_a_row_whose_mask_is_not_in_the_table_gets_no_token(device: str) -> None:
+    logits, draw = random_logits(4, 150).to(device), draw_of(random_logits(4, 150).to(device), **on(device, noise(4)))
+    ids, table = torch.tensor([-1, 2, -2, 1], dtype=torch.int32, device=device), torch.full((2, 5), -1, dtype=torch.int32, device=device)
+    drawn, logprobs, kept_logmass = triton_module.sample_token_forward(logits, draw, (ids, table), is_filtered=False)
+    assert drawn[1:3].tolist() == [-1, -1] and logprobs[1:3].isnan().all() and kept_logmass[1:3].isnan().all()
+    assert torch.equal(drawn[[0, 3]], triton_module.sample_token_forward(logits, draw, None, is_filtered=False)[0][[0, 3]])
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_strided_rows_and_no_rows(device: str) -> None:
     logits = random_logits(6, 75).to(device)
     wide = torch.full((6, 80), torch.nan, device=device)
