@@ -18,6 +18,7 @@ from paradigm.preference import DPO
 from paradigm.recipe import Recipe, decode_recipe, load_recipe, recipe_values
 from paradigm.recipe_run import RecipeRun, run_recipe
 from paradigm.rl_stage import PAPERS, RL
+from paradigm.rollout_driver import RolloutDriver
 from paradigm.rollout_source import RolloutSource
 from paradigm.sampler import Sampler
 from paradigm.sequence_objective import GSPO
@@ -117,6 +118,27 @@ def test_an_interrupted_stage_ends_with_the_same_bits(options, tmp_path, monkeyp
         return updates(source, step)
 
     monkeypatch.setattr(RolloutSource, "updates", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path / "interrupted")
+    monkeypatch.undo()
+    run_recipe(recipe, tmp_path / "interrupted")
+    ours, theirs = weights_of(tmp_path / "interrupted", "rl"), weights_of(tmp_path / "undisturbed", "rl")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_stage_interrupted_within_a_collection_ends_with_the_same_bits(tmp_path, monkeypatch) -> None:
+    """Some of its rollouts are over, others half drawn: all are drawn again from the checkpoint before, with the same noise."""
+    recipe = recipe_of(steps=4, objective="grpo")
+    run_recipe(recipe, tmp_path / "undisturbed")
+    step, drivers = RolloutDriver.step, []
+
+    def interrupted(driver):
+        step(driver)
+        drivers.extend([driver] if driver not in drivers else [])
+        if len(drivers) >= 4 and 0 < driver.core.num_done and not driver.core.is_done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RolloutDriver, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "interrupted")
     monkeypatch.undo()

@@ -340,8 +340,9 @@ void other_threads_ask() {
     for (std::thread& caller : callers) caller.join();
     CHECK(answers.size() == 2 * 3 * kEach);
     for (const auto& [number, answer] : answers) {
-        if (!answer.error.empty() || number % 3 != 0) continue;
-        Tokens stream{1, 2, static_cast<int32_t>((number - 1000 * (number / 1000)) / 3 % 7)};
+        const int64_t place = number % 1000;
+        if (!answer.error.empty() || place % 3 != 2) continue;  // of a fork, by what its parent said just then
+        Tokens stream{1, 2, static_cast<int32_t>(place / 3 % 7)};
         for (std::size_t i = 0; i < 3; ++i) {
             CHECK(answer.logprobs[i] == HashingModel::score_of(stream, answer.tokens[i]));
             stream.push_back(answer.tokens[i]);
