@@ -135,7 +135,7 @@ def test_a_stage_interrupted_within_a_collection_ends_with_the_same_bits(tmp_pat
     def interrupted(driver):
         step(driver)
         drivers.extend([driver] if driver not in drivers else [])
-        if len(drivers) >= 4 and 0 < driver.core.num_done and not driver.core.is_done:
+        if len(drivers) >= 4 and driver.core.num_done > 0 and not driver.core.is_done:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(RolloutDriver, "step", interrupted)
