@@ -82,12 +82,11 @@ def legal_in_tile(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def tile_sums(z, legal):  # type: ignore[no-untyped-def]
-    """(z - m, exp(z - m), m, s, t) of a tile."""
-    m = tl.max(z, 1)
+def tile_sums(z, m, legal):  # type: ignore[no-untyped-def]
+    """(exp(z - m), s, t) of a tile."""
     below = z - tl.where(m == float("-inf"), 0.0, m)[:, None]  # -inf - -inf would be NaN
     e = tl.exp(below)
-    return below, e, m, tl.sum(e, 1), tl.sum(e * tl.where(legal, below, 0.0), 1)
+    return e, tl.sum(e, 1), tl.sum(e * tl.where(legal, below, 0.0), 1)
 
 
 @triton.jit
@@ -101,8 +100,9 @@ def _reduce_tile(  # type: ignore[no-untyped-def]
     wanted = tl.load(targets + rows, mask=is_row, other=-1)
     legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT, BLOCK_N, TILE)
     z = tl.where(legal, product * inverse_temperature, float("-inf"))
+    m = tl.max(z, 1)
     chosen = tl.max(tl.where(tokens[None, :] == wanted[:, None], z, float("-inf")), 1)
-    _, e, m, s, t = tile_sums(z, legal)
+    e, s, t = tile_sums(z, m, legal)
     if is_kept != 0:
         kept.store([block * BLOCK_N, tile * TILE], e.to(kept.dtype))
     out = tile.to(tl.int64) * num_rows + rows

@@ -73,7 +73,8 @@ def _best_of(z, origin, first, heat, numbers, highest, token, chosen):  # type: 
 @triton.jit
 def _draw_from_tile(  # type: ignore[no-untyped-def]
     product, block, tile, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen, num_rows,
-    vocabulary, num_words, DRAWS: tl.constexpr, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr, TILE: tl.constexpr,
+    vocabulary, num_words, DRAWS: tl.constexpr, IS_WIDE: tl.constexpr, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr,
+    TILE: tl.constexpr,
 ):  # fmt: skip
     rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
     is_row = rows < num_rows
@@ -81,7 +82,8 @@ def _draw_from_tile(  # type: ignore[no-untyped-def]
     inverse = tl.div_rn(1.0, tl.where(heat == 0.0, 1.0, heat))
     legal = legal_in_tile(support, table, rows, is_row, tile, vocabulary, num_words, HAS_SUPPORT, BLOCK_N, TILE)
     z = tl.where(legal, product * inverse[:, None], float("-inf"))
-    _, _, m, s, _ = tile_sums(z, legal)
+    m = tl.max(z, 1)
+    _, s, _ = tile_sums(z, m, legal)
     out = tile.to(tl.int64) * num_rows + rows
     tl.store(maximum + out, m, mask=is_row)
     tl.store(mass + out, s, mask=is_row)
@@ -93,14 +95,20 @@ def _draw_from_tile(  # type: ignore[no-untyped-def]
         its_z = highest
         origin = tl.where(m == float("-inf"), 0.0, m)
         left, right = _halves(z)
-        for quarter in tl.static_range(4):  # an eighth at a time: the noise of a whole tile would not fit the registers
-            near, far = _halves(left if quarter < 2 else right)
-            near, far = _halves(near if quarter % 2 == 0 else far)
-            first = tile * TILE + quarter * (TILE // 4)
-            highest, token, its_z = _best_of(near, origin, first, heat, numbers, highest, token, its_z)
-            tl.debug_barrier()  # so that the compiler does not take them together after all
-            highest, token, its_z = _best_of(far, origin, first + TILE // 8, heat, numbers, highest, token, its_z)
-            tl.debug_barrier()
+        for half in tl.static_range(2):  # a quarter or eighth at a time: the noise of a whole tile would not fit the registers
+            near, far = _halves(left if half == 0 else right)
+            first = tile * TILE + half * (TILE // 2)
+            if IS_WIDE:
+                for quarter in tl.static_range(2):
+                    one, other = _halves(near if quarter == 0 else far)
+                    at = first + quarter * (TILE // 4)
+                    highest, token, its_z = _best_of(one, origin, at, heat, numbers, highest, token, its_z)
+                    tl.debug_barrier()  # so that the compiler does not take them together after all
+                    highest, token, its_z = _best_of(other, origin, at + TILE // 8, heat, numbers, highest, token, its_z)
+                    tl.debug_barrier()
+            else:
+                highest, token, its_z = _best_of(near, origin, first, heat, numbers, highest, token, its_z)
+                highest, token, its_z = _best_of(far, origin, first + TILE // 4, heat, numbers, highest, token, its_z)
         tl.store(best + out, highest, mask=is_row)
         tl.store(best_id + out, token, mask=is_row)
     else:
@@ -120,18 +128,18 @@ def _draw_kernel(  # type: ignore[no-untyped-def]
     if TILES == 1:
         _draw_from_tile(
             product, block, panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen,
-            num_rows, vocabulary, num_words, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
+            num_rows, vocabulary, num_words, DRAWS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
     else:
         left, right = tl.split(tl.permute(tl.reshape(product, (BLOCK_N, 2, TILE)), (0, 2, 1)))
         _draw_from_tile(
             left, block, 2 * panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen,
-            num_rows, vocabulary, num_words, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
+            num_rows, vocabulary, num_words, DRAWS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
         if (2 * panel + 1) * TILE < vocabulary:
             _draw_from_tile(
                 right, block, 2 * panel + 1, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id,
-                chosen, num_rows, vocabulary, num_words, DRAWS, HAS_SUPPORT, BLOCK_N, TILE,
+                chosen, num_rows, vocabulary, num_words, DRAWS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
             )  # fmt: skip
 
 

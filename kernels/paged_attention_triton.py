@@ -196,6 +196,7 @@ def _prefix_kernel(  # type: ignore[no-untyped-def]
         x, keys, values, blocks, head, here, (split + 1) * SPLIT, split * SPLIT, (split + 1) * SPLIT, window, inner, outer, HEADS, HEAD_DIM,
         BLOCK_SIZE, CAUSAL, WINDOWED, SOFTCAP, PRECISION, BLOCK_D, BLOCK_M, BLOCK_N,
     )  # fmt: skip
+    tokens = tl.load(members + member, mask=is_row, other=0).to(tl.int64)  # again: registers are dearer than the cache
     part = (tokens * max_splits + split) * (HEADS * GROUP) + query_head
     tl.store(masses + part, mass, mask=is_row)
     tl.store(maxima + part, maximum, mask=is_row)

@@ -289,7 +289,8 @@ def sample_token() -> Iterator[Configuration]:
         constants, options = split_options({"HAS_SUPPORT": has_support, **block, **module.CUT_OPTIONS})
         yield Configuration(f"sample_token cut{suffix}", module._cut_kernel, {**rows, **filters, **cuts, **shape}, constants, options)
     signature = {
-        "logits": "*fp32", "support": "*i32", "temperature": "*fp32", "cut_logits": "*fp32", **tiles, "ids": "*i32", "logprobs": "*fp32", "kept_logmass": "*fp32",
+        "logits": "*fp32", "support": "*i32", "temperature": "*fp32", "cut_logits": "*fp32", **tiles,
+        "ids": "*i32", "logprobs": "*fp32", "kept_logmass": "*fp32",
         "num_tiles": "i32", "stride": "i32", "num_masks": "i32",
     }  # fmt: skip
     for is_filtered in (False, True):

@@ -15,6 +15,7 @@ SHARED_BYTES = {80: 163 * 1024, 90: 227 * 1024}
 SPILLS = {  # bytes
     "attention (query|key) float32 d256 .*": 1 << 20,  # float32 at this size is for comparing, not for training
     "linear_sample_token draw bfloat16.*": 256,  # once a tile, when its product is done
+    "paged_attention bfloat16 (96|128) prefix": 36,  # before Hopper, once a split
 }
 TABLE = Path(__file__).parent / "compiled.jsonl"
 
