@@ -14,7 +14,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from paradigm.kernels.cpu_slots import CPU
 from paradigm.kernels.shared_prefixes import SharedPrefixes
 
 # B documents or sequences, T tokens fed in this call, S cache slots (rows of the block table)
@@ -120,12 +119,8 @@ class PagedCache:
         dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu",
     ):
         self.block_size, self.num_blocks = block_size, num_blocks
-        self.keys = torch.empty(num_layers, num_blocks, num_kv_heads, head_dim, block_size, dtype=dtype, device=device)
-        self.values = torch.empty(num_layers, num_blocks, num_kv_heads, block_size, head_dim, dtype=dtype, device=device)
-        for part in (self.keys, self.values):
-            if part.is_cpu and "prefer_huge_pages" in CPU:
-                CPU["prefer_huge_pages"](part)  # blocks of a sequence lie anywhere
-            part.zero_()
+        self.keys = torch.zeros(num_layers, num_blocks, num_kv_heads, head_dim, block_size, dtype=dtype, device=device)
+        self.values = torch.zeros(num_layers, num_blocks, num_kv_heads, block_size, head_dim, dtype=dtype, device=device)
 
     @classmethod
     def of(cls, keys: Tensor, values: Tensor) -> PagedCache:

@@ -1,8 +1,7 @@
 """y = x W^T + b with every row a pure function of that row alone: the product that exact mode is built on.
 
 On the CPU in float32 and bfloat16 it is the C++ core's (csrc/include/paradigm/cpu_linear.h), whose sums have an order of their own; on CUDA in
-float32, bfloat16 and float16 it is Triton's (linear_triton.py; not yet checked on a GPU), backward apart, which is torch's. The core has
-gradients too, for float32 on processors with AVX-512; all others are torch's.
+float32, bfloat16 and float16 it is Triton's (linear_triton.py; not yet checked on a GPU), backward apart, which is torch's.
 Elsewhere it is torch's with two departures. Row counts are padded to a multiple of 16, since BLAS libraries treat the last few rows by
 other code. And a long inner dimension is cut into slices whose products are added in order, since MKL (fp32) and oneDNN (bf16)
 otherwise split it by a rule that looks at the number of rows and threads. Measured with torch 2.13: fp32 differs from K = 1024 on,
@@ -125,18 +124,11 @@ def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
     ctx.has_bias = bias is not None
 
 
-def _gradient_products(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, for_weight: bool) -> tuple[Tensor | None, Tensor | None]:
-    slot = cpu_slot("linear_backward", x) if x.dtype == torch.float32 and x.shape[1] > 0 and weight.shape[0] > 0 else None
-    if slot is not None:
-        return slot(grad, x, weight, for_x, for_weight)  # type: ignore[no-any-return]
-    grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if for_x else None
-    return grad_x, (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if for_weight else None
-
-
 def _gradients(ctx, grad):  # type: ignore[no-untyped-def]
     x, weight = ctx.saved_tensors
-    grads = _gradient_products(grad, x, weight, *ctx.needs_input_grad[:2])
-    return *grads, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
+    grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
+    grad_weight = (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
+    return grad_x, grad_weight, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
 
 
 class _Linear(torch.autograd.Function):
@@ -159,17 +151,5 @@ def _fake(x, weight, bias, widen):  # type: ignore[no-untyped-def]
     return x.new_empty(x.shape[0], weight.shape[0], dtype=dtype)
 
 
-def _run_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    grad_x, grad_weight = _gradient_products(grad, x, weight, True, True)
-    assert grad_x is not None and grad_weight is not None
-    return grad_x, grad_weight
-
-
-def _operator_gradients(ctx, grad):  # type: ignore[no-untyped-def]
-    grads = _backward_operator(grad, *ctx.saved_tensors)
-    return *grads, grad.sum(0).to(grads[0].dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
-
-
 _operator = operator("linear", _run, _fake)
-_backward_operator = operator("linear_backward", _run_backward, lambda grad, x, weight: (x.new_empty(x.shape), weight.new_empty(weight.shape)))
-_operator.register_autograd(_operator_gradients, setup_context=_keep_inputs)
+_operator.register_autograd(_gradients, setup_context=_keep_inputs)

@@ -120,15 +120,6 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tens
     return y
 
 
-def _linear_backward(grad: Tensor, x: Tensor, weight: Tensor, for_x: bool, for_weight: bool) -> tuple[Tensor | None, Tensor | None]:
-    grad, x, weight = grad.contiguous(), x.contiguous(), weight.contiguous()
-    grad_x, grad_weight = torch.empty_like(x) if for_x else None, torch.empty_like(weight) if for_weight else None
-    _cpu.linear_backward(
-        *x.shape, weight.shape[0], grad.data_ptr(), x.data_ptr(), weight.data_ptr(), _address(grad_x), _address(grad_weight), torch.get_num_threads()
-    )
-    return grad_x, grad_weight
-
-
 def _packed_linear(weight: Tensor, bias: Tensor | None, widen: bool) -> Callable[[Tensor], Tensor]:
     weight, dtype, (num_outputs, num_inputs) = weight.contiguous(), weight.dtype, weight.shape
     bias = None if bias is None else bias.contiguous()
@@ -340,10 +331,6 @@ def _vtrace(
     return targets, advantages
 
 
-def _prefer_huge_pages(tensor: Tensor) -> None:
-    _cpu.prefer_huge_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
-
-
 def register() -> None:
     """Fill the table of CPU implementations; nothing to do where the core has not been built."""
     if _cpu is None:
@@ -353,7 +340,4 @@ def register() -> None:
         rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
         linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
         row_statistics=_row_statistics, logits_gradient=_logits_gradient, sample_token=_sample_token, gae=_gae, vtrace=_vtrace,
-        prefer_huge_pages=_prefer_huge_pages,
     )
-    if _cpu.has_avx512:  # without it, torch's BLAS has not been compared
-        CPU["linear_backward"] = _linear_backward

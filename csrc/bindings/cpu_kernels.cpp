@@ -118,7 +118,6 @@ void bind_cpu_kernels(py::module_& module) {
     bind_rotary(m);
     bind_pointwise(m);
     bind_scans(m);
-    m.def("prefer_huge_pages", [](uintptr_t memory, int64_t bytes) { prefer_huge_pages(pointer<void>(memory), bytes); });
     bind_cpu_layers(m);
 }
 

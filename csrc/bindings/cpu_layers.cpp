@@ -50,10 +50,6 @@ void bind_cpu_layers(py::module_& m) {
             py::gil_scoped_release release;
             linear(call, num_threads);
         });
-    bind_kernel<LinearGradient>(m, "linear_backward", linear_backward, [](Arguments& in, LinearGradient& call) {
-        in.read(call.num_rows, call.num_inputs, call.num_outputs, call.grad_y, call.x, call.weight, call.grad_x, call.grad_weight);
-    });
-    m.attr("has_avx512") = best_isa() >= Isa::avx512;
     py::class_<PackedLinear>(m, "PackedLinear", "A weight copied into the layout of the linear layer's loops.")
         .def(py::init([](int dtype, const Weight& weight) { return packed(static_cast<Dtype>(dtype), weight); }))
         .def("multiply", [](const PackedLinear& self, int y_dtype, int64_t num_rows, uintptr_t x, uintptr_t y, int num_threads) {

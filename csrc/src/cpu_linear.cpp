@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu_linear_parts.h"
+#include "cpu_linear_table.h"
 #include "cpu_threads.h"
 #if PARADIGM_HAS_X86_ISAS
 #include <immintrin.h>
@@ -20,8 +20,36 @@
 namespace paradigm {
 namespace {
 
+constexpr double work_of_a_thread = 3e5;             // multiply-adds: some microseconds, as starting a thread costs
+constexpr double speed_of_unit[] = {1.0, 2.0, 8.0};  // by Bfloat16Unit
+
+Bfloat16Unit unit_for(Dtype dtype, Isa isa, Bfloat16Unit unit) { return isa >= Isa::avx512 && dtype == Dtype::bfloat16 ? unit : Bfloat16Unit::none; }
+
+// How many inputs the loops take, each a float32, a pair of bfloat16, or for tiles a bfloat16.
+int64_t inputs_as_read(int64_t num_inputs, Bfloat16Unit unit) { return unit == Bfloat16Unit::pairs ? (num_inputs + 1) / 2 : num_inputs; }
+
 int64_t bytes_of_panel(int64_t num_inputs, Bfloat16Unit unit) {
     return unit == Bfloat16Unit::tiles ? (num_inputs + 31) / 32 * 2048 : inputs_as_read(num_inputs, unit) * panel_outputs * 4;
+}
+
+LinearKernels kernels_for(Isa isa, Bfloat16Unit unit) {
+#if PARADIGM_HAS_X86_ISAS
+    if (unit == Bfloat16Unit::pairs) return avx512bf16::linear_kernels();
+#endif
+    LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
+    if (unit == Bfloat16Unit::tiles) kernels.multiply = multiply_tiles;
+    return kernels;
+}
+
+char* aligned(char* memory) { return memory + (64 - reinterpret_cast<std::uintptr_t>(memory) % 64) % 64; }
+
+// Rows of bfloat16 with a zero after an odd number of them, so that they are whole pairs.
+std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t num_inputs) {
+    std::unique_ptr<uint16_t[]> copy(new uint16_t[static_cast<std::size_t>(count * (num_inputs + 1))]());
+    for (int64_t i = 0; i < count; ++i) {
+        std::memcpy(copy.get() + i * (num_inputs + 1), static_cast<const uint16_t*>(rows) + i * num_inputs, static_cast<std::size_t>(num_inputs) * 2);
+    }
+    return copy;
 }
 
 void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtype, Dtype y_dtype, int num_threads) {
@@ -31,6 +59,34 @@ void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtyp
     if (num_threads < 1) refuse("num_threads must be >= 1", num_threads);
     if (y_dtype != dtype && y_dtype != Dtype::float32) refuse("y_dtype must be dtype or float32", static_cast<int>(y_dtype));
 }
+
+int64_t threads_for(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Bfloat16Unit unit, int64_t num_blocks, int num_threads) {
+    const double work = static_cast<double>(num_rows) * static_cast<double>(num_inputs) * static_cast<double>(num_outputs);
+    return std::min<int64_t>({num_threads, num_blocks, static_cast<int64_t>(work / (speed_of_unit[static_cast<int>(unit)] * work_of_a_thread))});
+}
+
+// x as the kernels read it: bfloat16 without a unit of its own is widened first.
+class Rows {
+  public:
+    Rows(const void* x, Dtype dtype, Bfloat16Unit unit, int64_t num_rows, int64_t num_inputs) : data_(x) {
+        if (unit == Bfloat16Unit::pairs && num_inputs % 2 != 0) {
+            paired_ = whole_pairs(x, num_rows, num_inputs);
+            data_ = paired_.get();
+        }
+        if (dtype == Dtype::float32 || unit != Bfloat16Unit::none) return;
+        const int64_t size = num_rows * num_inputs;
+        wide_.reset(new float[static_cast<std::size_t>(size)]);
+        const auto* from = static_cast<const uint16_t*>(x);
+        for (int64_t i = 0; i < size; ++i) wide_[static_cast<std::size_t>(i)] = baseline::widen(from[i]);
+        data_ = wide_.get();
+    }
+    const void* data() const { return data_; }
+
+  private:
+    const void* data_;
+    std::unique_ptr<float[]> wide_;
+    std::unique_ptr<uint16_t[]> paired_;
+};
 
 }  // namespace
 
@@ -66,7 +122,7 @@ PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, in
     bias_.assign(static_cast<std::size_t>(num_panels * panel_outputs), 0.0f);
     for (int64_t i = 0; i < num_outputs; ++i) {
         const bool is_wide = dtype == Dtype::float32;
-        bias_[static_cast<std::size_t>(i)] = is_wide ? static_cast<const float*>(bias)[i] : widened(static_cast<const uint16_t*>(bias)[i]);
+        bias_[static_cast<std::size_t>(i)] = is_wide ? static_cast<const float*>(bias)[i] : baseline::widen(static_cast<const uint16_t*>(bias)[i]);
     }
 }
 
@@ -96,7 +152,6 @@ void linear(const PackedCall& call, int num_threads) {
         PanelCall part;
         part.x = x.data();
         part.inputs = inputs_as_read(weight.num_inputs, weight.unit);
-        part.row_bytes = 4 * part.inputs;
         part.first_row = i / blocks_of_row * rows_at_once;
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
         part.panels = weight.panel(panel);
@@ -126,7 +181,6 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
         PanelCall part;
         part.x = x.data();
         part.inputs = inputs_as_read(call.num_inputs, unit);
-        part.row_bytes = 4 * part.inputs;
         part.panels = part.next = packed.panel(0);
         part.bias = packed.bias(0);
         part.num_outputs = outputs;

@@ -71,6 +71,7 @@ PARADIGM_INLINE f32x16 in_every_lane(const float* x) { return broadcast(*x); }
 template <int rows, int vectors>
 PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t first_vector, const char* ahead) {
     const int64_t inputs = call.inputs;
+    const float* x = static_cast<const float*>(call.x) + row * inputs;
     const float* panel = reinterpret_cast<const float*>(call.panels);
     const float* w[vectors];
 #pragma GCC unroll 8
@@ -83,11 +84,10 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
     int64_t odd[(rows + 1) / 2];
 #pragma GCC unroll 7
     for (int i = 0; i < (rows + 1) / 2; ++i) {
-        odd[i] = (2 * i + 1) * call.row_bytes;
+        odd[i] = (2 * i + 1) * 4 * inputs;
         asm("" : "+r"(odd[i]));
     }
-    const int64_t input_bytes = call.input_bytes;
-    const char* here = static_cast<const char*>(call.x) + row * call.row_bytes;
+    const char* here = reinterpret_cast<const char*>(x);
     const char* weight = reinterpret_cast<const char*>(w[0]);
     for (int64_t k = 0; k < inputs; ++k) {
         __builtin_prefetch(ahead + 128 * k, 0, 2);
@@ -104,7 +104,7 @@ PARADIGM_INLINE void multiply_tile(const PanelCall& call, int64_t row, int64_t f
 #pragma GCC unroll 8
             for (int v = 0; v < vectors; ++v) sum[m][v] = add_products(a, b[v], sum[m][v]);
         }
-        here += input_bytes;
+        here += 4;
         weight += 128;
         asm("" : "+r"(here), "+r"(weight));
     }
@@ -148,17 +148,7 @@ void multiply(const PanelCall& call) {
     }
 }
 
-// A row's last vector reaches into the next row, which is written after it.
-void pack_columns(const float* rows, int64_t stride, int64_t num_rows, int64_t count, int64_t readable, int64_t width, float* packed) {
-    for (int64_t k = 0; k < num_rows; ++k, rows += stride, packed += width) {
-        for (int64_t c = 0; c < width; c += 16) {
-            const int64_t left = count - c;
-            store(packed + c, left <= 0 ? broadcast(0.0f) : readable - c >= 16 ? load(rows + c) : load_first(rows + c, left));
-        }
-    }
-}
-
-LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply, pack_columns, max_tile_rows}; }
+LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply}; }
 
 }  // namespace PARADIGM_SIMD
 }  // namespace paradigm

@@ -9,9 +9,8 @@ namespace paradigm {
 
 // Rows [first_row, last_row) times neighbouring panels.
 struct PanelCall {
-    const void* x = nullptr;  // float32, pairs of bfloat16, or for tiles bfloat16, whose rows are `inputs` of them apart
+    const void* x = nullptr;  // float32, pairs of bfloat16, or for tiles bfloat16; rows are `inputs` of them apart
     int64_t inputs = 0;
-    int64_t row_bytes = 0, input_bytes = 4;  // from a row, and from an input, to the next; not for tiles
     int64_t first_row = 0, last_row = 0;
     const char* panels = nullptr;
     const char* next = nullptr;   // the panel that will be wanted after these: fetched meanwhile
@@ -26,10 +25,6 @@ struct PanelCall {
 struct LinearKernels {
     void (*pack[2])(const void* weight, int64_t inputs, int64_t count, float* panel);  // by Dtype
     void (*multiply)(const PanelCall&);
-    // Columns [0, count) of a matrix whose rows are `stride` apart, `readable` numbers of each being there: packed[k * width + j] = rows[k][j], and 0 for
-    // j >= count. `packed` has room for 16 numbers more.
-    void (*pack_columns)(const float* rows, int64_t stride, int64_t num_rows, int64_t count, int64_t readable, int64_t width, float* packed);
-    int tile_rows;  // that are multiplied at once
 };
 
 namespace baseline {

@@ -1,5 +1,5 @@
 // The linear layer against its definition: one chain of fused multiply-adds an output, on every instruction set; rows that depend on
-// nothing else; bfloat16's units of their own against it; and its gradients.
+// nothing else; and bfloat16's units of their own against it.
 #include "paradigm/cpu_linear.h"
 
 #include <cmath>
@@ -127,40 +127,6 @@ void test_bfloat16_unit() {
     }
 }
 
-// Against sums in double, the same bits on every instruction set and on two threads; more rows than a chain has, and none.
-void test_gradients() {
-    Draw draw;
-    for (const Shape& s : {Shape{1, 1, 1}, {5, 33, 15}, {17, 64, 29}, {300, 20, 520}, {1030, 40, 9}, {2100, 7, 33}, {0, 3, 4}}) {
-        const auto at = [](int64_t i) { return static_cast<std::size_t>(i); };
-        const Floats grad = draw.many(at(s.rows * s.outputs)), x = draw.many(at(s.rows * s.inputs)), weight = draw.many(at(s.outputs * s.inputs));
-        std::vector<double> true_x(x.size()), true_weight(weight.size());
-        for (int64_t r = 0; r < s.rows; ++r) {
-            for (int64_t n = 0; n < s.outputs; ++n) {
-                for (int64_t k = 0; k < s.inputs; ++k) {
-                    const double g = grad[at(r * s.outputs + n)];
-                    true_x[at(r * s.inputs + k)] += g * weight[at(n * s.inputs + k)];
-                    true_weight[at(n * s.inputs + k)] += g * x[at(r * s.inputs + k)];
-                }
-            }
-        }
-        Floats first_x, first_weight;
-        for (Isa isa : isas()) {
-            for (int threads : {1, 2}) {
-                Floats grad_x(x.size(), NAN), grad_weight(weight.size(), NAN);
-                linear_backward({s.rows, s.inputs, s.outputs, grad.data(), x.data(), weight.data(), grad_x.data(), grad_weight.data()}, threads, isa);
-                for (std::size_t i = 0; i < x.size(); ++i) CHECK(std::fabs(grad_x[i] - true_x[i]) <= 3e-5);
-                for (std::size_t i = 0; i < weight.size(); ++i) CHECK(std::fabs(grad_weight[i] - true_weight[i]) <= 3e-5);
-                if (first_weight.empty()) first_x = grad_x, first_weight = grad_weight;
-                CHECK(grad_x == first_x && grad_weight == first_weight);
-                Floats alone(weight.size(), NAN);
-                linear_backward({s.rows, s.inputs, s.outputs, grad.data(), x.data(), weight.data(), nullptr, alone.data()}, threads, isa);
-                CHECK(alone == grad_weight);
-            }
-        }
-    }
-    CHECK(refused([] { linear_backward({-1, 1, 1, nullptr, nullptr, nullptr, nullptr, nullptr}, 1); }));
-}
-
 void test_shared_x() {
     Draw draw;
     const Case a({37, 24, 70}, Dtype::float32, Dtype::float32, draw);
@@ -214,7 +180,6 @@ void test_bad_arguments() {
 int main() {
     test_chain();
     test_bfloat16_unit();
-    test_gradients();
     test_shared_x();
     test_bad_arguments();
     std::printf("cpu_linear: ok\n");

@@ -182,7 +182,4 @@ struct Vtrace {
 };
 void vtrace(const Vtrace& call);
 
-// Asks Linux to hold memory that nothing has written yet in huge pages, so that reads all over it miss fewer address translations. A hint.
-void prefer_huge_pages(void* memory, int64_t bytes);
-
 }  // namespace paradigm

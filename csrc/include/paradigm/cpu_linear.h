@@ -77,20 +77,4 @@ struct Linear {
 
 void linear(const Linear& call, int num_threads, Isa isa = best_isa(), Bfloat16Unit unit = best_bfloat16_unit());
 
-// grad_x = grad_y weight and grad_weight = grad_y^T x in float32: chains as the forward's, those of grad_weight begun anew and added up every 1024 rows,
-// so that neither depends on the number of threads.
-struct LinearGradient {
-    int64_t num_rows = 0;
-    int64_t num_inputs = 0;
-    int64_t num_outputs = 0;
-    const float* grad_y = nullptr;  // [num_rows, num_outputs], contiguous, as is all that follows
-    const float* x = nullptr;       // [num_rows, num_inputs]
-    const float* weight = nullptr;  // [num_outputs, num_inputs]
-
-    float* grad_x = nullptr;       // of x's shape, or null
-    float* grad_weight = nullptr;  // of weight's shape, or null
-};
-
-void linear_backward(const LinearGradient& call, int num_threads, Isa isa = best_isa());
-
 }  // namespace paradigm
