@@ -141,15 +141,24 @@ def judged(request, world, verifier):
 
 
 def _sandboxed_processes() -> list[str]:
-    """Processes here whose command line is the harness's or a sandbox's."""
-    found = []
+    """Command lines of the harness and of sandboxes, this process's own and those without a parent: tests beside this one have theirs."""
+    processes: dict[int, tuple[int, bytes]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            command = (path / "cmdline").read_bytes()
-            parent = int((path / "stat").read_bytes().rpartition(b")")[2].split()[1])
+            processes[int(path.name)] = int((path / "stat").read_bytes().rpartition(b")")[2].split()[1]), (path / "cmdline").read_bytes()
         except (OSError, IndexError):
             continue
-        if b"run_candidate" in command or (parent == os.getpid() and b"bwrap" in (path / "comm").read_bytes()):
+
+    def is_sandboxed(process: int) -> bool:
+        return any(name in processes[process][1] for name in (b"run_candidate", b"bwrap"))
+
+    found = []
+    for process, (parent, command) in processes.items():
+        if not is_sandboxed(process):
+            continue
+        while parent in processes and is_sandboxed(parent):
+            parent = processes[parent][0]
+        if parent in (0, 1, os.getpid()):
             found.append(command.decode(errors="replace")[:200])
     return found
 
