@@ -265,7 +265,7 @@ class AsyncSampler:
         return self._desk.open(tokens)
 
     def _next_index(self) -> int:
-        return next(number for number in self._indices if number not in self._requests)
+        return next(number for number in self._indices if number not in self._requests and not self._desk.is_live(number))
 
     async def update_weights(
         self, weights: nn.Module | Mapping[str, Tensor] | Callable[[], Any], version: int | None = None, on_update: OnUpdate = "recompute"

@@ -15,6 +15,7 @@ from paradigm.batch import PackedBatch
 from paradigm.environments import Arithmetic, ConnectFour
 from paradigm.environments.protocol import Step
 from paradigm.policy import Policy, PolicyConfig
+from paradigm.rollout_driver import RolloutDriver
 from paradigm.sampler import Sampler
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import TrajectoryBuffer
@@ -218,8 +219,20 @@ def test_the_loop_is_not_blocked_by_a_step() -> None:
     run(main)
 
 
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of milliseconds rather than microseconds, so that on a busy machine too the event loop is heard between them."""
+    step = RolloutDriver.step
+
+    def slow(driver: RolloutDriver) -> None:
+        step(driver)
+        time.sleep(0.003)
+
+    monkeypatch.setattr(RolloutDriver, "step", slow)
+
+
 @pytest.mark.parametrize("on_update", ["recompute", "keep"])
-def test_weights_change_while_requests_are_at_work(on_update: Any) -> None:
+def test_weights_change_while_requests_are_at_work(on_update: Any, paced: None) -> None:
     old, new = make(seed=0), make(seed=1)
     sampler = Sampler(make(seed=0), slots=6)
 
@@ -248,7 +261,7 @@ def test_weights_change_while_requests_are_at_work(on_update: Any) -> None:
         assert (np.diff(trajectory.version[trajectory.action_mask]) >= 0).all()
 
 
-def test_an_optimizer_may_step_between_two_launches() -> None:
+def test_an_optimizer_may_step_between_two_launches(paced: None) -> None:
     policy = make()
     optimizer = torch.optim.SGD(policy.parameters(), lr=0.5)
 

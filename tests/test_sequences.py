@@ -132,10 +132,13 @@ def test_forks_of_requests_at_work_finished_and_gone() -> None:
                 gate.set()  # while its environment is at work, it cannot be forked
                 drawn = await fork.sample(4)
                 assert np.array_equal(drawn.logprobs, learners(policy, [7, 7, 3] * 6, drawn.tokens, 1.0))
-                unanswered = fork.sample(60)
                 abandoned = asyncio.ensure_future(_wait(fork.sample(3)))
                 await asyncio.sleep(0)
                 abandoned.cancel()  # the sampler goes on
+            crowd = [rollouts.open([1, number]) for number in range(3)]  # beside `waiting`: one too many
+            unanswered = crowd[-1].evaluate()
+            for sequence in reversed(crowd):
+                sequence.release()
             with pytest.raises(SequenceError, match="was released"):
                 await unanswered
             assert (await (await rollouts.submit(8)).result()).num_tokens == 54
