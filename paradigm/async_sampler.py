@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 from paradigm.environments.protocol import Environment
 from paradigm.grammar import Grammar, TokenGrammar
-from paradigm.sampler import OnUpdate, Player, Sampler, Stop, as_list, name_of
+from paradigm.rollout_driver import Stop, as_list
+from paradigm.sampler import OnUpdate, Player, Sampler, name_of
 from paradigm.sequences import Desk, Sequence
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer

@@ -25,11 +25,9 @@ from torch import Tensor
 
 from paradigm.sampler import CollectionStats, Sampler
 from paradigm.timeline import span
-from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
+from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["Collected", "Collector"]
-
-_FIELDS = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
 
 
 class Collected(NamedTuple):
@@ -143,7 +141,7 @@ class Collector:
             rollouts, stats = ahead.done.result()
             state.append({
                 "step": ahead.step, "version": ahead.version, "chosen": list(ahead.chosen),
-                "rollouts": {name: getattr(rollouts, name) for name in _FIELDS}, "key": rollouts.key, "environment": rollouts.environment,
+                "rollouts": rollouts.arrays(), "key": rollouts.key, "environment": rollouts.environment,
                 "extras": rollouts.extras, "stats": None if stats is None else dataclasses.asdict(stats),
             })  # fmt: skip
         return state

@@ -20,11 +20,9 @@ from safetensors.numpy import load, save
 from paradigm import distributed
 from paradigm.sampler import CollectionStats, Sampler
 from paradigm.shared_prompts import rollout_flops
-from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
+from paradigm.trajectory import TrajectoryBuffer
 
 __all__ = ["DividedSampler"]
-
-_FIELDS = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
 
 
 class DividedSampler(Sampler):
@@ -41,7 +39,7 @@ class DividedSampler(Sampler):
         own = super().collect(environment, tasks, group_size, temperature, **options)
         if distributed.world() == 1:
             return own
-        parts = [load(part) for part in distributed.everyones(save({name: np.ascontiguousarray(getattr(own, name)) for name in _FIELDS}))]
+        parts = [load(part) for part in distributed.everyones(save({name: np.ascontiguousarray(array) for name, array in own.arrays().items()}))]
         notes = [json.loads(part) for part in distributed.everyones(json.dumps(list(own.extras.items())).encode())]
         buffers = [TrajectoryBuffer(part, extras=dict(extras)) for part, extras in zip(parts, notes)]
         joined = TrajectoryBuffer.concatenate(buffers)

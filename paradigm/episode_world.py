@@ -3,6 +3,7 @@ web pages."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -73,9 +74,7 @@ class EpisodeWorld:
 
     def evaluate_demonstrators(self, n: int) -> dict[str, Any] | None:
         """The demonstrators' own success on held-out tasks."""
-        result = summarize(self.demonstrations(n, split="test", key=1))
-        return {"problems": result.problems, "correct": result.correct, "tokens_per_problem": result.tokens_per_problem,
-                "by_operation": result.by_operation}  # fmt: skip
+        return dataclasses.asdict(summarize(self.demonstrations(n, split="test", key=1)))
 
     def documents(self, n: int) -> TrajectoryBuffer:
         """Demonstrations as plain documents, for pretraining; of the training split only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import zlib
 from collections.abc import Sequence
@@ -111,9 +112,7 @@ class MixtureWorld:
         """The success of the kinds' demonstrators, if any of them can be wrong."""
         if not any(self._worlds[name].demonstrator is not None for name in self._weights):
             return None
-        result = summarize(self.demonstrations(n, split="test", key=1), self.kind_of)
-        return {"problems": result.problems, "correct": result.correct, "tokens_per_problem": result.tokens_per_problem,
-                "by_operation": result.by_operation}  # fmt: skip
+        return dataclasses.asdict(summarize(self.demonstrations(n, split="test", key=1), self.kind_of))
 
     def documents(self, n: int) -> TrajectoryBuffer:
         order = _shares(self._weights, n, np.random.default_rng([self.seed, 1]))

@@ -326,8 +326,7 @@ class RecipeRun:
                 others = self.world.transfer_tasks(config.transfer_problems)
                 transfer = {"transfer": evaluate(sampler, self.world.environment, others, temperature=temperature, max_tokens=config.max_tokens,
                                                  key=(self.recipe.seed, TRANSFER_KEY), kind_of=self.world.kind_of).by_operation}  # fmt: skip
-            self.files.add_evaluation(**where, temperature=temperature, problems=result.problems, correct=result.correct,
-                                      tokens_per_problem=result.tokens_per_problem, by_operation=result.by_operation, **transfer)  # fmt: skip
+            self.files.add_evaluation(**where, temperature=temperature, **asdict(result), **transfer)
         if final:
             self._add_transcripts(stage, sampler)
             if config.pass_at:

@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paradigm import _core
+from paradigm.environments.protocol import copied
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import packed_linear
 from paradigm.kernels.linear_logprob import chunks, linear_logprob, row_statistics, wide
@@ -27,9 +27,11 @@ from paradigm.timeline import WAIT, is_recording, span
 if TYPE_CHECKING:
     from paradigm.sampler import Sampler
 
-__all__ = ["Engine", "RolloutDriver", "timed", "weights_update"]
+__all__ = ["Engine", "RolloutDriver", "Stop", "as_list", "timed", "weights_update"]
 
 _log = logging.getLogger(__name__)
+
+Stop = str | bytes | Sequence[int | str | bytes]
 
 # R sampling rows of a step, D model width, V vocabulary
 
@@ -273,6 +275,11 @@ def weights_update(policy: Any, weights: nn.Module | Mapping[str, Tensor] | Call
     return copy
 
 
+def as_list(stop: Stop) -> list[Any]:
+    """A stop as the core takes it."""
+    return [stop] if isinstance(stop, (str, bytes)) else list(stop)
+
+
 def timed(environment: Any) -> Any:
     """A Python environment whose resets and steps are spans, if a timeline is recording now; else itself."""
     return environment if is_recording() is None else _Timed(environment)
@@ -298,8 +305,7 @@ class _Timed:
             return self._environment.step(*arguments)
 
     def clone(self) -> _Timed:
-        clone = getattr(self._environment, "clone", None)
-        return _Timed(copy.deepcopy(self._environment) if clone is None else clone())
+        return _Timed(copied(self._environment))
 
 
 @contextlib.contextmanager

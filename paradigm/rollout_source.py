@@ -34,7 +34,7 @@ from paradigm.rl_stage import ACTOR_CRITIC, RL
 from paradigm.sampler import Sampler
 from paradigm.stage import Part, Update
 from paradigm.timeline import span
-from paradigm.trajectory import SCALAR_FIELDS, TOKEN_FIELDS, TrajectoryBuffer
+from paradigm.trajectory import TrajectoryBuffer
 
 # n tokens of all rollouts, B rollouts
 
@@ -296,13 +296,12 @@ class RolloutSource:
 
     def state_dict(self) -> dict[str, Any]:
         """What it needs to go on; waits for what is being collected ahead, which is part of it."""
-        fields = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
         return {
             "rollout_tokens": self.rollout_tokens, "rollouts": self.rollouts,
             "solved": None if self.solved is None else self.solved.state_dict(),
             "documents": None if self.documents is None else self.documents.state_dict(),
             "ahead": self._collector.state_dict(), "started": self._started,
-            "replayed": [{"target": target, "rollouts": {name: getattr(buffer, name) for name in fields}} for buffer, target in self._replayed],
+            "replayed": [{"target": target, "rollouts": buffer.arrays()} for buffer, target in self._replayed],
         }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -236,7 +236,7 @@ class Run:
     @property
     def is_about_preferences(self) -> bool:
         """Whether nothing in its world is right or wrong."""
-        return _table(self.info, "resolved", "world").get("kind") == "preferences"
+        return _is_about_preferences(self.info)
 
     def has_stage(self, kind: str) -> bool:
         """Whether its recipe has a stage of a kind; true where the run left no recipe behind."""
@@ -273,7 +273,7 @@ def read_run(folder: str | Path) -> Run:
     missing: list[str] = []
     info = _read_json(folder / "run.json", dict, missing)
     metrics = _read_lines(folder / METRICS_FILE, missing)
-    prefers = _table(info, "resolved", "world").get("kind") == "preferences"
+    prefers = _is_about_preferences(info)
     evaluations = _convert(_read_lines(folder / "evaluations.jsonl", [] if prefers else missing), Evaluation, "evaluations.jsonl", missing)
     newest = {(e.policy, e.stage, e.tokens, e.temperature, e.control, e.final, e.opponent): e for e in evaluations}
     plays = any(e.opponent for e in evaluations)
@@ -291,6 +291,10 @@ def read_run(folder: str | Path) -> Run:
         _convert(_read_lines(folder / "preferences.jsonl", missing if prefers else []), Preference, "preferences.jsonl", missing),
         [row for row in _read_json(folder / "responses.json", list, []) if isinstance(row, dict)],
     )  # fmt: skip
+
+
+def _is_about_preferences(info: Mapping[str, Any]) -> bool:
+    return _table(info, "resolved", "world").get("kind") == "preferences"
 
 
 def _table(info: Mapping[str, Any], *path: str) -> Mapping[str, Any]:

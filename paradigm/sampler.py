@@ -26,7 +26,7 @@ from paradigm import _core
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.grammar import Grammar, GuidanceGrammar, TokenGrammar, guidance_tokens
 from paradigm.kernels.layout import PagedCache
-from paradigm.rollout_driver import Engine, RolloutDriver, timed, weights_update
+from paradigm.rollout_driver import Engine, RolloutDriver, Stop, as_list, timed, weights_update
 from paradigm.sequences import Nowhere, Sequences
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
@@ -38,7 +38,6 @@ _log = logging.getLogger(__name__)
 # V vocabulary
 
 Player = Callable[[Observation, int], Sequence[int]]  # or an object with `act`, see `Sampler.collect`
-Stop = str | bytes | Sequence[int | str | bytes]
 OnUpdate = Literal["recompute", "keep"]
 
 _UNLIMITED = 1 << 30  # tokens; a stream that no policy has to cache
@@ -400,11 +399,6 @@ def default_blocks(block_bytes: int, blocks_each: int, slots: int) -> int:
     """How many blocks a cache has unless it is told: as many as `slots` sequences of `blocks_each` need, if 4 GiB hold them, and a null block."""
     affordable = int(_DEFAULT_CACHE_GIB * 2**30) // block_bytes
     return 1 + blocks_each * max(1, min(slots, affordable // blocks_each))
-
-
-def as_list(stop: Stop) -> list[Any]:
-    """A stop as the core takes it."""
-    return [stop] if isinstance(stop, (str, bytes)) else list(stop)
 
 
 def name_of(environment: Any) -> str:

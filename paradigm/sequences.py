@@ -28,10 +28,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from paradigm.rollout_driver import RolloutDriver
+from paradigm.rollout_driver import RolloutDriver, Stop, as_list
 
 if TYPE_CHECKING:
-    from paradigm.sampler import Sampler, Stop
+    from paradigm.sampler import Sampler
 
 __all__ = ["Continuation", "Evaluation", "Pending", "Sequence", "SequenceError", "Sequences"]
 
@@ -132,7 +132,7 @@ class Sequence:
         """
         return self._desk.ask(
             self.index, "sample", self._desk.continuation, max_tokens=max_tokens, sampling=(temperature, top_k, top_p, min_p),
-            stop=[stop] if isinstance(stop, (str, bytes)) else list(stop), legal=legal, grammar=self._desk.bind(grammar),
+            stop=as_list(stop), legal=legal, grammar=self._desk.bind(grammar),
         )  # fmt: skip
 
     def score(self, tokens: ArrayLike, *, temperature: float = 1.0) -> Pending[Continuation]:

@@ -40,6 +40,7 @@ SCALAR_FIELDS: dict[str, type] = {
     "index": np.int64, "group": np.int64, "task": np.int64, "seat": np.int32, "parent": np.int64, "stop_reason": np.uint8,
     "terminated": np.bool_, "truncated": np.bool_, "failed": np.bool_, "temperature": np.float32,
 }  # fmt: skip
+_ARRAYS = (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")
 _DEFAULTS: dict[str, Any] = {"segment": Segment.DOCUMENT, "decision": -1, "support": -1, "parent": -1, "stop_reason": 4, "temperature": 1.0}
 
 
@@ -148,7 +149,7 @@ class TrajectoryBuffer(Sequence[Trajectory]):
         self, arrays: dict[str, Any], *, tasks: Sequence[Any] = (), key: tuple[int, ...] = (0, 0), environment: str = "",
         extras: dict[int, dict[str, Any]] | None = None,
     ):
-        for name in (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table"):
+        for name in _ARRAYS:
             setattr(self, name, arrays[name])
         self.values = arrays.get("values")
         self.tasks, self.key, self.environment, self.extras = list(tasks), tuple(key), environment, dict(extras or {})
@@ -278,9 +279,13 @@ class TrajectoryBuffer(Sequence[Trajectory]):
         """The same trajectories in the order of `index`, whatever order they finished in."""
         return self if (np.diff(self.index) > 0).all() else self.select(np.argsort(self.index, kind="stable"))
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its arrays by name, but for `values`: what `TrajectoryBuffer` is made of."""
+        return {name: getattr(self, name) for name in _ARRAYS}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes one safetensors file; tasks, key, environment and extras go to its metadata as JSON."""
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in (*TOKEN_FIELDS, *SCALAR_FIELDS, "offsets", "support_table")}
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
         if self.values is not None:
             arrays["values"] = self.values
         tasks = [t.decode("latin-1") if isinstance(t, bytes) else t for t in self.tasks]

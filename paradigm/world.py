@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -203,9 +204,7 @@ class World:
 
     def evaluate_demonstrators(self, n: int) -> dict[str, Any] | None:
         """The demonstrators' own success on held-out tasks; None where demonstrations are right by construction."""
-        result = summarize(self.demonstrations(n, split="test", key=1), self.kind_of)
-        return {"problems": result.problems, "correct": result.correct, "tokens_per_problem": result.tokens_per_problem,
-                "by_operation": result.by_operation}  # fmt: skip
+        return dataclasses.asdict(summarize(self.demonstrations(n, split="test", key=1), self.kind_of))
 
     def documents(self, n: int) -> TrajectoryBuffer:
         """Worked problems as plain text, for pretraining; of the training split only."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from paradigm.environments.protocol import Environment, Step
+from paradigm.environments.protocol import Environment, Step, copied
 
 __all__ = ["Mixture"]
 
@@ -59,7 +58,7 @@ class Mixture:
         """Starts a task's episode. Raises: ValueError for what is no task."""
         environment = self.of_task(task)
         if task[0] not in self._own:
-            self._own[task[0]] = _copied(environment)
+            self._own[task[0]] = copied(environment)
         self._playing = self._own[task[0]]
         return self._playing.reset(task[1], seed)
 
@@ -74,9 +73,5 @@ class Mixture:
         other = Mixture(self._environments)
         for name, environment in self._own.items():
             if environment is self._playing:
-                other._own[name] = other._playing = _copied(environment)
+                other._own[name] = other._playing = copied(environment)
         return other
-
-
-def _copied(environment: Any) -> Any:
-    return environment.clone() if hasattr(environment, "clone") else copy.deepcopy(environment)

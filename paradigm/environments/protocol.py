@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -52,6 +53,11 @@ class Step:
     rewards: Sequence[float]
     terminated: bool = False
     truncated: bool = False
+
+
+def copied(environment: Any) -> Any:
+    """A copy in the same state: by its `clone()`, else `copy.deepcopy`."""
+    return environment.clone() if hasattr(environment, "clone") else copy.deepcopy(environment)
 
 
 def without_stop(action: ArrayLike, stop: Sequence[int | str | bytes]) -> list[int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from paradigm.environments.players import action_of
-from paradigm.environments.protocol import Observation, Step
+from paradigm.environments.protocol import Observation, Step, copied
 from paradigm.environments.splits import Split, split_of
 
 __all__ = ["SeatPlayer", "Versus"]
@@ -35,7 +34,7 @@ class Versus:
             raise ValueError(f"game must have two seats, got {game.num_seats}")
         if opening_plies < 0:
             raise ValueError(f"opening_plies must be >= 0, got {opening_plies}")
-        self.game, self.opponent = _copied(game), opponent
+        self.game, self.opponent = copied(game), opponent
         self.name = f"{game.name}/versus"
         self._opening_plies = opening_plies
         self._seat = self._seed = self._num_replies = 0
@@ -77,7 +76,7 @@ class Versus:
         """A copy in the same state, with the same opponent."""
         other = object.__new__(Versus)
         other.__dict__.update(self.__dict__)
-        other.game = _copied(self.game)
+        other.game = copied(self.game)
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Versus:
@@ -114,7 +113,3 @@ class SeatPlayer:
     def act(self, environment: Versus, observation: Observation, seed: int) -> list[int]:
         """The tokens of its move."""
         return action_of(self._player, environment.game, environment.asked, seed)
-
-
-def _copied(game: Any) -> Any:
-    return game.clone() if hasattr(game, "clone") else copy.deepcopy(game)

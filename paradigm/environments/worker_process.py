@@ -7,7 +7,6 @@ Whoever lives longer than the trainer ends: the forking process looks who its pa
 from __future__ import annotations
 
 import contextlib
-import copy
 import ctypes
 import os
 import select
@@ -24,6 +23,7 @@ from typing import Any, NoReturn
 import msgspec
 import numpy as np
 
+from paradigm.environments.protocol import copied
 from paradigm.environments.worker_messages import HEADER, Answer, Call, Hello, describe, encode_step, fault_of
 
 __all__ = ["REQUEST", "fork_on_request", "receive_exactly"]
@@ -130,7 +130,7 @@ def _answer(call: Call, prototype: Any, copies: dict[int, Any], num_seats: int, 
     steps: list[bytes] = []
     try:
         if call.copy not in copies:
-            copies[call.copy] = prototype.clone() if hasattr(prototype, "clone") else copy.deepcopy(prototype)
+            copies[call.copy] = copied(prototype)
         environment = copies[call.copy]
         if call.reset is not None:
             task, seed = call.reset

@@ -11,7 +11,6 @@ no sandbox: code that a policy wrote belongs in `paradigm.verifiers.Sandbox`.
 
 from __future__ import annotations
 
-import copy
 import math
 import multiprocessing.util
 import threading
@@ -25,7 +24,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from paradigm.environments.protocol import EnvironmentFault, IntArray, Step
+from paradigm.environments.protocol import EnvironmentFault, IntArray, Step, copied
 from paradigm.environments.worker_connection import Forker
 from paradigm.environments.worker_messages import Answer, Call, Hello, decode_step, describe
 from paradigm.environments.worker_turns import Turns, Worker
@@ -107,7 +106,7 @@ class Workers:
         """An environment for one episode after another; played in whichever worker is free."""
         if self._pool is not None:
             return _Episodes(self._pool)
-        return self._prototype.clone() if hasattr(self._prototype, "clone") else copy.deepcopy(self._prototype)
+        return copied(self._prototype)
 
     def reset(self, task: Any, seed: int) -> Step:
         """Starts an episode of this object's own. Raises: EnvironmentFault."""

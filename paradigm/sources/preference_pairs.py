@@ -73,6 +73,7 @@ class PreferencePairs:
         self.tokenizer, self.end = tokenizer, int(tokenizer.end_id)
         self._max_prompt, self._max_response = max_prompt_tokens, max_response_tokens
         self._rows: list[tuple[_Dialogue, np.ndarray, np.ndarray]] = []
+        lengths: list[int] = []  # of their prompts
         num_long = num_same = 0
         read = list(_read(Path(path)))
         responses = tokenizer.encode_batch([dialogue.response for pair in read for dialogue in pair])
@@ -85,12 +86,13 @@ class PreferencePairs:
                 num_same += 1
             else:
                 self._rows.append((pair[0], whole[0], whole[1]))
+                lengths.append(prompts[0].size)  # type: ignore[union-attr]
         if num_long or num_same:
             told = "%s: left out %d pairs whose question is longer than %d tokens, and %d of two equal dialogues"
             _log.info(told, path, num_long, max_prompt_tokens, num_same)
         if not self._rows:
             raise ValueError(f"{path} must hold at least one pair, got none ({num_long} were too long, {num_same} of two equal dialogues)")
-        self._lengths = np.array([self._prompt(dialogue.prompt).size for dialogue, _, _ in self._rows])  # type: ignore[union-attr]
+        self._lengths = np.array(lengths)
         self._splits = np.array([split_of(dialogue.opening) for dialogue, _, _ in self._rows])
         self._halves = np.array([_half_of(dialogue.opening) for dialogue, _, _ in self._rows])
 
