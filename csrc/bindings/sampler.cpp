@@ -14,6 +14,7 @@
 
 #include "paradigm/scheduler.h"
 #include "python_environment.h"
+#include "trajectory_arrays.h"
 
 namespace py = pybind11;
 
@@ -40,17 +41,6 @@ struct SchedulerHandle {
         scheduler.reset();
     }
 };
-
-template <class T>
-py::array view(const T* data, std::vector<py::ssize_t> shape, py::handle owner) {
-    static const T nothing{};  // numpy allocates for a null pointer
-    return py::array_t<T>(std::move(shape), data == nullptr ? &nothing : data, owner);
-}
-
-template <class T>
-py::array view(const std::vector<T>& values, py::handle owner) {
-    return view(values.data(), {static_cast<py::ssize_t>(values.size())}, owner);
-}
 
 std::vector<std::string> native_tasks(const py::list& tasks) {
     std::vector<std::string> strings;
@@ -198,46 +188,6 @@ py::array support_table(const py::object& self) {
     const SupportSets& supports = self.cast<SchedulerHandle&>().scheduler->supports();
     const SupportSets::View table = supports.view();
     return view(table.words, {table.num_rows, supports.words_per_row()}, self);
-}
-
-// The arrays of paradigm.trajectory.TrajectoryBuffer, which keep the C++ buffer alive, and the messages of failed rows.
-py::tuple to_arrays(TrajectoryBuffer&& taken) {
-    auto* buffer = new TrajectoryBuffer(std::move(taken));
-    const py::capsule owner(buffer, [](void* held) { delete static_cast<TrajectoryBuffer*>(held); });
-    const auto flags = [&owner](const std::vector<uint8_t>& values) { return view(values, owner).attr("view")("bool"); };
-    py::dict arrays;
-    arrays["tokens"] = view(buffer->tokens, owner);
-    arrays["action_mask"] = flags(buffer->action_mask);
-    arrays["segment"] = view(buffer->segment, owner);
-    arrays["modality"] = view(buffer->modality, owner);
-    arrays["decision"] = view(buffer->decision, owner);
-    arrays["version"] = view(buffer->version, owner);
-    arrays["rewards"] = view(buffer->rewards, owner);
-    arrays["logprobs"] = view(buffer->logprobs, owner);
-    arrays["kept_logmass"] = view(buffer->kept_logmass, owner);
-    arrays["support"] = view(buffer->support, owner);
-    arrays["offsets"] = view(buffer->offsets, owner);
-    arrays["index"] = view(buffer->index, owner);
-    arrays["group"] = view(buffer->group, owner);
-    arrays["task"] = view(buffer->task, owner);
-    arrays["seat"] = view(buffer->seat, owner);
-    arrays["parent"] = view(buffer->parent, owner);
-    arrays["stop_reason"] = view(buffer->stop_reason, owner);
-    arrays["terminated"] = flags(buffer->terminated);
-    arrays["truncated"] = flags(buffer->truncated);
-    arrays["failed"] = flags(buffer->failed);
-    arrays["temperature"] = view(buffer->temperature, owner);
-    const py::ssize_t words = buffer->words_per_support;
-    const py::ssize_t rows = words == 0 ? 0 : static_cast<py::ssize_t>(buffer->support_table.size()) / words;
-    arrays["support_table"] = view(buffer->support_table.data(), {rows, words}, owner);
-    py::dict failures;
-    for (const auto& [row, reason, message] : buffer->failures) {
-        // what an environment says need not be UTF-8
-        const auto said = py::reinterpret_steal<py::str>(
-            PyUnicode_DecodeUTF8(message.data(), static_cast<py::ssize_t>(message.size()), "replace"));
-        failures[py::int_(row)] = py::make_tuple(reason, said);
-    }
-    return py::make_tuple(arrays, failures);
 }
 
 py::tuple take(SchedulerHandle& self) {

@@ -1,4 +1,5 @@
 #include "paradigm/scheduler.h"
+#include "require.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,10 +16,6 @@ constexpr double kHandOverS = 2e-6;  // about what it costs to hand an episode t
 
 std::chrono::steady_clock::duration duration(double seconds) {
     return std::chrono::duration_cast<std::chrono::steady_clock::duration>(Seconds(seconds));
-}
-
-void require(bool holds, const std::string& message) {
-    if (!holds) throw std::invalid_argument(message);
 }
 
 }  // namespace

@@ -7,16 +7,9 @@
 #include <utility>
 
 #include "paradigm/scheduler.h"
+#include "require.h"
 
 namespace paradigm {
-
-namespace {
-
-void require(bool holds, const std::string& message) {
-    if (!holds) throw std::invalid_argument(message);
-}
-
-}  // namespace
 
 void check(const SamplingParameters& sampling) {
     require(std::isfinite(sampling.temperature) && sampling.temperature >= 0,

@@ -5,14 +5,11 @@
 #include <utility>
 
 #include "paradigm/scheduler.h"
+#include "require.h"
 
 namespace paradigm {
 
 namespace {
-
-void require(bool holds, const std::string& message) {
-    if (!holds) throw std::invalid_argument(message);
-}
 
 void check_tokens(const std::vector<int32_t>& tokens, int32_t vocab_size) {
     for (const int32_t token : tokens) {

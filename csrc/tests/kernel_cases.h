@@ -1,6 +1,7 @@
 // What the tests of CPU kernels share: instruction sets, numbers, bfloat16, comparisons.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -55,6 +56,18 @@ inline Floats widened(const Halves& h) {
         std::memcpy(&x[i], &bits, 4);
     }
     return x;
+}
+
+inline double largest(const Floats& x) {
+    double m = 0;
+    for (float v : x) m = std::max(m, std::fabs(static_cast<double>(v)));
+    return m;
+}
+inline bool near(const Floats& a, const std::vector<double>& b, double tolerance) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        if (!(std::fabs(a[i] - b[i]) <= tolerance * (1 + std::fabs(b[i])))) return false;
+    }
+    return a.size() == b.size();
 }
 
 inline bool refused(const std::function<void()>& call) {
