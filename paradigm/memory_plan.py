@@ -7,7 +7,10 @@
     measuring       another pool, that of held-out measurements
 
 Activations are measured: what autograd keeps for a token, of one layer and of two of them, from forward passes of a few tokens of a policy of this
-shape, dtype and device. The rest is counted. Not counted are the libraries themselves, environments, and what an allocator keeps.
+shape, dtype and device. The rest is counted. Not counted are the libraries themselves, environments, and what an allocator keeps: glibc's keeps
+so much that recomputation shows on a CPU only with MALLOC_MMAP_THRESHOLD_=65536 in the environment.
+
+Where a stage does not say how many layers compute their forward pass again within the backward pass, it is as few as let the plan fit.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from paradigm.rl_stage import RL
 from paradigm.sampler import default_blocks
 from paradigm.stage import Stage
 
-__all__ = ["Entry", "MemoryPlan", "available_bytes", "plan_stage", "saved_per_token"]
+__all__ = ["Activations", "Entry", "MemoryPlan", "available_bytes", "plan_stage", "saved_per_token"]
 
 Phase = Literal["always", "update", "rollout", "measuring"]
 _TOKEN_BYTES = 48  # of a stored trajectory, all fields
@@ -47,10 +50,23 @@ class Entry(NamedTuple):
     key: str = ""
 
 
+class Activations(NamedTuple):
+    """Bytes that autograd keeps of a forward pass for each token fed, weights aside: outside the layers, of a layer, of one that is recomputed."""
+
+    outside: int
+    layer: int
+    recomputed: int
+
+    def of(self, num_layers: int, num_recomputed: int) -> int:
+        """Bytes a token, at the moment when the most is kept: while a recomputed layer is there as a whole, too."""
+        kept = num_layers - num_recomputed
+        return self.outside + max(kept, num_recomputed > 0) * self.layer + num_recomputed * self.recomputed
+
+
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
     """A stage's entries and the limit, in bytes. `batch_tokens`: of the largest packed batch; `per_token`: what each of them takes; `pack_tokens`:
-    how many the configuration would allow."""
+    how many the configuration would allow; `recomputed_layers`: what the policy is to be told, see `Policy.recomputed_layers`."""
 
     stage: str
     device: str
@@ -59,6 +75,7 @@ class MemoryPlan:
     pack_tokens: int
     batch_tokens: int
     per_token: int
+    recomputed_layers: int = 0
 
     def of(self, phase: Phase) -> int:
         """Bytes of a phase, without what lasts."""
@@ -74,7 +91,8 @@ class MemoryPlan:
         width = max(len(entry.name) for entry in self.entries)
         entries = [entry for entry in self.entries if entry.num_bytes >= 2**19]
         shown = [f"  {e.name:<{width}}  {_mib(e.num_bytes):>9}  {'' if e.phase == 'always' else e.phase}" for e in entries]
-        head = f"{self.stage}: memory planned on {self.device}, at most {_mib(self.peak)} of {_mib(self.limit)}"
+        again = f"; layers computed again in the backward pass: {self.recomputed_layers}" if self.recomputed_layers else ""
+        head = f"{self.stage}: memory planned on {self.device}, at most {_mib(self.peak)} of {_mib(self.limit)}{again}"
         return [head, *(line.rstrip() for line in shown)]
 
     def check(self) -> None:
@@ -105,7 +123,23 @@ def plan_stage(
         slots: sequences sampled at once. evaluation_tokens: the longest rollout of held-out measurements.
         limit_gib: what may be used; 0: all that the device has.
         shards: ranks that masters, gradients and optimizer state are divided by.
+    Raises: ConfigError if more layers are to be recomputed than there are.
     """
+    layers, asked = policy.config.num_layers, stage.recomputed_layers
+    if asked > layers:
+        raise ConfigError(f"{stage.name}.recomputed_layers must be at most {layers}, the policy's layers, got {asked}")
+    saved = saved_per_token(policy.config, policy.head_weight.dtype, policy.device)
+    limit = round(limit_gib * 2**30) if limit_gib else available_bytes(policy.device)
+    for recomputed in range(layers) if asked < 0 else (asked,):  # the last layer's backward pass comes first: it would be whole anyway
+        plan = _plan(stage, policy, saved, recomputed, slots=slots, evaluation_tokens=evaluation_tokens, limit=limit, shards=shards)
+        if plan.peak <= limit:
+            break
+    return plan
+
+
+def _plan(
+    stage: Stage, policy: Any, saved: Activations, recomputed: int, *, slots: int, evaluation_tokens: int, limit: int, shards: int
+) -> MemoryPlan:
     config: PolicyConfig = policy.config
     device, dtype = policy.device, policy.head_weight.dtype
     size, width, ff = dtype.itemsize, config.hidden_size, config.intermediate_size
@@ -116,7 +150,7 @@ def plan_stage(
     moved = 4 if is_low else size
     tokens = min(stage.pack_tokens, _step_tokens(stage))
     heads = config.num_heads * config.width
-    saved = saved_per_token(config, dtype, device)
+    kept_bytes = saved.of(config.num_layers, recomputed)
     # of one layer's backward pass, and of the rows that the head predicts: hidden states, their gradient and a copy
     passing = size * max(4 * ff + 2 * width, 3 * heads + 4 * width) + 3 * size * width
     entries = [
@@ -124,7 +158,7 @@ def plan_stage(
         Entry("float32 masters", "always", 4 * numel // shards if is_low else 0),
         Entry("optimizer state", "always", _optimizer_elements(trained, stage.optimizer) * moved // shards, "optimizer"),
         Entry("gradients", "update", numel * (4 + size if is_low else size) // shards),
-        Entry("activations", "update", tokens * saved, f"{stage.name}.pack_tokens"),
+        Entry("activations", "update", tokens * kept_bytes, f"{stage.name}.pack_tokens"),
         Entry("backward of a layer, head", "update", tokens * passing + _CHUNK_BYTES + 4 * config.vocab_size * width, f"{stage.name}.pack_tokens"),
     ]
     decoding = min(2048, slots * 8) * size * (3 * ff + 4 * width + 3 * heads) + 2 * 4 * slots * config.vocab_size
@@ -145,10 +179,9 @@ def plan_stage(
         ]
     measured = _pool_bytes(config, size, evaluation_tokens, slots)
     entries.append(Entry("keys and values of measurements", "measuring", measured + decoding + packed, "slots or evaluation.max_tokens"))
-    limit = round(limit_gib * 2**30) if limit_gib else available_bytes(device)
     return MemoryPlan(
         stage=stage.name, device=str(device), entries=tuple(entries), limit=limit, pack_tokens=stage.pack_tokens, batch_tokens=tokens,
-        per_token=saved + passing,
+        per_token=kept_bytes + passing, recomputed_layers=recomputed,
     )  # fmt: skip
 
 
@@ -159,8 +192,8 @@ def _step_tokens(stage: Stage) -> int:
     return int(getattr(stage, "step_tokens", stage.pack_tokens))
 
 
-def saved_per_token(config: PolicyConfig, dtype: torch.dtype, device: torch.device | str) -> int:
-    """Bytes that autograd keeps of a forward pass for each token fed, weights aside: measured on one layer and on two of them."""
+def saved_per_token(config: PolicyConfig, dtype: torch.dtype, device: torch.device | str) -> Activations:
+    """What autograd keeps of a forward pass, measured on one layer and on two of them; a recomputed one keeps the two rows that go into it."""
     slopes = []
     for layers in (1, 2):
         one = replace(config, num_layers=layers, vocab_size=16, heads=(), sliding_window=None, layer_types=None)
@@ -168,7 +201,7 @@ def saved_per_token(config: PolicyConfig, dtype: torch.dtype, device: torch.devi
         few, more = (_saved(policy, tokens) for tokens in (64, 128))
         slopes.append((more - few) / 64)
     first, second = slopes
-    return round(first + (config.num_layers - 1) * (second - first))
+    return Activations(round(2 * first - second), round(second - first), 2 * dtype.itemsize * config.hidden_size)
 
 
 def _saved(policy: Policy, num_tokens: int) -> int:

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from paradigm.batch import PackedBatch
 from paradigm.kernels.attention import fits_cpu
@@ -63,6 +64,10 @@ class Policy(nn.Module):
     2019); biases and scalar heads are zero, norms one.
     """
 
+    recomputed_layers: int
+    """So many layers, the first ones, keep only what goes into them for the backward pass, which computes them again: less memory for a forward
+    pass more of these layers, and the same gradients, bit for bit in exact mode."""
+
     def __init__(self, config: PolicyConfig, *, seed: int | None = 0, device: torch.device | str = "cpu"):
         super().__init__()
         with torch.device("meta"):  # nn.Linear initialises itself from the global generator; on meta there is nothing to draw
@@ -77,6 +82,7 @@ class Policy(nn.Module):
             head_dim=config.width, theta=config.rope_theta, scaling=config.rope_scaling,
             max_position_embeddings=config.max_position_embeddings, rope_length=config.rope_length,
         )
+        self.recomputed_layers = 0
         self._packed: Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor] | None = None
         if seed is not None:
             self._initialise(seed)
@@ -157,8 +163,12 @@ class Policy(nn.Module):
             return self._packed(x, layout, cos, sin, rows)
         step = Step(layout, cos, sin, causal, "triton" if tokens.is_cuda and self.exact else "auto")  # one order of sums in exact mode
         update, residual = x, None
-        for layer in self.model.layers:
-            update, residual = layer(update, residual, step)
+        num_recomputed = self.recomputed_layers if torch.is_grad_enabled() and not layout.is_paged else 0
+        for number, layer in enumerate(self.model.layers):
+            if number < num_recomputed:
+                update, residual = checkpoint(layer, update, residual, step, use_reentrant=False, preserve_rng_state=False)
+            else:
+                update, residual = layer(update, residual, step)
         hidden = cast(Tensor, self.model.norm(update, residual)[0])
         return hidden if rows is None else hidden.index_select(0, rows)
 

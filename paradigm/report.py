@@ -53,7 +53,7 @@ from paradigm.preference_report import preference_sections, preference_table, pr
 from paradigm.run_folder import Evaluation, Run, Transcript, read_run
 from paradigm.statistics import Estimate, mean_over_seeds, wilson_interval
 
-__all__ = ["summary_table", "write_report"]
+__all__ = ["learning_picture", "summary_table", "write_report"]
 
 _WIDE, _NARROW = 880, 348
 _CONTROL_CHARACTERS = {i: chr(0x2400 + i) for i in range(32) if chr(i) not in "\n\t"} | {127: "\u2421"}
@@ -76,15 +76,33 @@ def write_report(run_folders: str | Path | Sequence[str | Path], out: str | Path
         raise ValueError("run_folders must name at least one run folder, got none")
     runs = [read_run(folder) for folder in folders]
     path = Path(out) if out is not None else runs[0].folder / "report.html" if len(runs) == 1 else runs[0].folder.parent / "comparison.html"
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        resources.files("paradigm").joinpath("report.html").read_text(encoding="utf-8")
-    )
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(_resource("report.html"))
     page = template.render(_page(runs, group_runs(runs)))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(page.encode("utf-8", errors="replace"))  # lone surrogates in a transcript are not UTF-8
     os.replace(temporary, path)
     return path
+
+
+def learning_picture(run_folder: str | Path) -> str:
+    """The page's first figure alone, as an SVG file with its own light and dark colours.
+
+    Raises: as `write_report`; ValueError for a run in which nothing was measured.
+    """
+    run = read_run(run_folder)
+    group = Group(run.name, [run])
+    bands, curves, levels = _learning_parts([group])
+    if not curves:
+        raise ValueError(f"run_folder must hold evaluations at temperature 1, got none in {run.folder}")
+    svg = learning_curve(bands, curves, levels, learning_claim(group), _WIDE, "picture")
+    style = f"<style>svg{{font-family:system-ui,sans-serif}}{_resource('figures.css')}</style>"
+    page = '<rect width="100%" height="100%" style="fill:var(--page)"/>'
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}{page}", 1) + "\n"
+
+
+def _resource(name: str) -> str:
+    return resources.files("paradigm").joinpath(name).read_text(encoding="utf-8")
 
 
 def summary_table(run_folder: str | Path) -> Table:
@@ -134,6 +152,7 @@ def _page(runs: Sequence[Run], groups: Sequence[Group]) -> dict[str, Any]:
     tiles = (preference_tiles if prefers[0] else match_tiles if groups[0].opponents else _tiles)(groups[0]) if len(groups) == 1 else []
     return {
         "title": title, "subtitle": _subtitle(runs), "num_runs": len(runs), "seeds": any(len(g.runs) > 1 for g in groups),
+        "figure_style": Markup(_resource("figures.css")),
         "missing": [(run.name, note) for run in runs for note in run.missing],
         "matches": match_sections(groups, claim, _figure), "preferences": preference_sections(groups, claim),
         "problems_asked": any(not group.opponents and not about for group, about in zip(groups, prefers)),

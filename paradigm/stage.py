@@ -52,7 +52,8 @@ class Stage:
     start: the stage whose weights it starts from, "previous" (the last one that is no control and no reward model) or "scratch". control: a
     comparison beside the main line, which the next stage does not start from. optimizer: "adamw", or "muon", which learns more from each step and
     takes longer over it. learning_rate,
-    schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the most tokens in one packed batch.
+    schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the most tokens in one packed batch. recomputed_layers: so
+    many layers compute their forward pass again within the backward pass instead of keeping it, which changes no result; -1: as few as memory asks.
     checkpoint_every, evaluate_every: steps between whole checkpoints, and between points of the learning curve (0: only at the end).
     trace_steps: this many steps, the first of a process, are recorded in stages/NAME/trace.json, a timeline that Perfetto opens.
     """
@@ -69,6 +70,7 @@ class Stage:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     pack_tokens: int = 8192
+    recomputed_layers: int = -1
     checkpoint_every: int = 100
     evaluate_every: int = 0
     trace_steps: int = 0
@@ -80,6 +82,8 @@ class Stage:
         for field in ("warmup_steps", "weight_decay", "evaluate_every", "trace_steps"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field} must be >= 0, got {getattr(self, field)}")
+        if self.recomputed_layers < -1:
+            raise ValueError(f"recomputed_layers must be -1 or more, got {self.recomputed_layers}")
 
     @classmethod
     def defaults(cls, values: Mapping[str, Any]) -> dict[str, Any]:

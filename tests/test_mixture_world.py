@@ -70,7 +70,7 @@ def test_each_kind_gets_its_share_and_the_seed_says_which(problems) -> None:
     assert trained and held_out and not trained & held_out
 
 
-def test_demonstrations_are_of_every_trainedKindObjective(problems) -> None:
+def test_demonstrations_are_of_every_trained_kind(problems) -> None:
     world = open_world(recipe_of(problems).world, 0)
     shown = world.demonstrations(30)
     assert Counter(world.kind_of(t.task) for t in shown) == {"sums": 20, "words": 10}

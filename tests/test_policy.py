@@ -373,6 +373,30 @@ def test_wrong_configs(changes: dict, message: str) -> None:
         PolicyConfig(**{**SHAPE, **changes})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_recomputed_layers_keep_less_and_change_no_bit_of_the_gradient(dtype: str) -> None:
+    layout, tokens = Layout(bounds([5, 1, 30])), random_tokens(36)
+    kept: list[int] = []
+    gradients = []
+    for recomputed in range(4):
+        policy = make(dtype=dtype)
+        policy.recomputed_layers = recomputed
+        kept.append(0)
+
+        def pack(tensor: Tensor) -> Tensor:
+            kept[-1] += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            hidden = policy(tokens, layout)
+        hidden.float().square().sum().backward()
+        gradients.append([p.grad for p in policy.parameters() if p.grad is not None])
+        assert not policy(tokens, layout).detach().ne(hidden).any()
+    assert kept[0] > kept[1] > kept[2] > kept[3]
+    for others in gradients[1:]:
+        assert len(others) == len(gradients[0]) > 20 and all(torch.equal(a, b) for a, b in zip(others, gradients[0]))
+
+
 def test_a_training_step_runs_in_bf16() -> None:
     policy = make(dtype="bfloat16")
     tokens, layout = random_tokens(40), Layout([0, 25, 40])

@@ -14,7 +14,7 @@ from rich.console import Console
 from paradigm.claims import distillation_claim, group_runs, learning_claim, recovery_claim
 from paradigm.drawing import Drawing, format_count, nice_ticks, text_width
 from paradigm.figures import Band, Curve, CurvePoint, Level, learning_curve
-from paradigm.report import summary_table, write_report
+from paradigm.report import learning_picture, summary_table, write_report
 from paradigm.run_folder import read_run
 from paradigm.statistics import Estimate, proportion_difference, wilson_interval
 
@@ -209,6 +209,20 @@ def test_control_characters_and_lone_surrogates_do_not_stop_the_page(tmp_path: P
     )
     page = Page(write_report(folder))
     assert "x\u241b[31m?y" in page.text and "\x00" not in page.source and "\x1b" not in page.source
+
+
+def test_the_first_figure_alone_is_a_file_with_its_own_colours(tmp_path: Path) -> None:
+    picture = learning_picture(make_run(tmp_path / "run"))
+    root = ElementTree.fromstring(picture)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and not re.search(r"url\(|@import|<script|href", picture)
+    style = root.findtext("{http://www.w3.org/2000/svg}style") or ""
+    used = {name for element in root.iter() for name in element.get("class", "").split() if element.tag.endswith(("rect", "path", "circle"))}
+    assert {"band", "segment", "dot", "level", "control"} <= used
+    assert all(re.search(rf"\.{name}\b", style) for name in used)
+    assert set(re.findall(r"var\((--[a-z]+)", style)) <= set(re.findall(r"(--[a-z]+):", style)) | {"--t"}
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ValueError, match="run_folder must hold evaluations at temperature 1, got none"):
+        learning_picture(tmp_path / "bare")
 
 
 def test_each_claim_follows_the_numbers(tmp_path: Path) -> None:
