@@ -36,9 +36,9 @@ def cases(setting: Setting) -> Iterator[Case]:
                 op="rollout", shape=f"batch {batch}, {_PROMPT_TOKENS} + {new_tokens} tokens", dtype=dtype, config=describe(SMALL),
                 unit="tok/s", work=batch * new_tokens, cost=flops / (batch * new_tokens), ceiling=f"matmul {dtype}", reference="transformers",
                 providers={
-                    "paradigm exact": _ours(policy, prompts, new_tokens, exact=True),
-                    "paradigm fast": _ours(policy, prompts, new_tokens, exact=False),
-                    "transformers": _transformers(policy, prompts, new_tokens),
+                    "paradigm exact": ours(policy, prompts, new_tokens, exact=True),
+                    "paradigm fast": ours(policy, prompts, new_tokens, exact=False),
+                    "transformers": generate(policy, prompts, new_tokens),
                 },
                 goals={} if goal is None else {"paradigm exact": goal, "paradigm fast": goal},
                 packages=("transformers",), unfair=_UNFAIR,
@@ -50,7 +50,9 @@ def cases(setting: Setting) -> Iterator[Case]:
             )  # fmt: skip
 
 
-def _ours(policy: Any, prompts: torch.Tensor, new_tokens: int, *, exact: bool) -> Callable[[], Contestant]:
+def ours(policy: Any, prompts: torch.Tensor, new_tokens: int, *, exact: bool) -> Callable[[], Contestant]:
+    """Sampler.collect of so many new tokens after each of the prompts [B, P], at temperature 1."""
+
     def build() -> Contestant:
         from paradigm.environments import from_verifier
         from paradigm.sampler import Sampler
@@ -69,7 +71,9 @@ def _ours(policy: Any, prompts: torch.Tensor, new_tokens: int, *, exact: bool) -
     return build
 
 
-def _transformers(policy: Any, prompts: torch.Tensor, new_tokens: int) -> Callable[[], Contestant]:
+def generate(policy: Any, prompts: torch.Tensor, new_tokens: int) -> Callable[[], Contestant]:
+    """The same by transformers.generate, with the faster of its attentions."""
+
     def variant(attention: str) -> Callable[[], Callable[[], None]]:
         def build() -> Callable[[], None]:
             model = to_transformers(policy, attention).eval()
