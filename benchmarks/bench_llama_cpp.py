@@ -88,7 +88,8 @@ def _of_model(model: _Model, dtype: str) -> Iterator[Case]:
                 "llama.cpp, greedy": _llama_cpp(files, prompts, new_tokens, truth, greedy=True),
             }
             if model.quantised is not None:
-                providers["llama.cpp, Q4_1"] = _llama_cpp({"Q4_1": functools.partial(Path, model.quantised)}, prompts, new_tokens, truth)
+                given = {"Q4_1": functools.partial(Path, model.quantised)}
+                providers["llama.cpp, Q4_1"] = _llama_cpp(given, prompts, new_tokens, truth, _BEST | _MORE)
             flops = policy.flops(batch * (length - 1), length / 2, num_predictions=batch * new_tokens)
             yield Case(
                 op="rollout", shape=f"{model.name}, batch {batch}, {_PROMPT_TOKENS} + {new_tokens} tokens", dtype=dtype, config=model.config,
