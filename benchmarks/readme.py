@@ -20,13 +20,14 @@ _BEGIN, _END = "<!-- made by python -m benchmarks.readme: begin -->", "<!-- made
 
 
 class Row(NamedTuple):
-    """A line of the table: several points of one subject, shown side by side."""
+    """A line of the table: several points of one subject, shown side by side; beside: a provider that ours is also compared with."""
 
     what: str
     rival: str
     subject: str
     points: tuple[Point, ...]
     is_time: bool = False
+    beside: str = ""
 
 
 def _grpo(dtype: str) -> tuple[Point, ...]:
@@ -35,6 +36,11 @@ def _grpo(dtype: str) -> tuple[Point, ...]:
 
 def _rollouts(dtype: str) -> tuple[Point, ...]:
     return tuple(Point("rollout", f"batch {n},", dtype, "paradigm exact") for n in (1, 32, 256))
+
+
+def _beside_llama_cpp(what: str, model: str, batches: tuple[int, ...], dtype: str) -> Row:
+    points = tuple(Point("rollout", f"{model}, batch {n},", dtype, "paradigm exact") for n in batches)
+    return Row(what, "transformers.generate, llama.cpp", "llama_cpp", points, beside="llama.cpp")
 
 
 def _draws(vocabulary: int) -> tuple[Point, ...]:
@@ -51,6 +57,10 @@ _ROWS = (
         tuple(Point("train step", f"2.4M, 8192 tokens in documents of {n};", "float32") for n in (50, 512))),
     Row("rollouts, 2.4M parameters, fp32: batch 1 / 32 / 256", "transformers.generate", "rollouts", _rollouts("float32")),
     Row("the same in bf16", "transformers.generate", "rollouts", _rollouts("bfloat16")),
+    _beside_llama_cpp("rollouts, 1.8M parameters, fp32: batch 1 / 32 / 256", "1.8M", (1, 32, 256), "float32"),
+    _beside_llama_cpp("the same in bf16", "1.8M", (1, 32, 256), "bfloat16"),
+    _beside_llama_cpp("rollouts, SmolLM2-135M, fp32: batch 1 / 8 / 32", "SmolLM2", (1, 8, 32), "float32"),
+    _beside_llama_cpp("the same in bf16", "SmolLM2", (1, 8, 32), "bfloat16"),
     Row("a token from [256, 32000] logits: no filter / top-k / top-p / all three", "the fastest way in torch", "sample_token", _draws(32000)),
     Row("the same from [256, 151936]", "the fastest way in torch", "sample_token", _draws(151936)),
     Row("Connect-Four, 1 thread: native players / plan and commit of uniform moves", _OPEN_SPIEL, _GAMES,
@@ -73,7 +83,8 @@ def render(root: Path = _ROOT) -> str:
         for machine in names:
             path, records = files.get((machine, row.subject), (Path(), []))
             shown = [point.among(records) for point in row.points]
-            cells.append(_cell(row, shown, path.relative_to(root).as_posix() if records else "") if any(shown) else "not measured")
+            others = [next((r for r in records if s and (r.shape, r.dtype, r.provider) == (s.shape, s.dtype, row.beside)), None) for s in shown]
+            cells.append(_cell(row, shown, others, path.relative_to(root).as_posix() if records else "") if any(shown) else "not measured")
             missed += [f"* {r.op}, {r.shape}, {r.dtype}{', ' if (how := r.provider.removeprefix('paradigm').strip(', ')) else ''}{how}, on "
                        f"{_short(machine)}: {_misses(r)}" for r in shown if r is not None and r.is_aimed_at and not r.is_reached]  # fmt: skip
         if any(cell != "not measured" for cell in cells):
@@ -95,7 +106,7 @@ def _short(machine: str) -> str:
     return "the Zen 4" if machine.startswith("epyc") else "the Xeon" if machine.startswith("xeon") else machine
 
 
-def _cell(row: Row, shown: Sequence[Record | None], link: str) -> str:
+def _cell(row: Row, shown: Sequence[Record | None], others: Sequence[Record | None], link: str) -> str:
     first = next(r for r in shown if r is not None)
     dagger = "\u2020" if any(r is not None and r.commit.endswith("-dirty") for r in shown) else ""
     if row.is_time:
@@ -108,8 +119,14 @@ def _cell(row: Row, shown: Sequence[Record | None], link: str) -> str:
     floor = f", {floors} times [the floor](docs/benchmarks.md#the-floor)" if floors else ""
     if not row.rival:
         return f"[{figures} {unit}]({link}){dagger}"
-    ratios = _joined(shown, lambda r: "\u2013" if r.ratio is None else f"{r.ratio:.2g}x")
-    return f"{figures} {unit}, [**{ratios}**]({link}){dagger}{floor}"
+    ratios = _joined(shown, lambda r: _ratio(r.ratio))
+    ours_to_others = [r.rate / o.rate if r and r.rate and o and o.rate else None for r, o in zip(shown, others)]
+    beside = f" {first.reference}, **{' / '.join(_ratio(x) for x in ours_to_others)}** {row.beside}" if any(ours_to_others) else ""
+    return f"{figures} {unit}, [**{ratios}**]({link}){dagger}{beside}{floor}"
+
+
+def _ratio(value: float | None) -> str:
+    return "\u2013" if value is None else f"{value:.2g}x"
 
 
 def _joined(shown: Sequence[Record | None], figure: Callable[[Record], str]) -> str:

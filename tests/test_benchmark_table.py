@@ -95,6 +95,26 @@ def test_a_step_with_its_floor(tmp_path) -> None:
     assert f"| TRL | 4 / 5 s, [**2x / 1.6x**]({link}), 1.3 / 1.7 times [the floor]" in readme.render(tmp_path)
 
 
+def test_a_row_beside_two_rivals(tmp_path) -> None:
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    like = read_records(RESULTS / "2026-11-25-epyc-2c-rollouts.jsonl")[0]
+    rates = {1: {"paradigm exact": 900.0, "transformers": 300.0, "llama.cpp": 600.0}, 32: {"paradigm exact": 6000.0, "transformers": 1500.0}}
+    rows = [
+        dataclasses.replace(
+            like, subject="llama_cpp", shape=f"1.8M, batch {batch}, 32 + 64 tokens", provider=provider, rate=rate, goal=None,
+            ratio=rate / providers["transformers"],
+        )
+        for batch, providers in rates.items() for provider, rate in providers.items()
+    ]  # fmt: skip
+    absent = dataclasses.replace(rows[2], shape=rows[3].shape, ms=None, rate=None, ratio=None, not_measured="not measured: pip install it")
+    write_records(results / "2026-12-01-epyc-2c-llama_cpp.jsonl", [*rows, absent])
+    link = "benchmarks/results/2026-12-01-epyc-2c-llama_cpp.jsonl"
+    told = readme.render(tmp_path)
+    assert f"900 / 6k / \u2013 tok/s, [**3x / 4x / \u2013**]({link}) transformers, **1.5x / \u2013 / \u2013** llama.cpp |" in told
+    assert "SmolLM2" not in told, "a row that nobody measured is left out"
+
+
 def test_a_readme_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="once each"):
         readme.replaced("no marks", "table")

@@ -326,7 +326,7 @@ def test_the_models_are_those_of_the_recipe_and_of_the_goal() -> None:
 def test_transformers_gets_the_same_weights_and_generates_every_token() -> None:
     import torch
 
-    from benchmarks.bench_rollouts import _ours, _transformers
+    from benchmarks.bench_rollouts import generate, ours
     from benchmarks.models import to_transformers
     from paradigm.kernels.layout import Layout
 
@@ -335,9 +335,9 @@ def test_transformers_gets_the_same_weights_and_generates_every_token() -> None:
     tokens = torch.randint(shape["vocab_size"], (2, 6), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         theirs = to_transformers(policy, "sdpa")(tokens).logits
-        ours = policy.logits(policy(tokens.flatten(), Layout([0, 6, 12])))
-    torch.testing.assert_close(theirs.flatten(0, 1), ours, atol=1e-4, rtol=1e-4)
-    for build in (_ours(policy, tokens, 3, exact=True), _ours(policy, tokens, 3, exact=False), _transformers(policy, tokens, 3)):
+        own = policy.logits(policy(tokens.flatten(), Layout([0, 6, 12])))
+    torch.testing.assert_close(theirs.flatten(0, 1), own, atol=1e-4, rtol=1e-4)
+    for build in (ours(policy, tokens, 3, exact=True), ours(policy, tokens, 3, exact=False), generate(policy, tokens, 3)):
         assert build().run() is None, "it checks itself that all tokens came"
 
 

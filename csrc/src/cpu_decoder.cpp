@@ -35,8 +35,11 @@ class Workspace {
 
 const void* or_null(const std::vector<char>& weight) { return weight.empty() ? nullptr : weight.data(); }
 
-constexpr int64_t rows_of_thread = 48;  // from which a thread gets rows of its own; fewer rows are shared out by their outputs
-constexpr int64_t rows_at_once = 256;   // of a thread's rows: what is computed between two attentions stays in its second cache
+// From how many on a thread gets rows of its own, and reads all weights; fewer rows are shared out by their outputs, with a wait at every product.
+constexpr int64_t rows_of_thread = 48;
+constexpr int64_t rows_with_cached_weights = 16;  // where the weights lie in a cache that the threads share
+constexpr int64_t cached_bytes = int64_t{6} << 20;
+constexpr int64_t rows_at_once = 256;  // of a thread's rows: what is computed between two attentions stays in its second cache
 
 // What a thread keeps of the rows it is at, [rows, width] each.
 struct Scratch {
@@ -55,9 +58,10 @@ class Stack {
     Stack(const Decoder& decoder, const DecoderStep& step, int num_threads)
         : decoder_(decoder), step_(step), threads_(num_threads), width_(decoder.width), head_dim_(decoder.heads.head_dim),
           queries_(decoder.heads.num_query_heads * head_dim_), keys_(decoder.heads.num_kv_heads * head_dim_),
-          intermediate_(decoder.layers[0].gate.num_outputs), num_rows_(step.num_rows), residual_(step.x),
+          intermediate_(decoder.layers[0].gate.num_outputs), own_rows_(weight_bytes() <= cached_bytes ? rows_with_cached_weights : rows_of_thread),
+          num_rows_(step.num_rows), residual_(step.x),
           scratch_(is_shared() ? 1 : static_cast<std::size_t>(num_threads)) {
-        const int64_t most_shared = std::min(num_rows_, rows_of_thread * threads_);
+        const int64_t most_shared = std::min(num_rows_, own_rows_ * threads_);
         const int64_t row = element_bytes() * num_rows_, part = element_bytes() * (is_shared() ? num_rows_ : std::max(rows_at_once, most_shared));
         for (void** place : {&total_, &update_}) workspace_.reserve(place, row * width_);
         for (void** place : {&rotated_q_, &attended_}) workspace_.reserve(place, row * queries_);
@@ -120,7 +124,17 @@ class Stack {
         num_rows_ = step_.num_wanted;
     }
 
-    bool is_shared() const { return num_rows_ < rows_of_thread * threads_; }
+    bool is_shared() const { return num_rows_ < own_rows_ * threads_; }
+
+    int64_t weight_bytes() const {
+        int64_t sum = 0;
+        for (const DecoderLayer& layer : decoder_.layers) {
+            for (const PackedLinear* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+                sum += weight->num_inputs * weight->num_outputs * element_bytes();
+            }
+        }
+        return sum;
+    }
 
     int64_t element_bytes() const { return decoder_.dtype == Dtype::float32 ? 4 : 2; }
     char* at(void* rows, int64_t width, const Range& range) const { return static_cast<char*>(rows) + range.first * width * element_bytes(); }
@@ -205,6 +219,7 @@ class Stack {
     const DecoderStep& step_;
     int threads_;
     int64_t width_, head_dim_, queries_, keys_, intermediate_;
+    int64_t own_rows_;  // see rows_of_thread
     int64_t num_rows_;
     const void* residual_;  // what the coming update is added to
     std::vector<Scratch> scratch_;
