@@ -124,7 +124,7 @@ def describe_machine(device: str = "cpu") -> dict[str, object]:
 
 
 def device_slug(device: str = "cpu") -> str:
-    """The device for a file name: "xeon-processor-2c" or "nvidia-h100"."""
+    """The device for a file name: "xeon-processor-2c", "epyc-family-26-2c" or "nvidia-h100"."""
     name = re.sub(r"\(r\)|\(tm\)|intel|amd|@.*", "", _device_name(device).lower())
     slug = re.sub(r"[^a-z0-9]+", "-", name).strip("-")
     return slug if device.startswith("cuda") else f"{slug}-{describe_machine(device)['cores']}c"
@@ -134,12 +134,13 @@ def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    # a virtual machine may leave the model's number out of its name, and then the family tells generations apart
+    return f"{name} family {told['cpu family']}" if name == "AMD EPYC" and "cpu family" in told else name
 
 
 def _commit() -> str:

@@ -13,7 +13,10 @@ __all__ = ["Newest", "Point", "dates", "machine_name", "machines", "newest"]
 
 _HERE = Path(__file__).resolve().parent
 _FILE = re.compile(r"(\d{4}-\d\d-\d\d)-(.+)-([a-z_0-9]+)\.jsonl")
-_MACHINES = {"epyc-2c": "2 cores of a Zen 4 (AVX-512 BF16)", "xeon-processor-2c": "2 cores of a Xeon (AMX)"}
+_MACHINES = {
+    "epyc-family-26-2c": "2 cores of a Zen 5 (AVX-512 BF16)", "epyc-2c": "2 cores of a Zen 4 (AVX-512 BF16)",
+    "xeon-processor-2c": "2 cores of a Xeon (AMX)",
+}  # fmt: skip
 
 Newest = Mapping[tuple[str, str], tuple[Path, Sequence[Record]]]
 

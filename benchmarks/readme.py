@@ -103,7 +103,8 @@ def _misses(record: Record) -> str:
 
 
 def _short(machine: str) -> str:
-    return "the Zen 4" if machine.startswith("epyc") else "the Xeon" if machine.startswith("xeon") else machine
+    known = re.search(r"Zen \d|Xeon", machine_name(machine))
+    return f"the {known[0]}" if known else machine
 
 
 def _cell(row: Row, shown: Sequence[Record | None], others: Sequence[Record | None], link: str) -> str:
