@@ -32,7 +32,7 @@ class Engine:
         cache, num_blocks = sampler._room(max_tokens, slots)
         self.limits = (slots, sampler.max_step_tokens, num_blocks, sampler.block_size)
         self._overlaps = sampler.policy.head_weight.is_cuda if sampler.overlap is None else sampler.overlap
-        self._runner: PolicyStep = sampler._runner(cache)
+        self._runner: PolicyStep = sampler._runner(cache, max_tokens, seats)
         self._out: deque[Planned] = deque()  # launched and not committed, the oldest first
         self.model_s = self.core_s = 0.0
 

@@ -22,10 +22,14 @@ from torch import Tensor, nn
 
 from paradigm import _core
 from paradigm.collection_stats import CollectionStats
+from paradigm.device_step import CudaDevice, Device, DeviceStep
 from paradigm.engine import Engine
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.grammar import Grammar, GuidanceGrammar, TokenGrammar, guidance_tokens
+from paradigm.kernels.cpu_slots import runs_triton
+from paradigm.kernels.flags import is_debugging
 from paradigm.kernels.layout import PagedCache
+from paradigm.policy import Policy
 from paradigm.policy_step import PolicyStep
 from paradigm.rollout_driver import RolloutDriver, Stop, as_list, timed, weights_update
 from paradigm.sequences import Nowhere, Sequences
@@ -97,6 +101,8 @@ class Sampler:
         self._token_bytes = None if tokenizer is None else _core.TokenBytes(tokenizer.token_bytes())
         self._tokenizer, self._guidance = tokenizer, None
         self._grammars: dict[Grammar, TokenGrammar] = {}
+        self._device: Device | None = CudaDevice(policy.head_weight.device) if policy is not None and runs_triton(policy.head_weight) else None
+        self._graphs: tuple[tuple[Any, ...], DeviceStep] | None = None  # of which cache and sizes; kept from one collection to the next
         self._at_work: tuple[RolloutDriver, int] | None = None  # and the number of this sampler's policy there
 
     def collect(
@@ -329,9 +335,19 @@ class Sampler:
             flops=flops,
         )
 
-    def _runner(self, cache: PagedCache | None) -> PolicyStep:
+    def _runner(self, cache: PagedCache | None, max_tokens: int, seats: int) -> PolicyStep:
         """What runs the policy's steps, for its weights as they are now."""
-        return PolicyStep(self.policy, cache, is_exact=self.is_exact)
+        if self._device is None or cache is None or not isinstance(self.policy, Policy) or is_debugging():
+            return PolicyStep(self.policy, cache, is_exact=self.is_exact)
+        sizes = (cache, self.is_exact, max(self.slots, seats), math.ceil(max_tokens / self.block_size))
+        if self._graphs is None or self._graphs[0] != sizes:
+            self._graphs = None  # before its successor is made
+            step = DeviceStep(
+                self.policy, cache, is_exact=sizes[1], slots=sizes[2], max_step_tokens=self.max_step_tokens, max_blocks=sizes[3], device=self._device
+            )
+            self._graphs = sizes, step
+        self._graphs[1].take_weights()
+        return self._graphs[1]
 
     def _room(self, max_tokens: int, slots: int) -> tuple[PagedCache | None, int]:
         """The cache, kept from one collection to the next, and how many of its blocks a collection may use."""

@@ -21,7 +21,7 @@ LAYERS = [
      "text_world", "episode_world", "episode_kinds", "mixture_world", "preference_world", "preference_recipe", "preference_evaluation",
      "preference_report", "reward_stage", "kind_objective", "initial", "evaluation", "transcript", "report", "match_report", "kind_report", "claims",
      "figures", "drawing"},
-    {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "engine", "policy_step", "collection_stats",
+    {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "engine", "policy_step", "device_step", "collection_stats",
      "async_sampler", "sequences", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes", "chat_template",

@@ -64,19 +64,16 @@ def test_overlapping_changes_no_bit(dtype: str, play: Callable[..., tuple[Trajec
     expected, plain = play(policy, slots=256)
     assert not expected.failed.all()
     assert plain.stats is not None and plain.stats.tokens_ahead == plain.stats.tokens_overrun == 0
-    num_ahead = num_overrun = num_evictions = 0
-    for slots, options in ((1, {}), (7, {}), (256, {}), (256, {"max_step_tokens": 17}), (16, {"cache_tokens": 300})):
+    num_ahead = num_overrun = 0
+    for slots, options in ((1, {}), (7, {}), (256, {}), (256, {"max_step_tokens": 17}), (16, {"cache_tokens": 160})):
         found, sampler = play(policy, slots=slots, overlap=True, **options)
         assert_same(expected, found)
         stats = sampler.stats
         assert stats is not None and (stats.tokens_sampled, stats.flops) == (plain.stats.tokens_sampled, plain.stats.flops)
-        num_ahead, num_overrun, num_evictions = (
-            num_ahead + stats.tokens_ahead, num_overrun + stats.tokens_overrun, num_evictions + stats.evictions
-        )  # fmt: skip
+        num_ahead, num_overrun = num_ahead + stats.tokens_ahead, num_overrun + stats.tokens_overrun
     own = expected.select(expected.seat == 0)
     for batch in PackedBatch.pack(own, max_tokens=1024):
         assert torch.equal(policy.log_probs(batch), batch.streams["behaviour_logprob"])
-    assert num_evictions > 0 or play is not play_turns
     if play is play_connect_four:  # every move is one of the legal ones
         assert num_ahead == num_overrun == 0
     else:
