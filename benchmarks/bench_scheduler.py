@@ -29,6 +29,12 @@ def cases(setting: Setting) -> Iterator[Case]:
             unfair="the arrays of sampled tokens are there already, and between steps no model drives the core's state out of the cache",
         )  # fmt: skip
     yield Case(
+        op="plan ahead + commit", shape="1024 decoding sequences", dtype="int32", unit="steps/s", reference="paradigm", work=1.0,
+        providers={"paradigm": _decoding(1024, ahead=True)}, limits_ms={"paradigm": 0.1},
+        prediction="at most 100 us, as without overlap: a look at each row of the plan that is out, and no queue to go through",
+        unfair="as without overlap; on a GPU it costs nothing as long as a step takes longer",
+    )  # fmt: skip
+    yield Case(
         op="plan + commit", shape="1024 decoding sequences, paged", dtype="int32", unit="steps/s", reference="paradigm", work=1.0,
         config=f"groups of {_GROUP} share a prompt of {_PROMPT}, blocks of 16", providers={"paradigm": _decoding(1024, paged=True)},
         limits_ms={"paradigm": 0.1},
@@ -57,7 +63,7 @@ class _Endless:
         raise RuntimeError("an endless action ended")
 
 
-def _decoding(num_sequences: int, *, paged: bool = False) -> Callable[[], Contestant]:
+def _decoding(num_sequences: int, *, paged: bool = False, ahead: bool = False) -> Callable[[], Contestant]:
     ids = np.random.default_rng(0).integers(0, _VOCAB, num_sequences).astype(np.int32)
     logprobs, kept_logmass = np.full(num_sequences, -1.0, np.float32), np.zeros(num_sequences, np.float32)
     group_size = _GROUP if paged else 1
@@ -82,6 +88,8 @@ def _decoding(num_sequences: int, *, paged: bool = False) -> Callable[[], Contes
         counters = core.counters(0)
         if paged and counters["prefixes_shared"] != num_sequences - num_sequences // group_size:
             raise RuntimeError(f"{counters['prefixes_shared']} of {num_sequences} sequences share a prompt in groups of {group_size}")
+        if ahead:
+            core.plan(0)
         return core
 
     def build() -> Contestant:
@@ -89,7 +97,10 @@ def _decoding(num_sequences: int, *, paged: bool = False) -> Callable[[], Contes
 
         def run() -> None:
             nonlocal core, num_steps
-            core.plan(0)
+            if ahead:
+                core.plan_ahead(0)
+            else:
+                core.plan(0)
             core.commit(0, ids, logprobs, kept_logmass)
             num_steps += 1
             if paged and num_steps > _ROW * 3 // 4:  # a slow run in thousands, which leaves medians alone

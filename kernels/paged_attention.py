@@ -31,7 +31,8 @@ def paged_attention(
     makes its sequence's result NaN, and `check_flags` raises (kernels/flags.py); slots and blocks that are out of range are not seen.
 
     Args:
-        q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the layout's tokens are padding: not written, their result is 0.
+        q, k, v: [T, Hq, D], [T, Hkv, D], [T, Hkv, D], one dtype. Rows past the last of the layout's cu_seqlens are padding: not written, their
+            result is 0, whether the layout has positions for them or not. Sequences that are fed nothing are passed over.
         layout: a paged Layout; no two sequences may be fed into one block in the same call, nor may one read what another is fed in it. Its
             `prefixes`, on a GPU, spare it reading shared blocks again, and change no bit.
         layer: which of the cache's layers.
@@ -90,12 +91,14 @@ def paged_attention_reference(
         values[blocks, :, positions % size] = v[bounds[b] : bounds[b + 1]]
     outputs = []
     for b, context in enumerate(contexts):
+        if bounds[b + 1] == bounds[b]:
+            continue
         blocks = layout.block_table[slots[b]][: -(-context // size)].long()
         own_keys = keys[blocks].permute(0, 3, 1, 2).flatten(0, 1)[:context]
         own_values = values[blocks].transpose(1, 2).flatten(0, 1)[:context]
         rows = q[bounds[b] : bounds[b + 1]]
         outputs.append(attend(rows, own_keys, own_values, first[b], causal=causal, window=window, scale=scale, softcap=softcap))
-    outputs.append(torch.zeros_like(q[layout.num_tokens :]))
+    outputs.append(torch.zeros_like(q[bounds[-1] :]))
     return torch.cat(outputs)
 
 

@@ -11,22 +11,27 @@ token carries the version that it was drawn from. See `paradigm.async_sampler` f
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from paradigm import _core
+from paradigm.collection_stats import CollectionStats
+from paradigm.device_step import CudaDevice, Device, DeviceStep
+from paradigm.engine import Engine
 from paradigm.environments.protocol import Environment, Observation
 from paradigm.grammar import Grammar, GuidanceGrammar, TokenGrammar, guidance_tokens
+from paradigm.kernels.cpu_slots import runs_triton
+from paradigm.kernels.flags import is_debugging
 from paradigm.kernels.layout import PagedCache
-from paradigm.rollout_driver import Engine, RolloutDriver, Stop, as_list, timed, weights_update
+from paradigm.policy import Policy
+from paradigm.policy_step import PolicyStep
+from paradigm.rollout_driver import RolloutDriver, Stop, as_list, timed, weights_update
 from paradigm.sequences import Nowhere, Sequences
 from paradigm.shared_prompts import rollout_flops
 from paradigm.trajectory import TrajectoryBuffer
@@ -43,56 +48,6 @@ OnUpdate = Literal["recompute", "keep"]
 _UNLIMITED = 1 << 30  # tokens; a stream that no policy has to cache
 _DEFAULT_MAX_TOKENS = 4096  # for a policy that does not say what it was made for
 _DEFAULT_CACHE_GIB = 4.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CollectionStats:
-    """What a call of `collect` did and what its time went to; token counts and FLOPs are the sampler's own, without opponents'.
-
-    Attributes:
-        num_episodes, num_failed: episodes played, and those among them that failed.
-        failure_reasons: failed episodes by what went wrong: "raise" (an exception of the environment's), "garbage" (an answer that is none),
-            "reward" (not finite), "no_action" (it ended before it asked), "illegal", "player", "stopped", or an exception's own
-            `failure_reason`, as of `paradigm.environments.Workers`.
-        steps: forward passes.
-        tokens_prefilled, tokens_sampled: prompt and observation tokens fed in chunks, and what is fed again after an eviction; tokens drawn.
-        prefixes_shared, tokens_shared: sequences that took over the beginning of their prompt from another; tokens not prefilled for that.
-        evictions, tokens_recomputed: sequences that lost their blocks of the cache to older ones; tokens fed again, for that or for new weights.
-        swaps: of these evictions, those of sequences that kept what earlier weights had made, which was copied out instead.
-        model_s, core_s, wait_s, total_s: seconds in the policies with the drawing of tokens; in the core's planning; waiting for
-            environments while no policy could run; in all.
-        flops: useful floating-point operations (`policy.flops`; 0 if the policy does not tell), a function of the trajectories alone: what
-            precedes the last action of each that did not fail is fed once, a group's common prompt once for all of it, and every action's
-            logits are computed.
-    """
-
-    num_episodes: int
-    num_failed: int
-    failure_reasons: dict[str, int]
-    steps: int
-    tokens_prefilled: int
-    tokens_sampled: int
-    prefixes_shared: int
-    tokens_shared: int
-    evictions: int
-    tokens_recomputed: int
-    swaps: int
-    model_s: float
-    core_s: float
-    wait_s: float
-    total_s: float
-    flops: int
-
-    def __add__(self, other: CollectionStats) -> CollectionStats:
-        """Of two collections, one after the other."""
-        own, more = dataclasses.asdict(self), dataclasses.asdict(other)
-        reasons = Counter(own.pop("failure_reasons")) + Counter(more.pop("failure_reasons"))
-        return CollectionStats(**{name: value + more[name] for name, value in own.items()}, failure_reasons=dict(reasons))
-
-    @property
-    def idle_share(self) -> float:
-        """The share of the time in which the policies were idle, waiting for environments."""
-        return self.wait_s / self.total_s if self.total_s else 0.0
 
 
 class Sampler:
@@ -112,6 +67,8 @@ class Sampler:
             greatest length. Sequences take blocks of it as they grow. None: as many tokens as `slots` sequences can come to need, up to
             4 GiB, with which nothing is ever evicted if that is enough.
         vocab_size: V; needed only without a policy.
+        overlap: whether the next step is planned and launched before the results of the one before have come, which changes no bit in exact
+            mode (docs/kv_cache.md). None: where the policy is on a CUDA device; on the CPU it gains nothing.
         tokenizer: says by `token_bytes()` what tokens say (see Tokenizer); needed only for stop strings and grammars.
     Raises: ValueError naming the argument that is out of range.
 
@@ -120,7 +77,7 @@ class Sampler:
 
     def __init__(
         self, policy: Any, slots: int = 256, exact: bool | None = None, *, max_step_tokens: int = 2048, block_size: int = 16,
-        cache_tokens: int | None = None, vocab_size: int | None = None, tokenizer: Any = None,
+        cache_tokens: int | None = None, vocab_size: int | None = None, tokenizer: Any = None, overlap: bool | None = None,
     ):  # fmt: skip
         for name, value in (("slots", slots), ("max_step_tokens", max_step_tokens)):
             if value < 1:
@@ -136,6 +93,7 @@ class Sampler:
         self.policy, self.slots, self.max_step_tokens, self.block_size = policy, slots, max_step_tokens, block_size
         self.vocab_size: int = policy.head_weight.shape[0] if policy is not None else int(vocab_size or 0)
         self.exact: bool | None = exact
+        self.overlap: bool | None = overlap
         self.version = 0
         self.stats: CollectionStats | None = None
         self._cache_tokens = cache_tokens
@@ -143,6 +101,8 @@ class Sampler:
         self._token_bytes = None if tokenizer is None else _core.TokenBytes(tokenizer.token_bytes())
         self._tokenizer, self._guidance = tokenizer, None
         self._grammars: dict[Grammar, TokenGrammar] = {}
+        self._device: Device | None = CudaDevice(policy.head_weight.device) if policy is not None and runs_triton(policy.head_weight) else None
+        self._graphs: tuple[tuple[Any, ...], DeviceStep] | None = None  # of which cache and sizes; kept from one collection to the next
         self._at_work: tuple[RolloutDriver, int] | None = None  # and the number of this sampler's policy there
 
     def collect(
@@ -208,6 +168,7 @@ class Sampler:
                 if progress is not None and core.num_done != reported:
                     reported = core.num_done
                     progress(reported, num_episodes)
+            driver.drain()
             arrays, failures = core.take()
         if core.num_failed:
             told = next((message for _, message in failures.values()), "not recorded")
@@ -368,10 +329,25 @@ class Sampler:
             steps=own.get("steps", 0), tokens_prefilled=own.get("tokens_prefilled", 0),
             tokens_sampled=own.get("tokens_sampled", 0), prefixes_shared=own.get("prefixes_shared", 0), tokens_shared=own.get("tokens_shared", 0),
             evictions=own.get("evictions", 0), tokens_recomputed=own.get("tokens_recomputed", 0), swaps=own.get("swaps", 0),
+            tokens_ahead=own.get("tokens_ahead", 0), tokens_overrun=own.get("tokens_overrun", 0),
             model_s=sum(e.model_s for e in engines),
             core_s=max(0.0, sum(e.core_s for e in engines) - core.wait_s), wait_s=core.wait_s, total_s=total_s,
             flops=flops,
         )
+
+    def _runner(self, cache: PagedCache | None, max_tokens: int, seats: int) -> PolicyStep:
+        """What runs the policy's steps, for its weights as they are now."""
+        if self._device is None or cache is None or not isinstance(self.policy, Policy) or is_debugging():
+            return PolicyStep(self.policy, cache, is_exact=self.is_exact)
+        sizes = (cache, self.is_exact, max(self.slots, seats), math.ceil(max_tokens / self.block_size))
+        if self._graphs is None or self._graphs[0] != sizes:
+            self._graphs = None  # before its successor is made
+            step = DeviceStep(
+                self.policy, cache, is_exact=sizes[1], slots=sizes[2], max_step_tokens=self.max_step_tokens, max_blocks=sizes[3], device=self._device
+            )
+            self._graphs = sizes, step
+        self._graphs[1].take_weights()
+        return self._graphs[1]
 
     def _room(self, max_tokens: int, slots: int) -> tuple[PagedCache | None, int]:
         """The cache, kept from one collection to the next, and how many of its blocks a collection may use."""

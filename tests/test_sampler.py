@@ -6,7 +6,7 @@ import torch
 
 from paradigm.environments import ConnectFour
 from paradigm.environments.protocol import Observation, Step
-from paradigm.rollout_driver import Engine
+from paradigm.policy_step import PolicyStep
 from paradigm.sampler import Sampler
 from tests.sampler_cases import VOCAB, Banter, Scripted, TableLookup, ask, assert_same, legal_tokens, one_thread, over, random_table, successor  # noqa: F401  # one_thread is a fixture
 
@@ -140,7 +140,7 @@ def test_tokens_drawn_where_the_policy_is_are_the_ones_drawn_on_the_host(monkeyp
 
     expected = collect()
     assert (expected.support >= 0).any() and (expected.support[expected.action_mask] < 0).any()
-    monkeypatch.setattr(Engine, "_draw_on_host", Engine._draw_on_device)
+    monkeypatch.setattr(PolicyStep, "_draw_on_host", PolicyStep._draw_on_device)
     assert_same(expected, collect())
 
 

@@ -57,7 +57,7 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    num_operations = num_evictions = num_shared = num_swaps = 0
+    num_operations = num_evictions = num_shared = num_swaps = num_ahead = num_overrun = 0
 
     @initialize(
         num_seats=st.integers(1, 2), num_turns=st.integers(1, 5), head=st.integers(0, 12), tail=st.integers(1, 6), most=st.integers(1, 12),
@@ -77,23 +77,25 @@ class Machine(RuleBasedStateMachine):
             policies=[(slots, max_step_tokens, self.num_blocks, block_size)], group_size=group_size, key=1, vocab_size=VOCAB,
             max_tokens=max_tokens, sampling=(1.0, 0, 1.0, 0.0), forced={}, threads=threads, record_all=True, observation_type=Observation,
         )  # fmt: skip
-        self.views: dict[str, Any] = self.core.buffers(0)
+        self.views: list[dict[str, Any]] = [self.core.buffers(0, number) for number in (0, 1)]
+        self.out: list[tuple[int, np.ndarray]] = []  # plans that were run: their number, and what they drew
         self.cache = np.full((self.num_blocks, block_size), -1, np.int32)
         self.swapped: dict[int, np.ndarray] = {}
         self.version = self.num_steps = self.num_renewals = 0
         self.is_one_turn = num_turns == 1
         self.lengths = [len(stream) for stream in self.expected]
 
-    @rule(count=st.integers(1, 60))
-    def steps(self, count: int) -> None:
-        for _ in range(count):
+    @rule(count=st.integers(1, 60), ahead=st.integers(0, 3))
+    def steps(self, count: int, ahead: int) -> None:
+        for i in range(count):
             if not self.core.is_done:
-                self._step()
+                self._step(goes_ahead=i % 3 < ahead)
 
     @rule(keep=st.sampled_from([True, True, True, False]))
     def update_weights(self, keep: bool) -> None:
         self.version += 1
         Machine.num_operations += 1
+        self._drain()
         self.core.set_version(0, self.version, keep)
         if not keep:
             self.num_renewals += 1
@@ -101,7 +103,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def every_block_is_free_or_held(self) -> None:
         if hasattr(self, "core"):
-            held = np.unique(self.views["block_table"])
+            held = np.unique(self.views[0]["block_table"])
             assert (held[held > 0] < self.num_blocks).all()
             assert np.count_nonzero(held) + self.core.counters(0)["free_blocks"] == self.num_blocks - 1
 
@@ -109,7 +111,8 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "core"):
             return
         while not self.core.is_done:
-            self._step()
+            self._step(goes_ahead=False)
+        self._drain()
         counters = self.core.counters(0)
         assert counters["free_blocks"] == self.num_blocks - 1  # nothing leaked
         arrays, failures = self.core.take()
@@ -118,15 +121,34 @@ class Machine(RuleBasedStateMachine):
         assert self.core.close()
         Machine.num_evictions += counters["evictions"]
         Machine.num_shared += counters["prefixes_shared"]
+        Machine.num_ahead += counters["tokens_ahead"]
+        Machine.num_overrun += counters["tokens_overrun"]
 
-    def _step(self) -> None:
-        num_tokens, num_sequences, num_rows = self.core.plan(0)
+    def _step(self, *, goes_ahead: bool) -> None:
+        if not self.out:
+            self._launch(0, *self.core.plan(0))
+        if self.out and goes_ahead:
+            self._launch(1 - self.out[0][0], *self.core.plan_ahead(0))
+        if self.out:
+            self._commit()
+
+    def _drain(self) -> None:
+        while self.out:
+            self._commit()
+
+    def _commit(self) -> None:
+        _, ids = self.out.pop(0)
+        self.core.commit(0, ids, np.full(len(ids), -1.0, np.float32), np.zeros(len(ids), np.float32))
+        Machine.num_operations += 1
+
+    def _launch(self, number: int, num_tokens: int, num_sequences: int, num_rows: int) -> None:
         Machine.num_operations += 1
         if num_tokens == 0:
             return
         self.num_steps += 1
         # in each step the oldest sequence that can be fed is fed: one loses what that gave it only to one that is older and was not ready
-        assert self.num_steps <= sum(self.lengths) * (2 if self.is_one_turn else 4) * (1 + self.num_renewals)
+        overrun = self.core.counters(0)["tokens_overrun"]  # each may have been a step of its own
+        assert self.num_steps <= (sum(self.lengths) * (2 if self.is_one_turn else 4) + overrun + 2) * (1 + self.num_renewals)
         for kind, slot, blocks in self.core.take_swaps(0):
             if kind == "out":
                 self.swapped[slot] = self.cache[blocks]
@@ -142,7 +164,7 @@ class Machine(RuleBasedStateMachine):
             if kind == "in":
                 self.cache[blocks] = copied[: len(blocks)]
         assert num_tokens <= self.max_step_tokens
-        views, table = self.views, self.views["block_table"]
+        views, table = self.views[number], self.views[number]["block_table"]
         slots, contexts, cuts = views["slots"][:num_sequences], views["context_lengths"][:num_sequences], views["cu_seqlens"][: num_sequences + 1]
         assert len(set(slots.tolist())) == num_sequences
         holders = np.bincount(table.ravel(), minlength=self.num_blocks)
@@ -150,7 +172,12 @@ class Machine(RuleBasedStateMachine):
         positions = views["positions"][:num_tokens]
         written = table[owners, positions // self.block_size]
         assert (written > 0).all() and (holders[written] == 1).all()  # nobody else reads or writes what is written
-        self.cache[written, positions % self.block_size] = views["tokens"][:num_tokens]
+        tokens, source = views["tokens"][:num_tokens].copy(), views["source"][:num_tokens]
+        if self.out:
+            tokens[source >= 0] = self.out[0][1][source[source >= 0]]
+        else:
+            assert (source < 0).all()
+        self.cache[written, positions % self.block_size] = tokens
         ids = np.empty(num_rows, np.int32)
         support = self.core.support_table()
         row_of = {int(token): r for r, token in enumerate(views["sample_rows"][:num_rows])}
@@ -166,8 +193,7 @@ class Machine(RuleBasedStateMachine):
             if allowed >= 0:
                 assert [token for token in range(VOCAB) if support[allowed, token // 32] >> (token % 32) & 1] == list(LEGAL)
             ids[r] = draw(trajectory, seen.tobytes(), LEGAL if allowed >= 0 else None)
-        self.core.commit(0, ids, np.full(num_rows, -1.0, np.float32), np.zeros(num_rows, np.float32))
-        Machine.num_operations += 1
+        self.out.append((number, ids))
 
 
 def test_100_000_operations() -> None:
@@ -176,4 +202,5 @@ def test_100_000_operations() -> None:
     )
     run_state_machine_as_test(Machine, settings=settings)
     assert Machine.num_evictions > 1000 and Machine.num_shared > 1000 and Machine.num_swaps > 30
+    assert Machine.num_ahead > 1000 and Machine.num_overrun > 50
     assert Machine.num_operations >= 100_000

@@ -128,11 +128,13 @@ std::unique_ptr<SchedulerHandle> make_scheduler(const py::object& environment, c
     return handle;
 }
 
-py::dict buffers(const py::object& self, int32_t policy) {
+py::dict buffers(const py::object& self, int32_t policy, int32_t number) {
     Scheduler& scheduler = *self.cast<SchedulerHandle&>().scheduler;
-    const Plan& plan = scheduler.plan_buffers(policy);
+    if (number != 0 && number != 1) throw std::invalid_argument("number must be 0 or 1, got " + std::to_string(number));
+    const Plan& plan = scheduler.plan_buffers(policy, number);
     py::dict arrays;
     arrays["tokens"] = view(plan.tokens, self);
+    arrays["source"] = view(plan.source, self);
     arrays["positions"] = view(plan.positions, self);
     arrays["cu_seqlens"] = view(plan.cu_seqlens, self);
     arrays["context_lengths"] = view(plan.context_lengths, self);
@@ -164,13 +166,22 @@ py::tuple plan(SchedulerHandle& self, int32_t policy) {
     return py::make_tuple(plan->num_tokens, plan->num_sequences, plan->num_samples);
 }
 
+py::tuple plan_ahead(SchedulerHandle& self, int32_t policy) {
+    const Plan* plan = nullptr;
+    {
+        const py::gil_scoped_release release;
+        plan = &self.scheduler->plan_ahead(policy);
+    }
+    return py::make_tuple(plan->num_tokens, plan->num_sequences, plan->num_samples);
+}
+
 void commit(SchedulerHandle& self, int32_t policy, const Array<int32_t>& tokens, const Array<float>& logprobs, const Array<float>& kept_logmass,
             const std::optional<Array<float>>& probed) {
     if (tokens.ndim() != 1 || logprobs.size() != tokens.size() || kept_logmass.size() != tokens.size()) {
         throw std::invalid_argument("tokens, logprobs and kept_logmass must have one shape [R], got sizes " + std::to_string(tokens.size()) + ", " +
                                     std::to_string(logprobs.size()) + " and " + std::to_string(kept_logmass.size()));
     }
-    const int32_t num_probes = self.scheduler->plan_buffers(policy).num_probes;
+    const int32_t num_probes = self.scheduler->oldest_plan(policy).num_probes;
     if (probed.has_value() ? probed->size() != num_probes : num_probes > 0) {
         throw std::invalid_argument("probed must have shape [" + std::to_string(num_probes) + "], got " +
                                     (probed.has_value() ? std::to_string(probed->size()) : "None"));
@@ -316,6 +327,8 @@ py::dict counters(SchedulerHandle& self, int32_t policy) {
     values["evictions"] = counters.evictions;
     values["tokens_recomputed"] = counters.tokens_recomputed;
     values["swaps"] = counters.swaps;
+    values["tokens_ahead"] = counters.tokens_ahead;
+    values["tokens_overrun"] = counters.tokens_overrun;
     values["tokens_forked"] = counters.tokens_forked;
     values["blocks_copied"] = counters.blocks_copied;
     values["free_blocks"] = self.scheduler->block_table(policy).num_free();
@@ -343,15 +356,31 @@ void bind_sampler(py::module_& m) {
         .def("plan", &plan, py::arg("policy"),
              "Plans a policy's next step into its buffers; waits at most 50 ms, and only if no policy could run.\n\n"
              "Returns: (T tokens, B sequences, R rows to sample), zeros if there is nothing for this policy to do now.")
+        .def("plan_ahead", &plan_ahead, py::arg("policy"),
+             "Plans the step behind the one that is out, into the policy's other buffers; never waits. Tokens whose `source` is not -1 are those\n"
+             "drawn in that row of the step that is out, and it must be run behind it.\n\n"
+             "Returns: as plan; zeros: commit first. Raises: RuntimeError unless one plan of the policy is out.")
         .def("commit", &commit, py::arg("policy"), py::arg("tokens").noconvert(), py::arg("logprobs").noconvert(), py::arg("kept_logmass").noconvert(),
              py::arg("probed") = py::none(),
-             "Hands back what was drawn for the R rows of the policy's plan: int32, float32, float32 [R]. probed: float32 [Q], the log-probs of its\n"
-             "probes' targets, any finite number where there is no target; None if there are no probes.")
-        .def("num_probes", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->plan_buffers(policy).num_probes; }, py::arg("policy"),
-             "Q: hidden states of the policy's plan that sequences asked for.")
+             "Hands back what was drawn for the R rows of the policy's oldest plan: int32, float32, float32 [R]. probed: float32 [Q], the log-probs\n"
+             "of its probes' targets, any finite number where there is no target; None if there are no probes.")
+        .def("num_probes", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->last_plan(policy).num_probes; }, py::arg("policy"),
+             "Q: hidden states of the policy's latest plan that sequences asked for.")
+        .def("num_out", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->num_out(policy); }, py::arg("policy"),
+             "Plans of a policy that have not been committed: 0 to 2.")
         .def("wait", [](SchedulerHandle& self) { self.scheduler->wait(kPatience); }, py::call_guard<py::gil_scoped_release>(),
              "For collections without a policy: waits at most 50 ms for episodes to end.")
-        .def("buffers", &buffers, py::arg("policy"), "The arrays of a policy's plans by name; they stay where they are.")
+        .def("buffers", &buffers, py::arg("policy"), py::arg("number") = 0,
+             "The arrays of a policy's plans by name; they stay where they are. plan fills those of number 0, plan_ahead those that the plan\n"
+             "which is out does not use. Both have the block table in common.")
+        .def("take_table_changes",
+             [](SchedulerHandle& self, int32_t policy) {
+                 const std::vector<int32_t> places = self.scheduler->block_table(policy).take_changes();
+                 return py::array_t<int32_t>(static_cast<py::ssize_t>(places.size()), places.data());
+             },
+             py::arg("policy"),
+             "int32 [n]: places in a policy's flat block table where a block came in since the last call, some more than once; the first time,\n"
+             "all that hold one, and from then on they are kept.")
         .def("support_table", &support_table, "uint32 [S, W]: the sets of legal tokens that plans refer to so far.")
         .def("take", &take, "Once done: (arrays of a TrajectoryBuffer, {row of a failed episode: (reason, message)}).")
         .def("set_version",
@@ -401,7 +430,8 @@ void bind_sampler(py::module_& m) {
              "Of a policy so far: steps, tokens_fed, tokens_prefilled, tokens_sampled, tokens_covered (each token counted once, however "
              "often it was fed), keys_covered (tokens attended to, summed over these), prefixes_shared (sequences that took over the "
              "beginning of their prompt), tokens_shared (not fed for that), evictions, tokens_recomputed (fed again, after one or under new "
-             "weights), swaps (evictions that copied blocks out), tokens_forked (not fed because a fork took them over), blocks_copied (last "
+             "weights), swaps (evictions that copied blocks out), tokens_ahead (fed before their value was known here), tokens_overrun (those of them "
+             "behind an end), tokens_forked (not fed because a fork took them over), blocks_copied (last "
              "blocks that forks had to copy). "
              "And free_blocks, of its cache now.");
 }

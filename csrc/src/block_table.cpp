@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace paradigm {
 
@@ -30,7 +31,22 @@ void BlockTable::hold(int32_t slot, int32_t block) {
     if (number == max_blocks_) throw std::logic_error("BlockTable: a sequence outgrew its row");
     num_holding_ += number == 0 ? 1 : 0;
     row(slot)[number] = block;
+    note(slot, number);
     room += block_size_;
+}
+
+void BlockTable::note(int32_t slot, int32_t number) {
+    if (keeps_changes_) changes_.push_back(slot * max_blocks_ + number);
+}
+
+std::vector<int32_t> BlockTable::take_changes() {
+    if (!keeps_changes_) {
+        keeps_changes_ = true;
+        for (std::size_t i = 0; i < rows_.size(); ++i) {
+            if (rows_[i] != 0) changes_.push_back(static_cast<int32_t>(i));
+        }
+    }
+    return std::exchange(changes_, {});
 }
 
 bool BlockTable::grow(int32_t slot, int32_t num_tokens) {
@@ -59,6 +75,7 @@ int32_t BlockTable::replace(int32_t slot, int32_t number) {
     pool_.release(block, false);  // others hold it
     block = pool_.allocate();
     if (prefixes_.contains(block)) prefixes_.remove(block);
+    note(slot, number);
     return block;
 }
 

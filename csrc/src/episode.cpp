@@ -55,7 +55,7 @@ void Episode::begin(int64_t number, int64_t task_number) {
     index = number;
     task = task_number;
     acting = -1;
-    is_over = terminated = truncated = failed = is_started_ = is_cancelled = is_held = false;
+    is_over = terminated = truncated = failed = is_started_ = is_cancelled = is_held = is_leaving = false;
     stop_reason = StopReason::none;
     message.clear();
     reason.clear();

@@ -24,25 +24,24 @@ Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_token
     : limits(given), blocks(given.slots, max_tokens, given.num_blocks, given.block_size) {
     const auto max_tokens_fed = static_cast<std::size_t>(limits.max_step_tokens);
     const auto max_sequences = static_cast<std::size_t>(std::min(limits.slots, limits.max_step_tokens));
-    plan.tokens.resize(max_tokens_fed);
-    plan.positions.resize(max_tokens_fed);
-    plan.cu_seqlens.resize(max_sequences + 1);
-    plan.context_lengths.resize(max_sequences);
-    plan.slots.resize(max_sequences);
-    plan.sample_rows.resize(max_sequences);
-    plan.trajectory.resize(max_sequences);
-    plan.position.resize(max_sequences);
-    plan.support_row.resize(max_sequences);
-    plan.key.assign(max_sequences, key);
-    plan.temperature.assign(max_sequences, sampling.temperature);
-    plan.top_k.assign(max_sequences, sampling.top_k);
-    plan.top_p.assign(max_sequences, sampling.top_p);
-    plan.min_p.assign(max_sequences, sampling.min_p);
-    plan.probe_rows.resize(max_tokens_fed);
-    plan.probe_targets.resize(max_tokens_fed);
-    plan.probe_temperature.resize(max_tokens_fed);
-    plan.probe_ask.resize(max_tokens_fed);
-    rows.reserve(max_sequences);
+    for (Planned& step : steps) {
+        Plan& plan = step.plan;
+        for (auto* of_tokens : {&plan.tokens, &plan.positions, &plan.probe_rows, &plan.probe_targets}) of_tokens->resize(max_tokens_fed);
+        plan.source.assign(max_tokens_fed, -1);
+        plan.probe_temperature.resize(max_tokens_fed);
+        plan.probe_ask.resize(max_tokens_fed);
+        plan.cu_seqlens.resize(max_sequences + 1);
+        for (auto* of_sequences : {&plan.context_lengths, &plan.slots, &plan.sample_rows, &plan.support_row}) of_sequences->resize(max_sequences);
+        plan.trajectory.resize(max_sequences);
+        plan.position.resize(max_sequences);
+        plan.key.assign(max_sequences, key);
+        plan.temperature.assign(max_sequences, sampling.temperature);
+        plan.top_k.assign(max_sequences, sampling.top_k);
+        plan.top_p.assign(max_sequences, sampling.top_p);
+        plan.min_p.assign(max_sequences, sampling.min_p);
+        step.rows.reserve(max_sequences);
+    }
+    free_rows.reserve(max_sequences);
     decoding.reserve(static_cast<std::size_t>(limits.slots));
     prefilling.reserve(static_cast<std::size_t>(limits.slots));
     by_age.reserve(static_cast<std::size_t>(limits.slots));
@@ -230,9 +229,25 @@ void Scheduler::finish(Episode& episode) {
     episode.is_held = episode.is_held && !episode.failed;
     if (episode.is_held) {
         ++num_held_;
-    } else {
-        let_go(episode);
+        return;
     }
+    forget(episode);
+    episode.is_leaving = true;
+    let_go_if_left(episode);
+}
+
+// Its index may be another's from now on.
+void Scheduler::forget(const Episode& episode) {
+    if (episode.request == nullptr) return;
+    submitted_.erase(episode.index);
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    world_->indices.erase(episode.index);
+}
+
+void Scheduler::let_go_if_left(Episode& episode) {
+    if (!episode.is_leaving || std::any_of(episode.seats.begin(), episode.seats.end(), [](const Seat& seat) { return seat.num_out > 0; })) return;
+    episode.is_leaving = false;
+    let_go(episode);
 }
 
 // Takes back the slots and blocks of an episode that is over.
@@ -247,10 +262,6 @@ void Scheduler::let_go(Episode& episode) {
     }
     --num_live_;
     idle_.push_back(&episode);
-    if (episode.request == nullptr) return;
-    submitted_.erase(episode.index);
-    std::lock_guard<std::mutex> lock(world_->mutex);
-    world_->indices.erase(episode.index);
 }
 
 void Scheduler::make_ready(Seat& seat) {
@@ -296,91 +307,6 @@ void Scheduler::wait(std::chrono::milliseconds patience) {
         admit();
         if (is_done() || num_done_ != done_before) return;
     } while (await(deadline, std::max<std::size_t>(1, num_running_ / 2)));
-}
-
-void Scheduler::commit(int32_t policy_number, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count,
-                       const float* probed) {
-    PolicyState& policy = state(policy_number);
-    if (!policy.is_planned) throw std::logic_error("commit: nothing is planned for the policy");
-    const auto num_samples = static_cast<std::size_t>(policy.plan.num_samples);
-    if (count != num_samples) {
-        throw std::invalid_argument("commit needs one token for each of " + std::to_string(num_samples) + " sampling rows, got " + std::to_string(count));
-    }
-    const int32_t vocab_size = world_->rules->vocab_size;
-    for (std::size_t r = 0; r < count; ++r) {
-        if (tokens[r] < 0 || tokens[r] >= vocab_size) {
-            throw std::invalid_argument("the token drawn for row " + std::to_string(r) + " must be in 0.." + std::to_string(vocab_size - 1) +
-                                        ", got " + std::to_string(tokens[r]));
-        }
-        if (!std::isfinite(logprobs[r]) || !std::isfinite(kept_logmass[r])) {
-            throw std::invalid_argument("the log-probability of row " + std::to_string(r) + " must be finite, got " +
-                                        std::to_string(logprobs[r]) + ": the policy's logits are not");
-        }
-    }
-    for (int32_t q = 0; q < policy.plan.num_probes; ++q) {
-        if (probed == nullptr || !std::isfinite(probed[q])) {
-            throw std::invalid_argument("commit needs a finite log-probability for each of " + std::to_string(policy.plan.num_probes) + " probes");
-        }
-    }
-    policy.is_planned = false;
-    policy.blocks.confirm();
-    for (std::size_t q = 0; q < policy.probed.size(); ++q) {
-        Probe& probe = *policy.probed[q]->probe;
-        ++probe.next;
-        if (probe.targets.empty()) continue;
-        probe.logprobs.push_back(probed[q]);
-        probe.version.push_back(policy.version);
-    }
-    policy.probed.clear();
-    policy.step_s = Seconds(Clock::now() - policy.planned_at).count();
-    SupportSets& supports = *world_->rules->supports;
-    std::size_t r = 0;
-    std::size_t num_unfinished = 0;
-    for (const Row& row : policy.rows) {
-        Seat& seat = *row.seat;
-        seat.fed += row.num_tokens;
-        if (!row.samples) {
-            if (seat.probe != nullptr && seat.fed == seat.length()) {
-                complete(*seat.sequence, "");
-                continue;
-            }
-            policy.prefilling.insert(policy.prefilling.begin() + static_cast<std::ptrdiff_t>(num_unfinished++), &seat);
-            continue;
-        }
-        try {
-            Progress progress = seat.choose(tokens[r], logprobs[r], kept_logmass[r], policy.version, supports);
-            if (progress == Progress::acting && seat.forced_is_due()) progress = seat.impose_forced(supports);
-            if (takes_requests_ && seat.episode != nullptr) report(*seat.episode);
-            if (progress == Progress::acting) {
-                make_ready(seat);
-            } else if (seat.episode != nullptr) {
-                resume(*seat.episode, progress);
-            } else {
-                complete(*seat.sequence, "");
-            }
-        } catch (const EpisodeError& error) {
-            if (seat.episode == nullptr) {
-                complete(*seat.sequence, error.what());
-            } else {
-                seat.episode->fail(error.what(), error.reason);
-                finish(*seat.episode);
-            }
-        }
-        ++r;
-    }
-    policy.rows.clear();
-    policy.counters.tokens_sampled += static_cast<int64_t>(count);
-    start();
-}
-
-// An action has ended, or its stream is full.
-void Scheduler::resume(Episode& episode, Progress progress) {
-    if (progress == Progress::action_done) {
-        to_run_.push_back(&episode);
-        return;
-    }
-    episode.end(StopReason::length);
-    finish(episode);
 }
 
 TrajectoryBuffer Scheduler::take() {

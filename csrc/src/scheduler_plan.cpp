@@ -20,37 +20,53 @@ bool is_older(const Seat* a, const Seat* b) { return a->trajectory < b->trajecto
 
 }  // namespace
 
+int32_t Scheduler::room(const PolicyState& policy) { return policy.limits.max_step_tokens - policy.steps[policy.last].plan.num_tokens; }
+
 const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds patience) {
     PolicyState& policy = state(policy_number);
-    if (policy.is_planned) throw std::logic_error("plan: the policy's last plan has not been committed");
-    Plan& plan = policy.plan;
-    plan.num_tokens = plan.num_sequences = plan.num_samples = plan.num_probes = 0;
-    policy.rows.clear();
-    policy.probed.clear();
+    if (policy.num_out > 0) throw std::logic_error("plan: the policy's last plan has not been committed");
+    clear(policy, 0);
+    const Plan& plan = policy.made().plan;
 
     const auto is_ready = [](const PolicyState& p) { return !p.decoding.empty() || !p.prefilling.empty(); };
     const Clock::time_point deadline = Clock::now() + patience;
     while (true) {
         drain();
         admit();
-        if (is_done() || num_running_ == 0 || std::any_of(policies_.begin(), policies_.end(), is_ready) || !await(deadline, 1)) break;
+        if (is_done() || num_running_ == 0 || is_any_out() || std::any_of(policies_.begin(), policies_.end(), is_ready) || !await(deadline, 1)) break;
     }
-    if (!is_ready(policy)) return plan;
+    if (!is_ready(policy) || is_held_up()) return plan;
     linger(policy);
     admit();
     if (!is_ready(policy)) return plan;  // meanwhile all were cancelled
 
     policy.num_refused = 0;
     if (is_plenty(policy)) {
-        fill(policy);
+        fill_decoding(policy);
+        fill_prefilling(policy);
     } else {
         fill_scarce(policy);
     }
-    policy.is_planned = true;
-    policy.planned_at = Clock::now();
-    ++policy.counters.steps;
-    policy.counters.tokens_fed += plan.num_tokens;
+    hand_out(policy);
     return plan;
+}
+
+// Begins a plan in buffers that no plan out uses.
+void Scheduler::clear(PolicyState& policy, std::size_t number) {
+    policy.last = number;
+    Planned& step = policy.made();
+    step.plan.num_tokens = step.plan.num_sequences = step.plan.num_samples = step.plan.num_probes = 0;
+    step.rows.clear();
+    step.probed.clear();
+    policy.free_rows.clear();
+    policy.blocks.confirm();  // what earlier plans fill: they run before this one
+}
+
+void Scheduler::hand_out(PolicyState& policy) {
+    ++policy.num_out;
+    policy.made().at = Clock::now();
+    ++policy.counters.steps;
+    policy.counters.tokens_fed += policy.made().plan.num_tokens;
 }
 
 // Whether there are blocks for all that are ready, with all that they are to be fed, and to spare.
@@ -58,21 +74,23 @@ bool Scheduler::is_plenty(const PolicyState& policy) {
     const BlockTable& blocks = policy.blocks;
     if (!blocks.can_run_out()) return true;
     if (policy.num_swapped > 0) return false;
-    int64_t needed = static_cast<int64_t>(policy.decoding.size()) + blocks.num_holding();
+    int64_t needed = static_cast<int64_t>(policy.decoding.size() + policy.free_rows.size()) + blocks.num_holding();
     for (const Seat* seat : policy.prefilling) needed += blocks.num_blocks_for(seat->length()) - blocks.num_held(seat->slot);
     return needed <= blocks.num_free();
 }
 
-// In the order in which they became ready: first who decodes, then who is prefilled.
-void Scheduler::fill(PolicyState& policy) {
-    const auto room = [&policy] { return policy.limits.max_step_tokens - policy.plan.num_tokens; };
+// In the order in which they became ready, as below.
+void Scheduler::fill_decoding(PolicyState& policy) {
     std::size_t num_decoding = 0;
-    for (; num_decoding < policy.decoding.size() && room() > 0; ++num_decoding) append(policy, *policy.decoding[num_decoding], 1);
+    for (; num_decoding < policy.decoding.size() && room(policy) > 0; ++num_decoding) append(policy, *policy.decoding[num_decoding], 1);
     policy.decoding.erase(policy.decoding.begin(), policy.decoding.begin() + static_cast<std::ptrdiff_t>(num_decoding));
+}
+
+void Scheduler::fill_prefilling(PolicyState& policy) {
     std::size_t num_waiting = 0;
     for (Seat* seat : policy.prefilling) {
-        if (room() > 0 && take_over_prefix(policy, *seat)) {
-            const int32_t num_tokens = std::min(num_left(*seat), room());
+        if (room(policy) > 0 && take_over_prefix(policy, *seat)) {
+            const int32_t num_tokens = std::min(num_left(*seat), room(policy));
             policy.counters.tokens_prefilled += num_tokens;
             append(policy, *seat, num_tokens);
         } else {
@@ -84,7 +102,7 @@ void Scheduler::fill(PolicyState& policy) {
 
 // The oldest first, each taking blocks from younger ones where it must. A row is left for each that decodes.
 void Scheduler::fill_scarce(PolicyState& policy) {
-    Plan& plan = policy.plan;
+    const Plan& plan = policy.made().plan;
     policy.by_age.assign(policy.decoding.begin(), policy.decoding.end());
     policy.by_age.insert(policy.by_age.end(), policy.prefilling.begin(), policy.prefilling.end());
     std::sort(policy.by_age.begin(), policy.by_age.end(), is_older);
@@ -93,10 +111,10 @@ void Scheduler::fill_scarce(PolicyState& policy) {
     policy.prefilling.clear();
     bool is_closed = false;  // to sequences that have not started
     for (Seat* seat : policy.by_age) {
-        const int32_t room = policy.limits.max_step_tokens - plan.num_tokens;
+        const int32_t left = room(policy);
         const bool decodes = num_left(*seat) == 1;
         if (decodes) num_decoding = std::max(0, num_decoding - 1);
-        const int32_t most = plan.num_sequences == 0 ? std::max(1, room - num_decoding) : decodes ? std::min(1, room) : room - num_decoding;
+        const int32_t most = plan.num_sequences == 0 ? std::max(1, left - num_decoding) : decodes ? std::min(1, left) : left - num_decoding;
         if (most > 0 && claim(policy, *seat, most, is_closed)) {
             const int32_t num_tokens = std::min(num_left(*seat), most);
             policy.counters.tokens_prefilled += decodes ? 0 : num_tokens;
@@ -111,7 +129,7 @@ void Scheduler::fill_scarce(PolicyState& policy) {
 // Gets the sequence blocks for its next tokens, `most` at most. Returns false if it has to wait.
 bool Scheduler::claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed) {
     BlockTable& blocks = policy.blocks;
-    const bool is_first = policy.plan.num_sequences == 0;
+    const bool is_first = policy.made().plan.num_sequences == 0;
     if (!seat.has_started && !is_first && is_closed) return false;
     if (!take_over_prefix(policy, seat)) return false;
     if (!seat.has_started && !is_first) {
@@ -124,7 +142,7 @@ bool Scheduler::claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_cl
         }
     }
     const int32_t end = seat.fed + std::min(num_left(seat), most);
-    while (!own_tail(policy, seat) || !blocks.extend(seat.slot, end)) {
+    while (!own_tail(policy, seat, seat.fed) || !blocks.extend(seat.slot, end)) {
         is_closed = true;
         if (!evict_for(policy, seat)) return false;
     }
@@ -142,7 +160,7 @@ bool Scheduler::evict_for(PolicyState& policy, const Seat& seat) {
     if (youngest == nullptr) return false;
     // the other seats of its own episode wait for it, so they may go too
     const bool is_own = youngest->episode == seat.episode && seat.episode != nullptr;
-    if (policy.plan.num_sequences > 0 && is_older(youngest, &seat) && !is_own) return false;
+    if (policy.made().plan.num_sequences > 0 && is_older(youngest, &seat) && !is_own) return false;
     policy.counters.evictions += youngest->has_started ? 1 : 0;
     if (youngest->is_stale) {
         swap_out(policy, *youngest);
@@ -197,11 +215,11 @@ bool Scheduler::take_over_prefix(PolicyState& policy, Seat& seat) {
     return true;
 }
 
-// Before the sequence writes its next token: gives it a block of its own for that, if forks share it. Returns false if none is free.
-bool Scheduler::own_tail(PolicyState& policy, Seat& seat) {
+// Before the sequence writes its token number `start`: gives it a block of its own for that, if forks share it. Returns false if none is free.
+bool Scheduler::own_tail(PolicyState& policy, Seat& seat, int32_t start) {
     if (!seat.shares_tail) return true;
     BlockTable& blocks = policy.blocks;
-    const int32_t number = seat.fed / blocks.block_size();
+    const int32_t number = start / blocks.block_size();
     if (blocks.is_shared(seat.slot, number)) {
         if (blocks.num_free() == 0) return false;
         const int32_t from = blocks.blocks_of(seat.slot)[number], to = blocks.replace(seat.slot, number);
@@ -225,35 +243,48 @@ void Scheduler::publish_prefix(PolicyState& policy, Seat& seat, int32_t end) {
 }
 
 void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
-    Plan& plan = policy.plan;
-    const auto b = static_cast<std::size_t>(plan.num_sequences++);
-    auto t = static_cast<std::size_t>(plan.num_tokens);
+    Plan& plan = policy.made().plan;
     const int32_t end = seat.fed + num_tokens;
-    if (!own_tail(policy, seat) || !policy.blocks.extend(seat.slot, end)) throw std::logic_error("plan: a sequence has no block for its tokens");
     if (!seat.has_started) {
         seat.has_started = true;
         const int32_t shared = seat.is_stale ? 0 : seat.fed;  // a stale one was copied back
         policy.counters.prefixes_shared += shared > 0 ? 1 : 0;
         policy.counters.tokens_shared += shared;
     }
+    count_fed(policy, seat, end);
+    auto t = static_cast<std::size_t>(plan.num_tokens);
+    for (int32_t position = seat.fed; position < end; ++position, ++t) {
+        plan.tokens[t] = seat.stream[static_cast<std::size_t>(position)].token;
+        plan.source[t] = -1;
+    }
+    add_row(policy, seat, seat.fed, num_tokens, end == seat.length() && seat.probe == nullptr);
+    if (seat.fed < seat.prompt_length && policy.blocks.has_cache()) publish_prefix(policy, seat, end);
+    if (seat.probe != nullptr) probe(policy, seat, end);
+}
+
+// The sequence's tokens up to `end` are certain to be fed.
+void Scheduler::count_fed(PolicyState& policy, Seat& seat, int32_t end) {
     if (seat.fed < seat.covered) policy.counters.tokens_recomputed += std::min(end, seat.covered) - seat.fed;
     if (end > seat.covered) {
         policy.counters.tokens_covered += end - seat.covered;
         policy.counters.keys_covered += int64_t{end - seat.covered} * (seat.covered + end + 1) / 2;
         seat.covered = end;
     }
-    if (seat.fed < seat.prompt_length && policy.blocks.has_cache()) publish_prefix(policy, seat, end);
-    for (int32_t position = seat.fed; position < end; ++position, ++t) {
-        plan.tokens[t] = seat.stream[static_cast<std::size_t>(position)].token;
-        plan.positions[t] = position;
-    }
-    plan.num_tokens += num_tokens;
+}
+
+// Everything about a sequence that is fed from token number `start` on, but for the tokens themselves.
+void Scheduler::add_row(PolicyState& policy, Seat& seat, int32_t start, int32_t num_tokens, bool samples) {
+    Planned& step = policy.made();
+    Plan& plan = step.plan;
+    const auto b = static_cast<std::size_t>(plan.num_sequences++);
+    const int32_t end = start + num_tokens;
+    if (!own_tail(policy, seat, start) || !policy.blocks.extend(seat.slot, end)) throw std::logic_error("plan: a sequence has no block for its tokens");
+    for (int32_t position = start; position < end; ++position) plan.positions[static_cast<std::size_t>(plan.num_tokens++)] = position;
     plan.cu_seqlens[b + 1] = plan.num_tokens;
     plan.context_lengths[b] = end;
     plan.slots[b] = seat.slot;
-    const bool samples = end == seat.length() && seat.probe == nullptr;
-    if (seat.probe != nullptr) probe(policy, seat, end);
-    policy.rows.push_back({&seat, num_tokens, samples});
+    ++seat.num_out;
+    step.rows.push_back({&seat, num_tokens, samples ? plan.num_samples : -1});
     if (!samples) return;
     const auto r = static_cast<std::size_t>(plan.num_samples++);
     plan.sample_rows[r] = plan.num_tokens - 1;
@@ -270,7 +301,7 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
 
 // The hidden states among [fed, end) that were asked for.
 void Scheduler::probe(PolicyState& policy, Seat& seat, int32_t end) {
-    Plan& plan = policy.plan;
+    Plan& plan = policy.made().plan;
     const Probe& wanted = *seat.probe;
     for (int32_t position = std::max(seat.fed, wanted.next); position < end; ++position) {
         const auto q = static_cast<std::size_t>(plan.num_probes++);
@@ -278,7 +309,7 @@ void Scheduler::probe(PolicyState& policy, Seat& seat, int32_t end) {
         plan.probe_targets[q] = wanted.targets.empty() ? -1 : wanted.targets[static_cast<std::size_t>(position - wanted.first)];
         plan.probe_temperature[q] = wanted.temperature;
         plan.probe_ask[q] = wanted.ask;
-        policy.probed.push_back(&seat);
+        policy.made().probed.push_back(&seat);
     }
 }
 

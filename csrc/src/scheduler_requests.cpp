@@ -60,20 +60,35 @@ void Scheduler::poke() {
 }
 
 bool Scheduler::is_idle() {
+    if (is_any_out()) return false;
     const bool is_blocked = pending_.empty() || num_live_ >= max_live_ || !has_slots();  // by what is held
     std::lock_guard<std::mutex> lock(world_->mutex);
     return is_blocked && num_live_ == num_held_ && num_asked_ == 0 && world_->submitted.empty() && world_->commands.empty();
 }
 
-// Takes over what other threads asked for.
+bool Scheduler::is_any_out() const {
+    return std::any_of(policies_.begin(), policies_.end(), [](const PolicyState& policy) { return policy.num_out > 0; });
+}
+
+// Whether others wait for no plan to be out.
+bool Scheduler::is_held_up() {
+    if (!takes_requests_ || !is_any_out()) return false;
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    return !world_->cancelled.empty() || !world_->commands.empty();
+}
+
+// Takes over what other threads asked for; what concerns sequences that a plan may be feeding, only when none is out.
 void Scheduler::take_requests() {
+    const bool takes_all = !is_any_out();
     {
         std::lock_guard<std::mutex> lock(world_->mutex);
-        if (world_->submitted.empty() && world_->cancelled.empty() && world_->commands.empty()) return;
         new_requests_.swap(world_->submitted);
-        new_cancelled_.swap(world_->cancelled);
-        new_commands_.swap(world_->commands);
+        if (takes_all) {
+            new_cancelled_.swap(world_->cancelled);
+            new_commands_.swap(world_->commands);
+        }
     }
+    if (new_requests_.empty() && new_cancelled_.empty() && new_commands_.empty()) return;
     num_episodes_ += static_cast<int64_t>(new_requests_.size());
     pending_.insert(pending_.end(), new_requests_.begin(), new_requests_.end());
     new_requests_.clear();
@@ -132,7 +147,9 @@ TrajectoryBuffer Scheduler::take_finished(std::vector<int64_t>& over) {
 
 void Scheduler::set_version(int32_t policy_number, int32_t version, OnUpdate on_update) {
     PolicyState& policy = state(policy_number);
-    if (policy.is_planned) throw std::logic_error("set_version: the policy's last plan has not been committed");
+    if (policy.num_out > 0) {
+        throw std::logic_error("set_version needs all plans of the policy to be committed, got " + std::to_string(policy.num_out) + " that are out");
+    }
     if (policy.version == version) return;
     policy.version = version;
     if (!policy.blocks.has_cache()) return;

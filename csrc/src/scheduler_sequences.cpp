@@ -135,6 +135,7 @@ void Scheduler::take_commands() {
                     episode.is_held = false;
                     if (is_kept) {
                         --num_held_;
+                        forget(episode);
                         let_go(episode);
                     }
                 } else {

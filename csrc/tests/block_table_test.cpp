@@ -177,6 +177,13 @@ class Model {
     const int32_t* row(int32_t slot) { return table_.rows() + slot * table_.max_blocks(); }
 
     void check() {
+        copy_.resize(static_cast<std::size_t>(kSlots * table_.max_blocks()));
+        if (random_() % 3 > 0) {  // who is told what changed has all that is held
+            for (const int32_t place : table_.take_changes()) copy_[static_cast<std::size_t>(place)] = table_.rows()[place];
+            for (int32_t slot = 0; slot < kSlots; ++slot) {
+                for (int32_t i = 0; i < table_.num_held(slot); ++i) CHECK(copy_[static_cast<std::size_t>(slot * table_.max_blocks() + i)] == row(slot)[i]);
+            }
+        }
         std::vector<int32_t> holders(kBlocks, 0);
         int32_t num_holding = 0, num_used = 0;
         for (int32_t slot = 0; slot < kSlots; ++slot) {
@@ -202,6 +209,7 @@ class Model {
 
     std::mt19937 random_;
     BlockTable table_;
+    std::vector<int32_t> copy_;
     int version_ = 0;
     std::vector<Contents> contents_;
     std::vector<Sequence> sequences_;

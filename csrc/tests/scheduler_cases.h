@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -81,14 +82,26 @@ class HashingModel {
         : scheduler_(scheduler), policy_(policy), limits_(scheduler.limits(policy)), blocks_(scheduler.block_table(policy)),
           cache_(static_cast<std::size_t>(limits_.num_blocks * limits_.block_size), -1) {}
 
-    // Runs and commits a plan, after checking that it keeps the rules of the cache.
-    void run(const Plan& plan) {
+    // What a plan draws.
+    struct Draws {
+        Tokens ids;
+        std::vector<float> logprobs, kept, probed;
+    };
+
+    // Runs and commits a plan.
+    void run(const Plan& plan) { commit(launch(plan)); }
+
+    void commit(const Draws& draws) {
+        scheduler_.commit(policy_, draws.ids.data(), draws.logprobs.data(), draws.kept.data(), draws.ids.size(), draws.probed.data());
+    }
+
+    // Runs a plan, after checking that it keeps the rules of the cache. `before`: of the plan that is out, behind which it runs; null: none is.
+    Draws launch(const Plan& plan, const Draws* before = nullptr) {
         CHECK(plan.num_tokens > 0 && plan.num_tokens <= limits_.max_step_tokens && plan.num_sequences <= limits_.slots);
         for (const Swap& swap : scheduler_.take_swaps(policy_)) apply(swap);
         check_blocks();
-        for (int32_t b = 0; b < plan.num_sequences; ++b) write(plan, static_cast<std::size_t>(b));
-        Tokens ids;
-        std::vector<float> logprobs, kept;
+        for (int32_t b = 0; b < plan.num_sequences; ++b) write(plan, static_cast<std::size_t>(b), before);
+        Draws draws;
         for (int32_t b = 0, r = 0; b < plan.num_sequences; ++b) {
             const auto at = static_cast<std::size_t>(b), row_at = static_cast<std::size_t>(r);
             if (r == plan.num_samples || plan.sample_rows[row_at] != plan.cu_seqlens[at + 1] - 1) continue;
@@ -102,13 +115,13 @@ class HashingModel {
                 const uint32_t* words = table.words + plan.support_row[row_at] * scheduler_.supports().words_per_row();
                 while ((words[token / 32] >> (token % 32) & 1) == 0) token = (token + 1) % kVocab;
             }
-            ids.push_back(token);
-            logprobs.push_back(-static_cast<float>(hash % 1000) / 1000);
-            kept.push_back(-0.5F);
+            draws.ids.push_back(token);
+            draws.logprobs.push_back(-static_cast<float>(hash % 1000) / 1000);
+            draws.kept.push_back(-0.5F);
         }
-        CHECK(static_cast<int32_t>(ids.size()) == plan.num_samples);
-        const std::vector<float> probed = probe(plan);
-        scheduler_.commit(policy_, ids.data(), logprobs.data(), kept.data(), ids.size(), probed.data());
+        CHECK(static_cast<int32_t>(draws.ids.size()) == plan.num_samples);
+        draws.probed = probe(plan);
+        return draws;
     }
 
     static uint64_t hash_of(uint64_t key, uint64_t trajectory, const Tokens& context) {
@@ -191,12 +204,14 @@ class HashingModel {
         CHECK(position < blocks_.num_held(slot) * limits_.block_size);
         return static_cast<std::size_t>(row(slot)[position / limits_.block_size] * limits_.block_size + position % limits_.block_size);
     }
-    void write(const Plan& plan, std::size_t b) {
+    void write(const Plan& plan, std::size_t b, const Draws* before) {
         CHECK(plan.positions[static_cast<std::size_t>(plan.cu_seqlens[b + 1] - 1)] == plan.context_lengths[b] - 1);
         for (int32_t t = plan.cu_seqlens[b]; t < plan.cu_seqlens[b + 1]; ++t) {
             const int32_t position = plan.positions[static_cast<std::size_t>(t)];
             CHECK(blocks_.references(row(plan.slots[b])[position / limits_.block_size]) == 1);  // nobody else reads or writes it
-            cache_[place(plan.slots[b], position)] = plan.tokens[static_cast<std::size_t>(t)];
+            const int32_t source = plan.source[static_cast<std::size_t>(t)];
+            CHECK(source < 0 || before != nullptr);
+            cache_[place(plan.slots[b], position)] = source < 0 ? plan.tokens[static_cast<std::size_t>(t)] : before->ids.at(static_cast<std::size_t>(source));
         }
     }
 
@@ -208,21 +223,63 @@ class HashingModel {
     std::map<int32_t, Tokens> swapped_;  // by slot
 };
 
-// Runs a collection with hashing models; `after` is called after each step.
-inline TrajectoryBuffer collect(Scheduler& scheduler, const std::function<void(int32_t policy, const Plan&)>& after = nullptr) {
-    std::vector<HashingModel> models;
-    for (int32_t p = 0; p < scheduler.num_policies(); ++p) models.emplace_back(scheduler, p);
+// One policy's side of a collection whose steps may overlap.
+class Overlapping {
+  public:
+    Overlapping(Scheduler& scheduler, int32_t policy) : scheduler_(scheduler), policy_(policy), model(scheduler, policy) {}
+
+    // Runs what is planned now if nothing is out, then, if it goes ahead, what can be planned behind that, and commits the first of them.
+    // Returns the plan that was committed, if any.
+    const Plan* step(milliseconds patience, bool goes_ahead) {
+        if (out_.empty()) launch(scheduler_.plan(policy_, patience));
+        if (out_.empty()) return nullptr;
+        if (goes_ahead) launch(scheduler_.plan_ahead(policy_));
+        return commit();
+    }
+
+    void drain() {
+        while (!out_.empty()) commit();
+        CHECK(scheduler_.num_out(policy_) == 0);
+    }
+
+  private:
+    void launch(const Plan& plan) {
+        CHECK(plan.num_tokens == 0 || &plan == &scheduler_.last_plan(policy_));
+        if (plan.num_tokens > 0) out_.emplace_back(&plan, model.launch(plan, out_.empty() ? nullptr : &out_.front().second));
+        CHECK(scheduler_.num_out(policy_) == static_cast<int32_t>(out_.size()));
+    }
+
+    const Plan* commit() {
+        const Plan* plan = out_.front().first;
+        CHECK(plan == &scheduler_.oldest_plan(policy_));
+        model.commit(out_.front().second);
+        out_.pop_front();
+        return plan;
+    }
+
+    Scheduler& scheduler_;
+    int32_t policy_;
+    std::deque<std::pair<const Plan*, HashingModel::Draws>> out_;
+
+  public:
+    HashingModel model;
+};
+
+// Runs a collection with hashing models; `after` is called after each step, `goes_ahead` says whether the next one overlaps it.
+inline TrajectoryBuffer collect(Scheduler& scheduler, const std::function<void(int32_t policy, const Plan&)>& after = nullptr,
+                                const std::function<bool()>& goes_ahead = nullptr) {
+    std::vector<Overlapping> policies;
+    for (int32_t p = 0; p < scheduler.num_policies(); ++p) policies.emplace_back(scheduler, p);
     while (!scheduler.is_done()) {
         if (scheduler.num_policies() == 0) scheduler.wait(milliseconds(50));
         for (int32_t p = 0; p < scheduler.num_policies(); ++p) {
-            const Plan& plan = scheduler.plan(p, milliseconds(50));
-            if (plan.num_tokens == 0) continue;
-            models[static_cast<std::size_t>(p)].run(plan);
-            if (after) after(p, plan);
+            const Plan* plan = policies[static_cast<std::size_t>(p)].step(milliseconds(50), goes_ahead && goes_ahead());
+            if (plan != nullptr && after) after(p, *plan);
         }
     }
     for (int32_t p = 0; p < scheduler.num_policies(); ++p) {
-        models[static_cast<std::size_t>(p)].check_blocks();
+        policies[static_cast<std::size_t>(p)].drain();
+        policies[static_cast<std::size_t>(p)].model.check_blocks();
         CHECK(scheduler.block_table(p).num_free() == scheduler.limits(p).num_blocks - 1);  // nothing leaked
     }
     return scheduler.take();

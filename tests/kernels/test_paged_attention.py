@@ -27,8 +27,11 @@ def int32(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int32)
 
 
-def feed(function: Any, inputs: Inputs, step: int, block_size: int = 16, padding: int = 0, **options: Any) -> Tensor:
-    """Outputs [88, Hq, D] when every sequence is fed `step` tokens at a time, its cache full of NaN where nothing was written."""
+def feed(function: Any, inputs: Inputs, step: int, block_size: int = 16, padding: int = 0, empty: int = 0, **options: Any) -> Tensor:
+    """Outputs [88, Hq, D] when every sequence is fed `step` tokens at a time, its cache full of NaN where nothing was written.
+
+    padding: rows behind the tokens; empty: sequences behind the others that are fed nothing, in a layout with positions for the padding.
+    """
     q, k, v = inputs
     device = q.device
     cache = PagedCache(2, 40, k.shape[1], k.shape[2], block_size=block_size, dtype=k.dtype, device=device)
@@ -42,13 +45,17 @@ def feed(function: Any, inputs: Inputs, step: int, block_size: int = 16, padding
         rows = torch.cat([torch.arange(STARTS[b] + begin, STARTS[b] + begin + n) for b, n in zip(live, fed)])
         positions = torch.cat([torch.arange(begin, begin + n) for n in fed]).to(torch.int32)
         cuts = int32([0, *torch.tensor(fed).cumsum(0).tolist()])
-        fields = (cuts, positions, int32([begin + n for n in fed]), slots[live], table)
+        contexts, at = int32([begin + n for n in fed] + [0] * empty), torch.cat([slots[live], int32([0] * empty)])
+        if empty:
+            cuts, positions = torch.cat([cuts, cuts[-1:].repeat(empty)]), torch.cat([positions, int32([0] * padding)])
+        fields = (cuts, positions, contexts, at, table)
         layout = Layout.paged(*(x.to(device) for x in fields), cache)
         pad = [torch.cat([x[rows], torch.full_like(x[:padding], torch.nan)]) for x in (q, k, v)]
         result = function(*pad, layout, LAYER, **options)
         assert not result[len(rows) :].any()
         out[rows] = result[: len(rows)]
     assert cache.keys[0].isnan().all(), "another layer was written"
+    assert cache.keys[LAYER, 0].isnan().all() and cache.values[LAYER, 0].isnan().all(), "the null block was written"
     return out
 
 
@@ -78,6 +85,13 @@ def test_agrees_with_the_reference(dtype: torch.dtype) -> None:
     tolerance = {"rtol": 1e-5, "atol": 2e-6} if dtype == torch.float32 else {"rtol": 8e-3, "atol": 8e-3}
     for step in (1, 16):
         torch.testing.assert_close(feed(paged_attention, inputs, step), feed(paged_attention_reference, inputs, step), **tolerance)
+
+
+@pytest.mark.parametrize("function", [paged_attention, paged_attention_reference])
+def test_a_step_padded_to_a_shape_gives_the_same_rows(function: Any) -> None:
+    inputs = make(torch.float32, 32)
+    for step, padding, empty in ((1, 3, 5), (13, 1, 1), (50, 8, 2)):
+        assert torch.equal(feed(function, inputs, step, padding=padding, empty=empty), feed(function, inputs, step))
 
 
 def test_without_a_mask_a_chunk_sees_its_whole_context() -> None:

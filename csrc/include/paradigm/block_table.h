@@ -40,6 +40,10 @@ class BlockTable {
     int32_t* rows() { return rows_.data(); }
     const int32_t* blocks_of(int32_t slot) const { return rows_.data() + static_cast<std::size_t>(slot) * static_cast<std::size_t>(max_blocks_); }
 
+    // Places in rows(), counted from its beginning, where a block came in since the last call, some of them more than once; the first time, all
+    // that hold one, and from then on they are kept.
+    std::vector<int32_t> take_changes();
+
     // Gives the sequence blocks until its first num_tokens have room. Returns false, with nothing changed, if too few are free.
     bool extend(int32_t slot, int32_t num_tokens) { return num_tokens <= room_[static_cast<std::size_t>(slot)] || grow(slot, num_tokens); }
 
@@ -80,6 +84,7 @@ class BlockTable {
     int32_t* row(int32_t slot) { return rows_.data() + static_cast<std::size_t>(slot) * static_cast<std::size_t>(max_blocks_); }
     bool grow(int32_t slot, int32_t num_tokens);
     void hold(int32_t slot, int32_t block);
+    void note(int32_t slot, int32_t number);
 
     bool has_cache_;
     bool can_run_out_ = false;
@@ -89,6 +94,8 @@ class BlockTable {
     BlockPool pool_;
     PrefixIndex prefixes_;
     std::vector<int32_t> rows_;
+    bool keeps_changes_ = false;
+    std::vector<int32_t> changes_;
     std::vector<int32_t> room_;  // by slot: tokens that its blocks have room for
 };
 

@@ -75,6 +75,7 @@ class Episode {
     bool is_cancelled = false;
     bool is_held = false;     // see Request
     bool is_running = false;  // on another thread, whose its seats are meanwhile
+    bool is_leaving = false;  // over, and keeps its slots only until the plans that feed it are committed
 
   private:
     void begin(int64_t number, int64_t task_number);

@@ -10,8 +10,15 @@
 // computes itself, which needs no copying of cache contents and costs less than a block's tokens. When blocks run out, sequences are
 // planned oldest first, by the index of their episode; one that finds no free block takes those of the youngest, which is fed again later
 // from its first token that no other sequence's blocks hold. The oldest that is ready may take from all others, so it is in every such
-// plan; and a trajectory of the greatest length fits an otherwise empty cache. Blocks are given out, taken back and published as prefixes
-// by plan(), commit() and set_version() alone, never while a plan that could write them is out.
+// plan; and a trajectory of the greatest length fits an otherwise empty cache. Blocks are taken back only once no plan that could write them is
+// out.
+//
+// Overlap. While a plan is out, plan_ahead() makes the next one, from lengths alone: it feeds a free sequence, whose token is being drawn, that
+// token by its place among the draws (Plan::source). Gated ones, whose next step depends on the token's value (legal tokens, a grammar,
+// a forced token, a question) or is not to come (the limit of the action or stream), wait for the commit, and so do all while blocks are
+// scarce. Where a free sequence stops after all, its token in the plan ahead is over-run: what is drawn for it is dropped at that plan's commit,
+// and until then it keeps slot and blocks. If it goes on behind what its environment says, the place is written again. Plans run in the
+// order in which they are made. What others do to sequences (cancel, open, fork, ask, release) waits until no plan is out.
 //
 // Requests. Besides the tasks that it begins with, a scheduler takes single episodes while others run (submit), and gives them up again (cancel);
 // both from any thread. They start in the order in which they came.
@@ -26,6 +33,7 @@
 // they are copied out and later copied back (take_swaps).
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -61,6 +69,7 @@ struct PolicyLimits {
 struct Plan {
     int32_t num_tokens = 0, num_sequences = 0, num_samples = 0;
     std::vector<int32_t> tokens, positions;       // [T]
+    std::vector<int32_t> source;                  // [T] sampling row of the plan before, whose draw is the token; -1: it is in `tokens`
     std::vector<int32_t> cu_seqlens;              // [B + 1]
     std::vector<int32_t> context_lengths, slots;  // [B] tokens in the cache once these are fed; row of the block table
     std::vector<int32_t> sample_rows;             // [R] index in T of the token whose hidden state predicts the token to draw
@@ -83,6 +92,7 @@ struct PolicyCounters {
     int64_t prefixes_shared = 0, tokens_shared = 0;  // sequences that took over the beginning of their prompt; tokens not fed for that
     int64_t evictions = 0, tokens_recomputed = 0;    // sequences that lost their blocks; tokens fed again, for that or for new weights
     int64_t swaps = 0;  // of these evictions, those whose blocks were copied out
+    int64_t tokens_ahead = 0, tokens_overrun = 0;  // fed before their value was known here; those of them behind an end
     int64_t tokens_forked = 0, blocks_copied = 0;  // tokens not fed because a fork took them over; last blocks that forks had to copy
 };
 
@@ -109,11 +119,18 @@ class Scheduler {
     ~Scheduler();
 
     // Plans the next step of a policy. Waits, at most `patience`, only if no policy could run. The plan is empty if there is nothing for
-    // this policy to do now; see is_done(). Throws std::logic_error if the policy's last plan has not been committed.
+    // this policy to do now; see is_done(). It stands in plan_buffers(policy, 0). Throws std::logic_error if a plan of the policy is out.
     const Plan& plan(int32_t policy, std::chrono::milliseconds patience);
 
-    // The drawn tokens of the policy's plan, [R], and the log-probabilities of its probes' targets, [Q]; null if it has none. Throws
-    // std::invalid_argument, with nothing changed, if a token is outside the vocabulary or a log-probability is not finite.
+    // Plans the step behind the one plan of the policy that is out, to be run behind it; never waits. It stands in the other buffers. Empty
+    // if nothing can be planned yet, or blocks are scarce: commit first. Throws std::logic_error unless exactly one plan is out.
+    const Plan& plan_ahead(int32_t policy);
+
+    // How many plans of the policy have been made and not committed: 0 to 2.
+    int32_t num_out(int32_t policy) { return state(policy).num_out; }
+
+    // The drawn tokens of the policy's oldest plan that is out, [R], and the log-probabilities of its probes' targets, [Q]; null if it has none.
+    // Throws std::invalid_argument, with nothing changed, if a token is outside the vocabulary or a log-probability is not finite.
     void commit(int32_t policy, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count,
                 const float* probed = nullptr);
 
@@ -170,7 +187,9 @@ class Scheduler {
 
     // To be done before the plan last made is run; none unless some sequence kept what earlier weights had made, or was forked.
     std::vector<Swap> take_swaps(int32_t policy);
-    Plan& plan_buffers(int32_t policy) { return state(policy).plan; }
+    const Plan& plan_buffers(int32_t policy, int32_t number) { return state(policy).steps[static_cast<std::size_t>(number & 1)].plan; }
+    const Plan& last_plan(int32_t policy) { return state(policy).made().plan; }
+    const Plan& oldest_plan(int32_t policy) { return state(policy).oldest().plan; }
     BlockTable& block_table(int32_t policy) { return state(policy).blocks; }
     const PolicyLimits& limits(int32_t policy) { return state(policy).limits; }
     const SupportSets& supports() const { return *world_->rules->supports; }
@@ -203,18 +222,30 @@ class Scheduler {
     struct Row {
         Seat* seat;
         int32_t num_tokens;
-        bool samples;
+        int32_t sample = -1;      // its sampling row; -1: nothing is drawn for it
+        int32_t ahead = -1;       // the seat's row in the plan behind, if that feeds what this one draws
+        bool is_overrun = false;  // what it draws is dropped; the seat may be another thread's
+    };
+    // A plan, and whom it feeds.
+    struct Planned {
+        Plan plan;
+        std::vector<Row> rows;
+        std::vector<Seat*> probed;  // [Q]
+        Clock::time_point at{};
     };
     struct PolicyState {
         PolicyState(const PolicyLimits& limits, int32_t max_tokens, const SamplingParameters& sampling, uint64_t key);
+        Planned& made() { return steps[last]; }
+        Planned& oldest() { return steps[num_out == 2 ? 1 - last : last]; }
         PolicyLimits limits;
         BlockTable blocks;
-        Plan plan;
+        std::array<Planned, 2> steps;
+        std::size_t last = 0;  // which of them was made last
+        int32_t num_out = 0;
         std::vector<int32_t> free_slots;
         std::vector<Seat*> decoding;    // one token to feed
         std::vector<Seat*> prefilling;  // several tokens to feed; those that have begun stand first
-        std::vector<Row> rows;          // of the plan
-        std::vector<Seat*> probed;      // [Q]
+        std::vector<std::size_t> free_rows;  // of the plan that is out: those that can be planned ahead
         std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
         std::vector<Seat*> by_slot;     // live sequences
         std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
@@ -224,8 +255,7 @@ class Scheduler {
         int32_t num_swapped = 0;        // sequences that are copied out
         std::vector<Swap> swaps;
         PolicyCounters counters;
-        bool is_planned = false;
-        Clock::time_point planned_at{};
+        Clock::time_point committed_at{};
         double step_s = 0.002;          // how long the last step took; before the first, a guess
     };
 
@@ -243,9 +273,17 @@ class Scheduler {
     void linger(const PolicyState& policy);
     void finish(Episode& episode);
     void make_ready(Seat& seat);
-    static void fill(PolicyState& policy);
+    bool is_any_out() const;
+    bool is_held_up();
+    static void clear(PolicyState& policy, std::size_t number);
+    static void hand_out(PolicyState& policy);
+    static void find_free(PolicyState& policy);
+    static void fill_decoding(PolicyState& policy);
+    static void fill_ahead(PolicyState& policy);
+    static void fill_prefilling(PolicyState& policy);
     static void fill_scarce(PolicyState& policy);
     static bool is_plenty(const PolicyState& policy);
+    static int32_t room(const PolicyState& policy);
     static bool claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed);
     static bool take_over_prefix(PolicyState& policy, Seat& seat);
     static void publish_prefix(PolicyState& policy, Seat& seat, int32_t end);
@@ -254,12 +292,19 @@ class Scheduler {
     static void swap_in(PolicyState& policy, Seat& seat);
     static void forget_swap(PolicyState& policy, Seat& seat);
     static void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
+    static void append_ahead(PolicyState& policy, Row& row);
+    static void add_row(PolicyState& policy, Seat& seat, int32_t start, int32_t num_tokens, bool samples);
+    static void count_fed(PolicyState& policy, Seat& seat, int32_t end);
+    void check_draws(const Planned& step, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count,
+                     const float* probed) const;
     static void probe(PolicyState& policy, Seat& seat, int32_t end);
     void resume(Episode& episode, Progress progress);
     bool has_slots() const;
     void check_index(int64_t index) const;
     void reserve(int64_t index);
+    void forget(const Episode& episode);
     void let_go(Episode& episode);
+    void let_go_if_left(Episode& episode);
     void push(SequenceCommand command);
     void take_commands();
     void give_slots();
@@ -270,7 +315,7 @@ class Scheduler {
     void complete(Sequence& sequence, std::string error);
     void release(Sequence& sequence);
     static void publish_filled(PolicyState& policy, Seat& seat, int32_t prompt_length);
-    static bool own_tail(PolicyState& policy, Seat& seat);
+    static bool own_tail(PolicyState& policy, Seat& seat, int32_t start);
     const Seat* find_seat(int64_t index, int32_t seat);
 
     std::shared_ptr<World> world_;

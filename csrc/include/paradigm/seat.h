@@ -79,6 +79,12 @@ class Seat {
 
     bool forced_is_due() const { return generated_ == next_forced_; }
 
+    // Whether, if one more token is chosen and is no stop, the seat acts on and may choose any token next.
+    bool is_free() const {
+        const int32_t next = length() + 1;
+        return legal_ == nullptr && matcher_ == nullptr && next < action_limit_ && next < max_tokens_ && generated_ + 1 != next_forced_;
+    }
+
     // Appends the forced tokens that are due, until one has to be sampled or the action ends.
     Progress impose_forced(SupportSets& supports);
 
@@ -103,6 +109,7 @@ class Seat {
     std::vector<TokenRecord> stream;
     int32_t fed = 0;            // tokens whose keys and values are in the cache
     int32_t slot = -1;          // of its policy, while the episode runs
+    int32_t num_out = 0;        // plans that are out and feed it
     int64_t trajectory = 0;     // the trajectory's index, which names its sampling noise
     const struct SamplingParameters* sampling = nullptr;  // of its draws; null: the collection's
     int32_t policy = -1;        // who plays it; -1: a player
@@ -111,7 +118,7 @@ class Seat {
     bool has_started = false;   // some of the tokens fed were its own, not taken over from another sequence
     bool is_stale = false;      // some of its keys and values in the cache were computed under earlier weights
     bool is_swapped = false;    // they were copied out of the cache, and have to be copied back before more is fed
-    int32_t covered = 0;        // greatest `fed` so far, that of the step being planned included: an eviction does not lower it
+    int32_t covered = 0;        // greatest `fed` so far, that of the steps planned included but for what may be over-run: an eviction does not lower it
     uint64_t prefix = 0;        // number, in the prefix index, of its first fed / block_size blocks of prompt, while that is being fed
     int32_t reported = 0;       // tokens that were reported, where they are
     struct Sequence* sequence = nullptr;  // whose these tokens are, if no episode's
