@@ -97,7 +97,7 @@ def test_episodes_that_fail_and_environments_that_take_their_time() -> None:
 @pytest.mark.parametrize("on_update", ["recompute", "keep"])
 def test_weights_change_when_no_step_is_out(on_update: Any) -> None:
     policies = [make(seed=seed) for seed in range(3)]
-    sampler = Sampler(make(seed=99), slots=12, overlap=True, cache_tokens=4 * MAX_TOKENS)
+    sampler = Sampler(make(seed=99), slots=12, overlap=True)
     sampler.update_weights(policies[0], version=100)
     num_steps = 0
 
