@@ -1,4 +1,4 @@
-"""Triton's interpreter (see tests/conftest.py), taught bfloat16."""
+"""Triton's interpreter (see tests/conftest.py), taught bfloat16 and products whose rows do not feel each other."""
 
 import contextlib
 import os
@@ -13,8 +13,11 @@ import torch
 from paradigm.kernels import flags
 
 
-def _teach_the_interpreter_bfloat16() -> None:
-    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7), multiplies those, and rounds float32 to it towards zero or to NaN."""
+def _teach_the_interpreter() -> None:
+    """It keeps bfloat16 as its bits in uint16 (Triton 3.6 and 3.7), multiplies those, and rounds float32 to it towards zero or to NaN.
+
+    It multiplies by numpy.matmul, where on some processors (a Zen 5) a row's bits depend on its place among the others, as on a GPU they do not.
+    """
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
@@ -25,8 +28,11 @@ def _teach_the_interpreter_bfloat16() -> None:
             return x
         return TensorHandle((x.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
 
-    def create(self: Any, a: Any, b: Any, *rest: Any) -> Any:
-        return create_dot(self, widened(a), widened(b), *rest)
+    def create(self: Any, a: Any, b: Any, d: Any, *rest: Any) -> Any:
+        if min(a.dtype.primitive_bitwidth, b.dtype.primitive_bitwidth) < 16:
+            return create_dot(self, a, b, d, *rest)
+        a_data, b_data = (widened(x).data.astype(d.data.dtype) for x in (a, b))
+        return TensorHandle(np.einsum("...mk,...kn->...mn", a_data, b_data) + d.data, d.dtype.scalar)
 
     def cast(self: Any, src: Any, dst_type: Any) -> Any:
         here, there = src.dtype.scalar, dst_type.scalar
@@ -43,7 +49,7 @@ def _teach_the_interpreter_bfloat16() -> None:
 
 if os.environ.get("TRITON_INTERPRET") == "1":
     with contextlib.suppress(ImportError):  # without Triton its tests are skipped
-        _teach_the_interpreter_bfloat16()
+        _teach_the_interpreter()
 
 
 @pytest.fixture(autouse=True)
