@@ -17,12 +17,6 @@ from paradigm.policy import Policy
 
 __all__ = ["LlamaCpp", "reference_logits", "require_same_logits", "write_gguf"]
 
-_STEMS = {
-    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
 _GGML_TYPES = {"F32": 0, "F16": 1}
 _CELLS = 256  # llama.cpp's caches are made of so many
 _SEED = 0
@@ -36,6 +30,9 @@ def write_gguf(policy: Policy, path: Path, weights: str) -> None:
     """
     import gguf
 
+    from paradigm.interop.gguf import LAYER_TENSORS, TENSORS
+
+    names = {module: name for name, module in (TENSORS | LAYER_TENSORS).items()}
     config = policy.config
     if config.family not in ("llama", "qwen3") or config.rope_scaling or config.attention_bias or config.mlp_bias:
         raise ValueError(f"policy must be a llama or qwen3 without biases and rope scaling, got {config}")
@@ -67,9 +64,9 @@ def write_gguf(policy: Policy, path: Path, weights: str) -> None:
             array = array.reshape(heads, 2, config.width // 2, -1).swapaxes(1, 2).reshape(array.shape)
         array = np.ascontiguousarray(array)
         if array.ndim == 2:
-            writer.add_tensor(f"{layer}{_STEMS[stem]}.{part}", gguf.quantize(array, kind), raw_dtype=kind)
+            writer.add_tensor(f"{layer}{names[stem]}.{part}", gguf.quantize(array, kind), raw_dtype=kind)
         else:
-            writer.add_tensor(f"{layer}{_STEMS[stem]}.{part}", array)
+            writer.add_tensor(f"{layer}{names[stem]}.{part}", array)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -11,18 +11,18 @@ from collections.abc import Collection, Mapping, Sequence
 
 from benchmarks.harness import Record
 from benchmarks.newest import Newest, Point, dates, machine_name, machines
-from paradigm.drawing import Drawing, format_count, nice_ticks, text_width
+from paradigm.drawing import Drawing, format_count, nice_ticks, svg_file, text_width
 
 __all__ = ["growth", "throughput"]
 
 _STYLE = (
-    "<style>svg{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;"
+    "svg{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;"
     "--page:#fff;--rule:#dfe3e8;--ink:#14181f;--soft:#4b5563;--c0:#c25e00;--c1:#2f6fd0;--c2:#0f8a68}"
     "@media (prefers-color-scheme:dark){svg{--page:#0d1117;--rule:#303641;--ink:#eef1f5;--soft:#b6bec9;--c0:#ff9f45;--c1:#6ea8ff;--c2:#3ecf9f}}"
     "text{fill:var(--soft)}.name,.value{fill:var(--ink)}.value,.title{font-weight:600}.title{fill:var(--ink)}.page{fill:var(--page)}"
     ".grid{fill:none;stroke:var(--rule)}.one{fill:none;stroke:var(--ink);stroke-dasharray:4 3}"
     ".m0{fill:var(--c0)}.m1{fill:var(--c1)}.m2{fill:var(--c2)}"
-    ".l0,.l1,.l2{fill:none;stroke-width:2}.l0{stroke:var(--c0)}.l1{stroke:var(--c1)}.l2{stroke:var(--c2)}</style>"
+    ".l0,.l1,.l2{fill:none;stroke-width:2}.l0{stroke:var(--c0)}.l1{stroke:var(--c1)}.l2{stroke:var(--c2)}"
 )
 _COLOURS = 3
 _UNSHARED = "paradigm, prompts not shared in the update"
@@ -79,7 +79,7 @@ def throughput(files: Newest) -> str:
             drawing.text(end + 5, y + thick - 1.5, f"{ratio:.2g}x", "value", size=11)
             y += thick + gap
         y += 8
-    return _file(drawing)
+    return svg_file(drawing.svg(), _STYLE)
 
 
 def growth(files: Newest) -> str | None:
@@ -100,7 +100,7 @@ def growth(files: Newest) -> str | None:
     _legend(drawing, files, names, {i for series in by_op.values() for i in series})
     for number, (op, series) in enumerate(by_op.items()):
         _panel(drawing, op, series, 10 + number % 2 * panel_width, top + number // 2 * panel_height, panel_width - 20, panel_height)
-    return _file(drawing)
+    return svg_file(drawing.svg(), _STYLE)
 
 
 def _panel(drawing: Drawing, op: str, series: Mapping[int, Sequence[Record]], x: float, y: float, width: float, height: float) -> None:
@@ -141,7 +141,3 @@ def _legend(drawing: Drawing, files: Newest, names: Sequence[str], shown: Collec
         drawing.shape("rect", f"m{number}", x=x, y=30, width=11, height=11, rx=2)
         drawing.text(x + 17, 40, label, "name", size=12)
         x += 17 + text_width(label, 12) + 24
-
-
-def _file(drawing: Drawing) -> str:
-    return drawing.svg().replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{_STYLE}", 1) + "\n"

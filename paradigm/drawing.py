@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-__all__ = ["ABOVE", "BELOW", "LEFT", "RIGHT", "Drawing", "format_count", "format_percent", "nice_ticks", "px", "text_width"]
+__all__ = ["ABOVE", "BELOW", "LEFT", "RIGHT", "Drawing", "format_count", "format_percent", "nice_ticks", "px", "svg_file", "text_width"]
 
 ABOVE, BELOW, RIGHT, LEFT = (0, -1), (0, 1), (1, 0), (-1, 0)
 _AROUND = (ABOVE, BELOW, RIGHT, LEFT, (1, -1), (-1, -1), (1, 1), (-1, 1))
@@ -77,6 +77,11 @@ class Drawing:
 
     def svg(self) -> str:
         return "".join(self._parts) + "</svg>"
+
+
+def svg_file(svg: str, style: str) -> str:
+    """A drawing for a page as a file of its own, with its CSS."""
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f"><style>{style}</style>", 1) + "\n"
 
 
 def format_percent(fraction: float) -> str:

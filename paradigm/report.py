@@ -33,7 +33,7 @@ from paradigm.claims import (
     stage_phrase,
     throughput_claim,
 )
-from paradigm.drawing import format_count, format_percent
+from paradigm.drawing import format_count, format_percent, svg_file
 from paradigm.figures import (
     Band,
     Curve,
@@ -96,9 +96,7 @@ def learning_picture(run_folder: str | Path) -> str:
     if not curves:
         raise ValueError(f"run_folder must hold evaluations at temperature 1, got none in {run.folder}")
     svg = learning_curve(bands, curves, levels, learning_claim(group), _WIDE, "picture")
-    style = f"<style>svg{{font-family:system-ui,sans-serif}}{_resource('figures.css')}</style>"
-    page = '<rect width="100%" height="100%" style="fill:var(--page)"/>'
-    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(">", f">{style}{page}", 1) + "\n"
+    return svg_file(svg, f"svg{{font-family:system-ui,sans-serif;background:var(--page)}}{_resource('figures.css')}")
 
 
 def _resource(name: str) -> str:

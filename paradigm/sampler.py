@@ -340,14 +340,15 @@ class Sampler:
         if self._device is None or cache is None or not isinstance(self.policy, Policy) or is_debugging():
             return PolicyStep(self.policy, cache, is_exact=self.is_exact)
         sizes = (cache, self.is_exact, max(self.slots, seats), math.ceil(max_tokens / self.block_size))
-        if self._graphs is None or self._graphs[0] != sizes:
-            self._graphs = None  # before its successor is made
-            step = DeviceStep(
-                self.policy, cache, is_exact=sizes[1], slots=sizes[2], max_step_tokens=self.max_step_tokens, max_blocks=sizes[3], device=self._device
-            )
-            self._graphs = sizes, step
-        self._graphs[1].take_weights()
-        return self._graphs[1]
+        if self._graphs is not None and self._graphs[0] == sizes:
+            self._graphs[1].take_weights()
+            return self._graphs[1]
+        self._graphs = None  # before its successor is made
+        step = DeviceStep(
+            self.policy, cache, is_exact=sizes[1], slots=sizes[2], max_step_tokens=self.max_step_tokens, max_blocks=sizes[3], device=self._device
+        )
+        self._graphs = sizes, step
+        return step
 
     def _room(self, max_tokens: int, slots: int) -> tuple[PagedCache | None, int]:
         """The cache, kept from one collection to the next, and how many of its blocks a collection may use."""

@@ -75,6 +75,17 @@ def over(rewards: Any = (1.0,), *observations: Observation) -> Step:
     return Step(list(observations), rewards, terminated=True)
 
 
+def mixed_turns(task: int, seed: int, actions: list[list[int]]) -> Step:
+    """Groups share a prompt of several blocks; some actions are one of a few, some stop at a token, some at a string."""
+    if len(actions) == 3:
+        return over()
+    heard = [7] * 33 + [task] * (1 + task % 5) if not actions else [len(actions[-1]), 9]
+    kind = (task + len(actions)) % 4
+    legal = [(4, 5, 6), (4, 8), (33, task)] if kind == 0 else None
+    stop: list[Any] = list(range(0, 256, 5)) if kind == 1 else ["e", "th"] if kind == 2 else []
+    return ask(heard, 5 + task % 13, legal=legal, stop=stop)
+
+
 class Banter:
     """Two seats; who speaks, for how long and under which rules follows from a hash of what was said. It answers after a random pause."""
 

@@ -24,7 +24,7 @@ from paradigm.sampler import Sampler
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import TrajectoryBuffer
 from paradigm.transformer import Decoder
-from tests.sampler_cases import Scripted, ask, assert_same, one_thread, over  # noqa: F401  # a fixture
+from tests.sampler_cases import Scripted, ask, assert_same, mixed_turns, one_thread, over  # noqa: F401  # a fixture
 
 VOCAB, MAX_TOKENS = 272, 96
 
@@ -131,21 +131,10 @@ def make(dtype: str = "float32", seed: int = 0) -> Policy:
     return Policy(config, seed=seed)
 
 
-def turns(task: int, seed: int, actions: list[list[int]]) -> Step:
-    """Groups share a prompt of several blocks; some actions are one of a few, some stop at a token, some at a string."""
-    if len(actions) == 3:
-        return over()
-    heard = [7] * 33 + [task % VOCAB] * (1 + task % 5) if not actions else [len(actions[-1]), 9]
-    kind = (task + len(actions)) % 4
-    legal = [(4, 5, 6), (4, 8), (33, task)] if kind == 0 else None
-    stop: list[Any] = list(range(0, 256, 5)) if kind == 1 else ["e", "th"] if kind == 2 else []
-    return ask(heard, 5 + task % 13, legal=legal, stop=stop)
-
-
 def play(sampler: Sampler, **options: Any) -> TrajectoryBuffer:
     forced = {trajectory: [(2, [4, 9]), (7, [13])] for trajectory in range(3, 32, 5) if trajectory // 4 % 4 in (1, 2)}
     return sampler.collect(
-        Scripted(turns), list(range(8)), group_size=4, key=(8, 3), max_tokens=MAX_TOKENS, stop=["q"], forced=forced, threads=1, **options
+        Scripted(mixed_turns), list(range(8)), group_size=4, key=(8, 3), max_tokens=MAX_TOKENS, stop=["q"], forced=forced, threads=1, **options
     )
 
 

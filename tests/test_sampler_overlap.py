@@ -16,7 +16,7 @@ from paradigm.policy import Policy, PolicyConfig
 from paradigm.sampler import Sampler
 from paradigm.tokenizer import Tokenizer
 from paradigm.trajectory import TrajectoryBuffer
-from tests.sampler_cases import Banter, Scripted, ask, assert_same, one_thread, over, random_table  # noqa: F401  # a fixture
+from tests.sampler_cases import Banter, Scripted, ask, assert_same, mixed_turns, one_thread, over, random_table  # noqa: F401  # a fixture
 
 VOCAB, MAX_TOKENS = 272, 96
 
@@ -27,22 +27,12 @@ def make(dtype: str = "float32", seed: int = 0) -> Policy:
     return Policy(config, seed=seed)
 
 
-def turns(task: int, seed: int, actions: list[list[int]]) -> Step:
-    """Groups share a prompt of several blocks; some actions are one of a few, some stop at a token, some at a string."""
-    if len(actions) == 3:
-        return over()
-    heard = [7] * 33 + [task % VOCAB] * (1 + task % 5) if not actions else [len(actions[-1]), 9]
-    kind = (task + len(actions)) % 4
-    legal = [(4, 5, 6), (4, 8), (33, 1)] if kind == 0 else None
-    stop: list[Any] = list(range(0, 256, 5)) if kind == 1 else ["e", "th"] if kind == 2 else []
-    return ask(heard, 5 + task % 13, legal=legal, stop=stop)
-
-
 def play_turns(policy: Policy, **options: Any) -> tuple[TrajectoryBuffer, Sampler]:
     sampler = Sampler(policy, tokenizer=Tokenizer(), **options)
     forced = {trajectory: [(2, [4, 9]), (7, [13])] for trajectory in range(3, 48, 5) if trajectory // 4 % 4 in (1, 2)}
-    worlds = Scripted(lambda task, seed, actions: turns(task, seed, actions))
-    buffer = sampler.collect(worlds, list(range(12)), group_size=4, key=(8, 3), max_tokens=MAX_TOKENS, stop=["q"], forced=forced, threads=2)
+    buffer = sampler.collect(
+        Scripted(mixed_turns), list(range(12)), group_size=4, key=(8, 3), max_tokens=MAX_TOKENS, stop=["q"], forced=forced, threads=2
+    )
     return buffer, sampler
 
 

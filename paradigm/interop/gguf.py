@@ -24,11 +24,12 @@ try:
 except ImportError as error:
     raise ImportError('paradigm.interop.gguf needs the gguf package: pip install "paradigm-trainer[gguf]"') from error
 
-__all__ = ["convert_gguf", "load_gguf", "load_smollm2", "smollm2_path"]
+__all__ = ["LAYER_TENSORS", "TENSORS", "convert_gguf", "load_gguf", "load_smollm2", "smollm2_path"]
 
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
-_TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_LAYER_TENSORS = {
+# modules by llama.cpp's names for them, outside the layers and within one
+TENSORS = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+LAYER_TENSORS = {
     "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
     "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
     "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
@@ -198,11 +199,11 @@ def _rope_scaling(fields: dict[str, Any], tensors: dict[str, Any], family: str) 
 def _name(name: str) -> str:
     """Hugging Face's name of a tensor; unknown ones keep their own, and the policy refuses them."""
     stem, _, kind = name.rpartition(".")
-    if stem in _TENSORS:
-        return f"{_TENSORS[stem]}.{kind}"
+    if stem in TENSORS:
+        return f"{TENSORS[stem]}.{kind}"
     parts = stem.split(".")
-    if len(parts) == 3 and parts[0] == "blk" and parts[2] in _LAYER_TENSORS:
-        return f"model.layers.{parts[1]}.{_LAYER_TENSORS[parts[2]]}.{kind}"
+    if len(parts) == 3 and parts[0] == "blk" and parts[2] in LAYER_TENSORS:
+        return f"model.layers.{parts[1]}.{LAYER_TENSORS[parts[2]]}.{kind}"
     return name
 
 
