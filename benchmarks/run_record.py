@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
+from paradigm.metrics import read_rows
 from paradigm.report import learning_picture
 from paradigm.run import read_json, write_json
 
@@ -24,14 +24,17 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="file for the learning curve, an SVG")
     options = parser.parse_args()
     info = read_json(options.run / "run.json")
-    evaluations = [json.loads(line) for line in (options.run / "evaluations.jsonl").read_text().splitlines()]
+    evaluations, preferences = (read_rows(options.run / f"{name}.jsonl") for name in ("evaluations", "preferences"))
     date = datetime.fromtimestamp((options.run / "run.json").stat().st_mtime, timezone.utc).strftime("%Y-%m-%d")
     record = {
         "date": date, "commit": describe_machine()["commit"],
         **{key: info[key] for key in ("command", "recipe", "seed", "hardware", "versions", "setup_seconds", "run_seconds", "stages")},
         "evaluations": [row for row in evaluations if row["final"]], "recovery": read_json(options.run / "recovery.json", []),
     }  # fmt: skip
-    path = options.out / f"{date}-cpu-{info['name']}.json"
+    curve = [{key: row[key] for key in ("stage", "step", "tokens", "problems", "correct", "by_operation")} for row in evaluations if not row["final"]]
+    more = {"curve": curve, "pass_at_k": read_json(options.run / "pass_at_k.json", []), "preferences": preferences}
+    record |= {key: value for key, value in more.items() if value}
+    path = options.out / f"{date}-{'gpu' if info['hardware']['gpu'] else 'cpu'}-{info['name']}.json"
     write_json(path, record)
     print(path)
     if options.picture is not None:

@@ -5,7 +5,8 @@
 On a GPU both directions are Triton's (linear_logprob_triton.py). Elsewhere rows are taken in chunks. The backward recomputes a chunk's logits,
 turns them into their gradient in place
     dz_v = (dlogprob (1[v = t] - p_v) - dentropy p_v (log p_v + entropy)) / temperature
-and multiplies it onto hidden and weight, summing the latter in float32. Cf. Wijmans et al., arXiv:2411.09009, without its sparsity.
+and multiplies it onto hidden and weight, summing the latter over chunks in float32; in bfloat16 it is rounded for these products, as the gradients of
+layers are. Cf. Wijmans et al., arXiv:2411.09009, without its sparsity.
 """
 
 # N rows, D model width, V vocabulary, C rows of a chunk
@@ -26,6 +27,7 @@ from paradigm.kernels.operators import is_traced, operator
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
 _CHUNK_ELEMENTS = 1 << 20  # logits of a chunk: 4 MiB, about what a core's cache holds
+_LEAST_CHUNK = 256  # rows, so that what is read and written for every chunk, all of the head and of its gradient, is little beside the products
 
 
 def logits(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -40,15 +42,9 @@ def logits(hidden: Tensor, weight: Tensor) -> Tensor:
     return exact_linear(hidden, weight, widen=True)
 
 
-def operands(hidden: Tensor, weight: Tensor, head: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """hidden and weight as `logits` takes them chunk by chunk: widened once where it would widen them for every chunk.
-
-    Args: head: `wide(weight)`, if the caller has it already.
-    """
-    if cpu_slot("linear", hidden) is not None:
-        return hidden, weight
-    head = wide(weight) if head is None else head
-    return hidden.to(head.dtype), head
+def operands(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """hidden and weight as `logits` takes them chunk by chunk: widened once where it would widen them for every chunk."""
+    return (hidden, weight) if cpu_slot("linear", hidden) is not None else (hidden.to(wide_dtype(weight)), wide(weight))
 
 
 def check_head(hidden: Tensor, weight: Tensor) -> None:
@@ -77,16 +73,26 @@ def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: flo
     check_support(support, hidden, weight.shape[0])
 
 
+def chunk_rows(vocabulary: int) -> int:
+    """How many rows' logits fit a core's cache, if the vocabulary is not too large for that; a multiple of 16."""
+    return max(_LEAST_CHUNK, min(1024, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE * ROW_MULTIPLE))
+
+
 def chunks(num_rows: int, vocabulary: int) -> Iterator[slice]:
-    """Row ranges whose logits fit a core's cache; each but the last is a multiple of 16 rows."""
-    size = max(64, min(1024, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE * ROW_MULTIPLE))
+    """Ranges of `chunk_rows` rows."""
+    size = chunk_rows(vocabulary)
     for start in range(0, num_rows, size):
         yield slice(start, min(start + size, num_rows))
 
 
+def wide_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype of logits, and of sums of gradients."""
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+
 def wide(weight: Tensor) -> Tensor:
-    """The head's weight in the dtype of logits and of sums of gradients, so that chunks share one conversion."""
-    return weight.float() if weight.dtype in (torch.bfloat16, torch.float16) else weight
+    """The head's weight in the dtype of logits."""
+    return weight.to(wide_dtype(weight))
 
 
 def row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
@@ -157,20 +163,26 @@ class _LinearLogprob(torch.autograd.Function):
 class GradientSums:
     """Gradients of hidden [N, D] and weight [V, D], from one chunk of logits' gradients after another; the weight's in float32."""
 
-    def __init__(self, hidden: Tensor, head: Tensor, for_hidden: bool, for_weight: bool):
-        self._hidden, self._head = hidden, head
-        self._grad_hidden = torch.empty_like(hidden, dtype=head.dtype, memory_format=torch.contiguous_format) if for_hidden else None
-        self._grad_head = torch.zeros_like(head, memory_format=torch.contiguous_format) if for_weight else None
+    def __init__(self, hidden: Tensor, weight: Tensor, for_hidden: bool, for_weight: bool):
+        dtype = weight.dtype if weight.dtype == torch.bfloat16 else wide_dtype(weight)
+        self._hidden, self._weight = hidden.to(dtype), weight.to(dtype)
+        self._grad_hidden = torch.empty_like(self._hidden, memory_format=torch.contiguous_format) if for_hidden else None
+        self._grad_weight = torch.zeros(weight.shape, dtype=wide_dtype(weight), device=weight.device) if for_weight else None
 
     def add(self, rows: slice, grad_logits: Tensor) -> None:
+        grad_logits = grad_logits.to(self._weight.dtype)
         if self._grad_hidden is not None:
-            torch.mm(grad_logits, self._head, out=self._grad_hidden[rows])
-        if self._grad_head is not None:
-            self._grad_head.addmm_(grad_logits.t(), self._hidden[rows].to(self._head.dtype))
+            torch.mm(grad_logits, self._weight, out=self._grad_hidden[rows])
+        if self._grad_weight is None:
+            return
+        if grad_logits.dtype == self._grad_weight.dtype:
+            self._grad_weight.addmm_(grad_logits.t(), self._hidden[rows])
+        else:
+            self._grad_weight += grad_logits.t() @ self._hidden[rows]
 
     def result(self, hidden_dtype: torch.dtype, weight_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
         grad_hidden = None if self._grad_hidden is None else self._grad_hidden.to(hidden_dtype)
-        return grad_hidden, None if self._grad_head is None else self._grad_head.to(weight_dtype)
+        return grad_hidden, None if self._grad_weight is None else self._grad_weight.to(weight_dtype)
 
 
 def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
@@ -178,8 +190,7 @@ def _forward(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float
         from paradigm.kernels.linear_logprob_triton import linear_logprob_forward  # Triton takes a second to import
 
         return linear_logprob_forward(hidden, weight, targets, temperature, support)
-    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    logprob, entropy = (torch.empty(hidden.shape[0], dtype=dtype, device=hidden.device) for _ in range(2))
+    logprob, entropy = (torch.empty(hidden.shape[0], dtype=wide_dtype(weight), device=hidden.device) for _ in range(2))
     hidden, weight = operands(hidden, weight)
     for rows in chunks(hidden.shape[0], weight.shape[0]):
         z = logits(hidden[rows], weight)
@@ -195,9 +206,8 @@ def _backward(
         from paradigm.kernels.linear_logprob_triton import linear_logprob_backward
 
         return linear_logprob_backward(hidden, weight, targets, temperature, support, grad_logprob, grad_entropy, for_hidden, for_weight)
-    head = wide(weight)
-    sums = GradientSums(hidden, head, for_hidden, for_weight)
-    fed, fed_weight = operands(hidden, weight, head)
+    sums = GradientSums(hidden, weight, for_hidden, for_weight)
+    fed, fed_weight = operands(hidden, weight)
     for rows in chunks(hidden.shape[0], weight.shape[0]):
         z = logits(fed[rows], fed_weight)
         dentropy = None if grad_entropy is None else grad_entropy[rows]

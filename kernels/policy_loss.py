@@ -31,7 +31,7 @@ from paradigm.kernels.linear_logprob import (
     operands,
     row_statistics,
     rows_of,
-    wide,
+    wide_dtype,
 )
 from paradigm.kernels.operators import is_traced, operator
 from paradigm.kernels.support import Support
@@ -184,12 +184,12 @@ def _run_in_torch(
     hidden: Tensor, weight: Tensor, targets: Tensor, streams: Mapping[str, Tensor], objective: PointwiseObjective, temperature: float,
     support: Support | None, teacher: tuple[Tensor, Tensor] | None, divergence: str, for_hidden: bool, for_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    head = wide(weight)
-    fed = operands(hidden, weight, head)
+    dtype = wide_dtype(weight)
+    fed = operands(hidden, weight)
     teacher_fed = None if teacher is None else operands(teacher[0].detach(), teacher[1].detach())
-    loss = torch.zeros((), dtype=head.dtype, device=head.device)
-    logprob, entropy = (torch.empty(hidden.shape[0], dtype=head.dtype, device=head.device) for _ in range(2))
-    sums = GradientSums(hidden, head, for_hidden, for_weight)
+    loss = torch.zeros((), dtype=dtype, device=weight.device)
+    logprob, entropy = (torch.empty(hidden.shape[0], dtype=dtype, device=weight.device) for _ in range(2))
+    sums = GradientSums(hidden, weight, for_hidden, for_weight)
     for rows in chunks(hidden.shape[0], weight.shape[0]):
         z = logits(fed[0][rows], fed[1])
         legal = rows_of(support, rows)
@@ -198,7 +198,7 @@ def _run_in_torch(
         loss += terms.loss.sum()
         extra = None
         if teacher_fed is not None:
-            teacher_z = logits(teacher_fed[0][rows], teacher_fed[1]).to(head.dtype)
+            teacher_z = logits(teacher_fed[0][rows], teacher_fed[1]).to(dtype)
             rows_divergence, extra = _divergence(z, teacher_z, temperature, legal, divergence)
             coefficient = streams["divergence"][rows]
             loss += (coefficient * rows_divergence).sum()
@@ -240,7 +240,7 @@ def policy_loss_reference(
         surrogate = surrogate + (terms.dentropy * entropy).sum()
     loss = terms.loss.sum() + surrogate - surrogate.detach()
     if teacher is not None:
-        dtype = wide(weight).dtype
+        dtype = wide_dtype(weight)
         teacher_z = teacher[0].detach().to(dtype) @ teacher[1].detach().to(dtype).t()
         rows, _ = _divergence(hidden.to(dtype) @ weight.to(dtype).t(), teacher_z, temperature, support, divergence)
         loss = loss + (streams["divergence"] * rows).sum()

@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         stage = command(kind, _on_every_rank(_stage), f"{summary} (the recipe's first {kind} stage, alone)")
         stage.add_argument("recipe", help="a recipe file that has such a stage")
         stage.add_argument("overrides", nargs="*", metavar="key=value", help=f"values to change: {kind}.learning_rate=1e-3")
-        stage.add_argument("--from", dest="start", type=Path, metavar="MODEL", help="folder of weights to start from (default: random ones)")
+        stage.add_argument("--from", dest="start", type=Path, metavar="MODEL", help="folder of weights to start from (default: the recipe's own)")
         stage.add_argument("--out", type=Path, help="the run directory (default: runs/NAME-1, -2, ...); an interrupted one goes on")
         stage.set_defaults(kind=kind)
     evaluation = command("eval", _on_every_rank(_eval), "measure a stage's policy on held-out problems, pass@k for each kind, with 95% intervals")
@@ -242,7 +242,7 @@ def _stage(options: argparse.Namespace) -> None:
     stage = dataclasses.replace(stage, start="scratch", control=False)
     evaluation = dataclasses.replace(recipe.evaluation, recovery=(), gold="", text_of="", text_tokens=0)
     data = dataclasses.replace(recipe.data, vocabulary=0) if options.start else recipe.data  # the tokens are those of the weights
-    recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, data=data, initial=str(options.start or ""))
+    recipe = dataclasses.replace(recipe, stages=(stage,), evaluation=evaluation, data=data, initial=str(options.start or recipe.initial))
     folder = options.out or _new_folder(f"{recipe.name}-{options.kind}")
     _train(_console(), recipe, folder, source_name=options.recipe)
 

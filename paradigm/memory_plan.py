@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from paradigm.config import ConfigError
 from paradigm.kernels.layout import Layout
+from paradigm.kernels.linear_logprob import chunk_rows
 from paradigm.policy import Policy
 from paradigm.policy_config import PolicyConfig
 from paradigm.rl_stage import RL
@@ -38,7 +39,6 @@ __all__ = ["Activations", "Entry", "MemoryPlan", "available_bytes", "plan_stage"
 Phase = Literal["always", "update", "rollout", "measuring"]
 _TOKEN_BYTES = 48  # of a stored trajectory, all fields
 _ROLLOUT_COPIES = 2  # the core's, and those selected from it
-_CHUNK_BYTES = 3 << 22  # logits of a chunk of rows, their gradients and a copy
 
 
 class Entry(NamedTuple):
@@ -159,7 +159,7 @@ def _plan(
         Entry("optimizer state", "always", _optimizer_elements(trained, stage.optimizer) * moved // shards, "optimizer"),
         Entry("gradients", "update", numel * (4 + size if is_low else size) // shards),
         Entry("activations", "update", tokens * kept_bytes, f"{stage.name}.pack_tokens"),
-        Entry("backward of a layer, head", "update", tokens * passing + _CHUNK_BYTES + 4 * config.vocab_size * width, f"{stage.name}.pack_tokens"),
+        Entry("backward of a layer, head", "update", tokens * passing + _head_bytes(config), f"{stage.name}.pack_tokens"),
     ]
     decoding = min(2048, slots * 8) * size * (3 * ff + 4 * width + 3 * heads) + 2 * 4 * slots * config.vocab_size
     packed = weights if policy.exact else 0  # the decoder's own arrangement
@@ -221,6 +221,11 @@ def _saved(policy: Policy, num_tokens: int) -> int:
     total = sum(storage.nbytes() for storage in kept.values())
     del hidden
     return total
+
+
+def _head_bytes(config: PolicyConfig) -> int:
+    """What the head's backward pass takes: logits of a chunk of rows, their gradients and a copy, and the float32 sum of the weight's."""
+    return 4 * config.vocab_size * (3 * chunk_rows(config.vocab_size) + config.hidden_size)
 
 
 def _pool_bytes(config: PolicyConfig, size: int, max_tokens: int, slots: int, block: int = 16) -> int:

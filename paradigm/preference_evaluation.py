@@ -80,7 +80,8 @@ class PreferenceMeasurements:
         """
         config = self._run.recipe.evaluation
         if isinstance(stage, Reward):
-            rows = self._world.pairs.held_out(stage.half, config.problems if where["final"] else config.curve_problems)
+            most = config.problems if where["final"] else config.curve_problems
+            rows = self._world.pairs.held_out(stage.half, most, has_seen=self._has_seen_dialogues(stage))
             ranking = rank_pairs(RewardModel(policy), self._world.pairs, rows)
             accuracy = wilson_interval(ranking.correct, ranking.pairs)
             _log.info("%s, step %d: %s of %d held-out pairs in people's order", stage.name, where["step"], interval_text(accuracy), ranking.pairs)
@@ -99,6 +100,14 @@ class PreferenceMeasurements:
             self._run.files.add_preference(**where, kind=stage.kind, **row)
         if isinstance(stage, RL) and where["final"]:
             self._show(answers, stage.label, stage.name)
+
+    def _has_seen_dialogues(self, stage: Stage) -> bool:
+        """Whether a stage starts from weights that were trained on preferred dialogues."""
+        name = self._run.recipe.start_of(stage)
+        if name == "scratch":
+            return False
+        earlier = self._run.recipe.stage(name)
+        return not (isinstance(earlier, Pretrain) and earlier.text_share == 1) or self._has_seen_dialogues(earlier)
 
     def _start(self, stage: RL) -> tuple[Policy, _Answers]:
         """The policy that a stage of RL starts from, and its answers; its own figures are written when first asked for."""

@@ -3,9 +3,9 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,6 +15,7 @@ from paradigm.policy import Policy
 from paradigm.preference_report import preference_sections, preference_table
 from paradigm.recipe import load_recipe, recipe_values
 from paradigm.recipe_run import RecipeRun, run_recipe
+from paradigm.reward_stage import Reward
 from paradigm.rollout_source import RolloutSource
 from paradigm.run_folder import read_run
 from paradigm.verifiers import RewardModel
@@ -91,6 +92,16 @@ def test_the_figures_are_those_of_the_policies_that_were_saved(ran) -> None:
     assert run.preferences._against(answers, start) == {"wins": 0, "draws": len(answers.proxy), "losses": 0}
 
 
+def test_what_a_reward_model_has_seen_by_way_of_imitation_is_not_held_out(ran) -> None:
+    run = RecipeRun(recipe_of(ran), ran / "run")
+    seen = run.preferences._has_seen_dialogues
+    reward, gold = (run.recipe.stage(name) for name in ("reward", "gold"))
+    assert seen(reward) and seen(gold) and not seen(replace(reward, start="scratch"))  # gold's pretraining shows it dialogues too
+    rows = [r for r in rows_of(ran / "run", "preferences.jsonl") if r["kind"] == "reward" and r["final"]]
+    pairs = run.world.pairs
+    assert [r["pairs"] for r in rows] == [16, 16] and pairs.rows("test").size >= 16
+
+
 def test_rewards_are_the_models_and_the_kl_is_logged(ran) -> None:
     metrics = [row for row in rows_of(ran / "run", "metrics.jsonl") if row["stage"] == "rl"]
     assert len(metrics) == 4 and metrics[0]["rollout/kl"] == pytest.approx(0, abs=1e-6) and metrics[-1]["rollout/kl"] != 0
@@ -165,12 +176,12 @@ def test_commands(ran, tmp_path, capsys, monkeypatch) -> None:
 
 
 def test_the_recipe_that_ships() -> None:
-    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "chatgpt.toml", ["policy.hidden_size=256"])
+    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "chatgpt.toml")
     rl, without_kl, without_mix = (recipe.stage(name) for name in ("rl", "rl-no-kl", "rl-no-mix"))
     assert rl.kl == 0.02 and rl.kl_in == "reward" and rl.kl_estimator == "k1" and rl.advantage == "gae" and rl.pretrain > 0
     values = [{k: v for k, v in stage.items() if k not in ("name", "label", "control")} for stage in recipe_values(recipe)["stages"][-3:]]
     differing = [{k for k in values[0] if values[0][k] != other[k]} for other in values[1:]]
     assert differing == [{"kl", "kl_in", "kl_estimator"}, {"pretrain", "pretrain_of", "pretrain_tokens"}]
     assert without_kl.control and without_mix.control and not without_kl.needs_reference
-    assert recipe.stage("reward").half == "first" and recipe.stage("gold").half == "second" and recipe.stage("gold-pretrain").width == 2
-    assert np.isclose(recipe.policy.head_dim, 64)
+    assert [(stage.half, stage.start) for stage in recipe.stages if isinstance(stage, Reward)] == [("first", "scratch"), ("second", "scratch")]
+    assert recipe.initial == "smollm2" and recipe.stage("pretrain").text_share == 1, "so that reward models have seen no dialogue"

@@ -55,7 +55,7 @@ class _Dialogue:
 class PreferencePairs:
     """The pairs of a file. A task is a row's number; its prompt is that of the preferred dialogue.
 
-    Prompts longer than max_prompt_tokens lose their oldest turns, two at a time; a pair whose last question alone is longer is left out, and so is
+    Prompts longer than max_prompt_tokens lose their oldest turns, up to a question; a pair whose last question alone is longer is left out, and so is
     one whose dialogues are the same. Responses are cut at max_response_tokens, end token included, as a policy's are. What was left out is logged.
 
     Args:
@@ -116,11 +116,11 @@ class PreferencePairs:
             raise ValueError(f"a file of {len(self)} pairs must have some of the {part}, got none: give more pairs")
         return found
 
-    def held_out(self, half: Half, n: int) -> np.ndarray:
+    def held_out(self, half: Half, n: int, *, has_seen: bool = False) -> np.ndarray:
         """int64 [P], at most n pairs that a scorer trained on a half of the training split has never seen: the test split's, then those of the
-        other half of the training split."""
+        other half of the training split, unless what it was made of has seen the preferred dialogues of both (`has_seen`), as imitation does."""
         rows = [self.rows("test")]
-        if half != "all":
+        if half != "all" and not has_seen:
             rows.append(self.rows("train", "second" if half == "first" else "first"))
         return np.concatenate(rows)[:n]
 
@@ -165,7 +165,9 @@ class PreferencePairs:
 
     def _prompt(self, messages: tuple[Message, ...]) -> np.ndarray | None:
         """The chat form of as many of the last turns as fit; None if not even the last does."""
-        for start in range(0, len(messages), 2):
+        for start, message in enumerate(messages):
+            if start > 0 and message["role"] != "user":  # templates may put more before an assistant's turn that comes first
+                continue
             tokens, _ = self.tokenizer.encode_chat(messages[start:], add_generation_prompt=True)
             if tokens.size <= self._max_prompt:
                 return tokens

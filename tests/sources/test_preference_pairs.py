@@ -60,6 +60,13 @@ def test_the_prompt_of_a_pair_is_what_is_posed_in_a_learned_vocabulary_too(tmp_p
         assert prompt.tolist() == tokenizer.encode_chat(asked, add_generation_prompt=True)[0].tolist()
 
 
+def test_a_prompt_that_lost_turns_begins_with_a_question(tmp_path) -> None:
+    turns = [{"role": role, "content": content} for role, content in (("user", "x" * 9), ("user", "a"), ("assistant", "b"), ("user", "c"))]
+    answers = {name: [*turns, {"role": "assistant", "content": name}] for name in ("chosen", "rejected")}
+    for most, prompt in ((8, "<|user|>c<|end|>"), (11, "<|user|>a<|end|><|assistant|>b<|end|><|user|>c<|end|>")):
+        assert said(of_rows(tmp_path / "p.jsonl", answers, max_prompt_tokens=most).prompt(0)) == f"<|bos|>{prompt}<|assistant|>"
+
+
 def test_long_prompts_lose_their_oldest_turns_and_responses_their_end(tmp_path, caplog) -> None:
     long = {"prompt": "x" * 40, "chosen": "good", "rejected": "bad"}
     same = {"prompt": "q", "chosen": "good", "rejected": "goof"}
@@ -84,6 +91,7 @@ def test_splits_and_halves_share_no_conversation(tmp_path) -> None:
     assert {row % 300 for row in first}.isdisjoint(row % 300 for row in second)
     held_out = pairs.held_out("first", 1000).tolist()
     assert set(held_out) == parts[2] | second and held_out[: len(parts[2])] == sorted(parts[2]) and pairs.held_out("all", 5).size == 5
+    assert pairs.held_out("first", 1000, has_seen=True).tolist() == sorted(parts[2])
     tasks = pairs.tasks(3, 700, "train")
     assert set(tasks) == parts[0] and tasks == pairs.tasks(3, 700, "train") != pairs.tasks(4, 700, "train")
 
