@@ -210,6 +210,7 @@ class RecipeRun:
                         parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
                         save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
                         distributed.by_first(prune)(checkpoints, keep=2)
+        learner.settle()
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
         policy.gather()
