@@ -152,7 +152,7 @@ class RecipeRun:
                           limit_gib=self.recipe.memory_limit_gib, shards=distributed.world())  # fmt: skip
         _log.info("%s", "\n".join(plan.lines()))
         plan.check()
-        policy.trained.recomputed_layers = plan.recomputed_layers
+        policy.trained.recomputed_layers, policy.trained.compiled = plan.recomputed_layers, stage.compile
         with contextlib.ExitStack() as stack:
             source = self.source(stage, policy)
             if isinstance(source, RolloutSource):
