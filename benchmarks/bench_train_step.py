@@ -15,7 +15,7 @@ SUMMARY = "a training step of 8,192 tokens, quickstart's model and a 2.4M one, 5
 RIVALS = {"transformers": "transformers>=5"}
 
 _UNFAIR = (
-    "To transformers: no torch.compile. To paradigm: in bf16 it keeps fp32 master weights and optimizer state and sums gradients in fp32, where "
+    "To transformers: no torch.compile, which on a GPU our layers go through. To paradigm: in bf16 it keeps fp32 master weights and optimizer state and sums gradients in fp32, where "
     "the rival's weights and state are bf16; it also computes each row's entropy and the metrics, and guards against non-finite values. Documents "
     "have one length so that the rival need not pad; with real lengths it would. Both clip the gradient's global norm to 1."
 )
