@@ -23,14 +23,14 @@ measure() { step "$1" "$2" python3 -m benchmarks "$2" --device cuda --out "$out"
 
 step 40 install python3 -m pip install --quiet --no-build-isolation --no-deps --editable .
 python3 -c "import xdist" 2>/dev/null && side_by_side=(-n 8) || side_by_side=()  # most of a test's time is its kernels' compilation
-step 180 tests python3 -m pytest -m gpu tests/kernels tests/test_cuda_backend.py tests/test_device_step.py --timeout=120 "${side_by_side[@]}"
+step 180 tests python3 -m pytest -m gpu tests/kernels tests/test_cuda_backend.py tests/test_device_step.py tests/test_learner_gpu.py --timeout=120 "${side_by_side[@]}"
 measure 45 linear
 measure 60 policy_loss
-measure 75 attention
+measure 60 attention
 measure 30 paged_attention
 measure 30 elementwise
 measure 25 sample_token
-measure 25 train_step --quick
+measure 40 train_step --quick  # which compiles ours
 measure 25 rollouts --quick
 
 [ ${#failed[@]} -eq 0 ] || echo "not done, or failed: ${failed[*]}" | tee -a "$log"

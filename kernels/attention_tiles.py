@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paradigm.kernels.layout import Layout
+from paradigm.kernels.layout import Layout, brought
 
 
 def query_tiles(layout: Layout, size: int, causal: bool, window: int | None, device: torch.device) -> Tensor:
@@ -74,5 +74,4 @@ def _cut(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _sent(table: Tensor, device: torch.device) -> Tensor:
-    table = table.to(torch.int32)
-    return table.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else table
+    return brought(table.to(torch.int32), device)

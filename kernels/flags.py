@@ -2,13 +2,15 @@
 
 Where a value breaks its rule, the results that depend on it are NaN and the kernel raises a flag: an int64 on the device for each rule, in which
 the first offending place (in the batch's order) and its value are packed. `check_flags` reads the flags, clears them, and raises what an op on
-CPU tensors raises at once. `Learner.step` calls it where it waits for the device anyway. With PARADIGM_DEBUG=1 in the environment, or under
-torch.autograd.detect_anomaly, ops look at their data before they launch instead, and wait for it.
+CPU tensors raises at once. `Learner.step` calls it where it waits for the device anyway; a late learner takes the flags without waiting, and
+reads them a step later. With PARADIGM_DEBUG=1 in the environment, or under torch.autograd.detect_anomaly, ops look at their data before they
+launch instead, and wait for it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -44,18 +46,31 @@ def flag(rule: Rule, device: torch.device) -> Tensor:
     return _FLAGS[device][at : at + 1]
 
 
+def take_flags() -> dict[torch.device, Tensor]:
+    """Each device's flags as its current stream finds them, int64 [rules], and then clears them; nothing waits. They are for `check_taken`."""
+    taken = {device: flags.clone() for device, flags in _FLAGS.items()}
+    for flags in _FLAGS.values():
+        flags.zero_()
+    return taken
+
+
 def check_flags() -> None:
     """Waits for the devices on whose data kernels have run, and clears their flags; without such devices it costs nothing.
 
     Raises: ValueError if a kernel since the last call met a value that breaks a rule, with each rule, the first value and where it stood. What
         streams other than the current one have not finished yet is found by the next call.
     """
+    raised = {device: flags.tolist() for device, flags in _FLAGS.items()}
+    for device, packed in raised.items():
+        if any(packed):
+            _FLAGS[device].zero_()
+    check_taken(raised)
+
+
+def check_taken(taken: Mapping[torch.device, Sequence[int]]) -> None:
+    """Raises: ValueError, as `check_flags`, if one of these flags is raised: those of `take_flags`, brought to the host."""
     found = []
-    for device, flags in _FLAGS.items():
-        raised = flags.tolist()
-        if not any(raised):
-            continue
-        flags.zero_()
+    for device, raised in taken.items():
         for (rule, place), packed in zip(_RULES.values(), raised):
             if packed:
                 value = (packed + 2**31) % 2**32 - 2**31

@@ -70,7 +70,7 @@ class Layout:
     def to(self, device: torch.device | str) -> Layout:
         """The same packed layout with its tensors on `device`; what the host knows of it is not read back."""
         moved = copy.copy(self)
-        moved.cu_seqlens, moved.positions = (t.to(device, non_blocking=True) for t in (self.cu_seqlens, self.positions))
+        moved.cu_seqlens, moved.positions = brought(self.cu_seqlens, device), brought(self.positions, device)
         moved._tables = {}
         return moved
 
@@ -137,6 +137,12 @@ def _positions(counts: Tensor, parent: Tensor | None) -> Tensor:
     starts = counts.cumsum(0) - counts
     offsets = starts if parent is None else starts - torch.where(parent >= 0, counts[parent], 0)
     return (torch.arange(int(counts.sum())) - offsets.repeat_interleave(counts)).to(torch.int32)
+
+
+def brought(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """A tensor on `device`. To CUDA it goes through pinned memory: from any other, the copy waits until the device has nothing else to do."""
+    from_host = tensor.is_cpu and torch.device(device).type == "cuda"
+    return (tensor.pin_memory() if from_host else tensor).to(device, non_blocking=True)
 
 
 def as_layout(layout: Layout | Tensor) -> Layout:

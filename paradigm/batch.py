@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paradigm.kernels.layout import Layout
+from paradigm.kernels.layout import Layout, brought
 from paradigm.shared_prompts import Tree, shared_prompt_lengths, tree
 from paradigm.trajectory import Trajectory, TrajectoryBuffer
 
@@ -76,8 +76,8 @@ class PackedBatch:
         """The same batch with its tensors on `device`."""
         names = ("tokens", "position", "target", "version", "trajectory", "support", "support_table", "pairs", "pair_weight", "row_document")
         moved = {name: getattr(self, name) for name in names}
-        moved = {name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()}
-        return replace(self, layout=self.layout.to(device), streams={k: t.to(device, non_blocking=True) for k, t in self.streams.items()}, **moved)  # type: ignore[arg-type]
+        moved = {name: None if t is None else brought(t, device) for name, t in moved.items()}
+        return replace(self, layout=self.layout.to(device), streams={k: brought(t, device) for k, t in self.streams.items()}, **moved)  # type: ignore[arg-type]
 
     @classmethod
     def pack(

@@ -90,7 +90,7 @@ def mismatch(batch: PackedBatch, logprob: Tensor) -> dict[str, Tensor]:
     # float64: the square of a difference of rounding is below what float32 keeps of expm1(x) - x
     k3 = kl_estimate(logprob.double(), behaviour.double(), sampled_from="reference").value
     return {
-        "mismatch/rows": distance.new_tensor(float(batch.num_rows)), "mismatch/distance_sum": distance.sum(),
+        "mismatch/rows": distance.new_full((), batch.num_rows), "mismatch/distance_sum": distance.sum(),
         "mismatch/distance_max": torch.cat([distance.new_zeros(1), distance]).amax(),
         "mismatch/k3_sum": k3.sum().to(distance.dtype),
     }  # fmt: skip

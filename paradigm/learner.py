@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,13 @@ from paradigm.batch import PackedBatch
 from paradigm.batch_loss import backward
 from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
 from paradigm.kernels import check_flags
+from paradigm.kernels.flags import check_taken, take_flags
 from paradigm.objective_rows import Objective, SequenceObjective
-from paradigm.optimizer import Schedule, adamw, decay_groups, freeze
+from paradigm.optimizer import Muon, Schedule, adamw, decay_groups, freeze, obeys_found_inf
 from paradigm.policy import Policy
 from paradigm.sharding import fitted, fitted_slots, gathered, whole
 from paradigm.timeline import span
+from paradigm.transfer import Transfer
 from paradigm.weights import HEADS_FILE, read_safetensors, read_weights
 
 __all__ = ["Learner", "Schedule"]
@@ -38,14 +40,25 @@ _COUNTERS = ("num_steps", "num_skipped", "num_skipped_in_a_row", "num_tokens", "
 _SUMMED = ("num_tokens", "num_rows", "flops")  # over the ranks, at every step
 
 
+class _Found(NamedTuple):
+    """What a step of a late learner found: whether the loss is finite, the gradient, and each of the named parameters' gradients; kernels' flags."""
+
+    step: int
+    names: list[str]
+    finite: Transfer
+    flags: dict[torch.device, Transfer]
+
+
 class Learner:
     """Trains a policy: `forward_backward` on each batch of a set, then `step`.
 
     Parameters in bfloat16 or float16 get float32 master weights, which the optimizer moves (its state is float32 too) and from which they are
     rounded after each step; gradients are summed in float32. Otherwise the dtype of everything is the policy's own.
 
-    A step whose loss or gradient is not finite is skipped: weights, optimizer state and average stay as they were, and it is counted. The
-    check costs one read from the device a step; `forward_backward` has none.
+    A step whose loss or gradient is not finite is skipped: weights, optimizer state and average stay as they were, and it is counted. A late
+    learner has the device itself decide that, and waits for nothing in `forward_backward` and `step`: what a step found (counts of skipped
+    steps, warnings, errors, its part in the average) is booked by the next one, or by `settle`, which whatever reads the state calls. The weights
+    are the same bits. Otherwise `step` waits for the device once.
 
     Of a policy in shards (`sharding.shard`) every rank has a learner, and makes the same calls of it with its own batches, equally many
     (`PackedBatch.pack(..., share=...)`): the gradient is the sum over the ranks, whose norm, skipped steps and counts are those of all.
@@ -59,11 +72,14 @@ class Learner:
         max_grad_norm: the gradient's global norm is clipped to this; None does not clip.
         max_nonfinite: this many skipped steps in a row are an error.
         ema: decay per step, in (0, 1), of a float32 moving average of the trained weights; see `averaged`.
+        late: book what a step found one step later. That takes one rank, and an optimizer that can leave everything as it is because of a number
+            on the device: `adamw`, torch's own Adam and AdamW with fused=True, or `Muon`. None: where possible, for a policy on CUDA.
         trainable: glob pattern or patterns of parameter names (`"heads.*"`); the others are frozen (requires_grad_(False)). None trains all
             that require a gradient.
         learning_rate: of the default optimizer; 3e-4 unless given.
         weight_decay: of the default optimizer; 0.1 unless given.
-    Raises: ValueError if an argument is out of range, a pattern matches nothing, or the optimizer has foreign parameters or has moved already.
+    Raises: ValueError if an argument is out of range, a pattern matches nothing, the optimizer has foreign parameters or has
+        moved already, or `late` is True where it is not possible.
     """
 
     num_steps: int
@@ -79,7 +95,7 @@ class Learner:
     def __init__(
         self, policy: nn.Module, optimizer: torch.optim.Optimizer | None = None, schedule: Schedule | None = None,
         max_grad_norm: float | None = 1.0, *, max_nonfinite: int = 5, ema: float | None = None, trainable: str | Sequence[str] | None = None,
-        learning_rate: float | None = None, weight_decay: float | None = None,
+        learning_rate: float | None = None, weight_decay: float | None = None, late: bool | None = None,
     ):  # fmt: skip
         if max_grad_norm is not None and not max_grad_norm > 0:
             raise ValueError(f"max_grad_norm must be > 0 or None, got {max_grad_norm}")
@@ -117,6 +133,11 @@ class Learner:
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
+        can_be_late = distributed.world() == 1 and obeys_found_inf(optimizer)
+        if late and not can_be_late:
+            raise ValueError(f"late must not be True with {type(optimizer).__name__} over {distributed.world()} ranks: see Learner")
+        self.late = can_be_late and policy.head_weight.is_cuda if late is None else late
+        self._found: _Found | None = None  # by the last step of a late learner, not yet booked
         self._ema_decay = ema
         self.ema = None if ema is None else {name: p.detach().clone() for name, p in self._moved.items()}
         self._loss_is_finite: Tensor | None = None
@@ -172,7 +193,8 @@ class Learner:
 
         Returns: 0-dim float32, the gradient's global norm before clipping.
         Raises: RuntimeError without a `forward_backward` before; FloatingPointError after `max_nonfinite` skipped steps in a row; ValueError if a
-            kernel met bad data on a GPU since the last step (`kernels.check_flags`).
+            kernel met bad data on a GPU since the last step (`kernels.check_flags`). The last two come from a late learner for the step before, in
+            which case nothing moves.
         """
         with span("optimizer", "update"):
             return self._step()
@@ -181,6 +203,8 @@ class Learner:
         gradients = [p.grad for p in self._moved.values() if p.grad is not None]
         if self._loss_is_finite is None or not gradients:
             raise RuntimeError("step() must follow a forward_backward() that reaches a trained parameter")
+        if self.late:
+            return self._step_late(self._loss_is_finite, gradients)
         norm = whole(torch.nn.utils.get_total_norm(gradients))
         finite = torch.stack([self._loss_is_finite, torch.isfinite(norm)]).tolist()  # the step's one wait
         check_flags()
@@ -190,11 +214,43 @@ class Learner:
                 self._move(norm)
                 self.num_skipped_in_a_row = 0
             else:
-                self._skip(loss_is_finite)
+                bad = [name for name, p in self._moved.items() if p.grad is not None and not torch.isfinite(whole(p.grad)).all()]
+                self._skip(self.num_steps, loss_is_finite, bad)
         finally:
             self.num_steps += 1
             self._clear_gradients()
         return norm
+
+    def _step_late(self, loss_is_finite: Tensor, gradients: list[Tensor]) -> Tensor:
+        try:
+            self.settle()  # the step before is long done: behind it the device has all that this one's forward_backward gave it
+            norms = torch.stack(torch._foreach_norm(gradients))
+            norm = torch.linalg.vector_norm(norms)  # as get_total_norm has it
+            finite = torch.cat([torch.stack([loss_is_finite, torch.isfinite(norm)]), torch.isfinite(norms)])
+            self._move(norm, (~finite[:2].all()).float())
+            names = [name for name, p in self._moved.items() if p.grad is not None]
+            flags = {device: Transfer(taken) for device, taken in take_flags().items()}
+            self._found = _Found(self.num_steps, names, Transfer(finite), flags)
+        finally:
+            self.num_steps += 1
+            self._clear_gradients()
+        return norm
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Waits until what the last step of a late learner found is known, and books it. Raises: as `step`."""
+        found, self._found = self._found, None
+        if found is None:
+            return
+        loss_is_finite, gradient_is_finite, *each = found.finite.tolist()
+        if loss_is_finite and gradient_is_finite:
+            self.num_skipped_in_a_row = 0
+            self._average()
+        elif isinstance(self.optimizer, Muon):
+            self.optimizer.uncount()
+        check_taken({device: flags.tolist() for device, flags in found.flags.items()})
+        if not (loss_is_finite and gradient_is_finite):
+            self._skip(found.step, loss_is_finite, [name for name, is_finite in zip(found.names, each) if not is_finite])
 
     def _join_ranks(self, loss_is_finite: bool, gradient_is_finite: bool) -> tuple[bool, bool]:
         """Whether these are finite on every rank; makes the counters those of all."""
@@ -210,7 +266,8 @@ class Learner:
         for parameter in (*self._moved.values(), *self.policy.parameters()):
             parameter.grad = None
 
-    def _move(self, norm: Tensor) -> None:
+    def _move(self, norm: Tensor, found_inf: Tensor | None = None) -> None:
+        """found_inf: of a late learner, 1 if nothing is to move; the average is then for `settle`."""
         if self.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self._moved.values(), self.max_grad_norm, norm)
         if self.schedule is not None:
@@ -221,21 +278,27 @@ class Learner:
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
-        self.optimizer.step()
+        optimizer: Any = self.optimizer
+        optimizer.found_inf = found_inf
+        optimizer.step()
         self._round_masters()
+        if found_inf is None:
+            self._average()
+
+    def _average(self) -> None:
         if self.ema is not None and self._ema_decay is not None:
             get_ema_multi_avg_fn(self._ema_decay)(list(self.ema.values()), [p.detach() for p in self._moved.values()], None)
 
-    def _skip(self, loss_is_finite: bool) -> None:
+    def _skip(self, step: int, loss_is_finite: bool, bad: Sequence[str]) -> None:
+        """bad: the parameters whose gradients are not finite."""
         self.num_skipped += 1
         self.num_skipped_in_a_row += 1
-        bad = [name for name, p in self._moved.items() if p.grad is not None and not torch.isfinite(whole(p.grad)).all()]
         where = f" ({bad[0]}{f' and {len(bad) - 1} more' if len(bad) > 1 else ''})" if bad else " (its norm overflows)"
         what = f"the gradient{where}" if loss_is_finite else "the loss"
-        _log.warning("step %d skipped: %s is not finite (%d in a row)", self.num_steps, what, self.num_skipped_in_a_row)
+        _log.warning("step %d skipped: %s is not finite (%d in a row)", step, what, self.num_skipped_in_a_row)
         if self.num_skipped_in_a_row >= self.max_nonfinite:
             raise FloatingPointError(
-                f"{what} is not finite at step {self.num_steps}, the {self.num_skipped_in_a_row}th skipped step in a row "
+                f"{what} is not finite at step {step}, the {self.num_skipped_in_a_row}th skipped step in a row "
                 f"(max_nonfinite={self.max_nonfinite}); the weights are those of the last good step: lower the learning rate or look at the data"
             )
 
@@ -247,6 +310,7 @@ class Learner:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within the block the policy has the moving average of its weights (`ema`); then its own again. Raises: RuntimeError without `ema`."""
+        self.settle()
         if self.ema is None:
             raise RuntimeError("averaged() needs a Learner with ema=decay, got None")
         own = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
@@ -277,10 +341,11 @@ class Learner:
 
         Shards are gathered on rank 0, tensor by tensor on its CPU, while the others have None for each: what is saved does not depend on the
         number of ranks. All of them must call.
-        Raises: RuntimeError between `forward_backward` and `step`: gradients are not saved.
+        Raises: RuntimeError between `forward_backward` and `step`: gradients are not saved; as `settle`.
         """
         if self._loss_is_finite is not None:
             raise RuntimeError("a Learner must be saved after step(), before the next forward_backward(): gradients are not saved")
+        self.settle()
         schedule = None if self.schedule is None else dataclasses.asdict(self.schedule)
         return gathered({
             "weights": self._weights(),
@@ -326,6 +391,7 @@ class Learner:
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
         self._summed = [state["counters"][name] for name in _SUMMED]
+        self._found = None
         self._clear_gradients()
 
     def save_checkpoint(self, path: str | os.PathLike[str], extra: Any = None) -> None:

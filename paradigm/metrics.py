@@ -4,7 +4,7 @@ A row: {"stage", "kind", "step", "tokens", "seconds", "train/loss", "rollout/rew
 trained tokens over the whole run, `seconds` the stage's wall time. Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity".
 
 This is the one place where metrics come from the device to the host, a row late: `log` copies a step's 0-dim tensors into one tensor on their
-device, without waiting for it, and reads the row before, whose work is done by then.
+device and sends that on its way, without waiting for it, and reads the row before, whose work is done by then.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 from rich.console import Console
+
+from paradigm.transfer import Transfer
 
 __all__ = ["METRICS_FILE", "MetricsLogger", "Progress", "format_duration", "read_metrics", "read_rows"]
 
@@ -75,7 +77,7 @@ class MetricsLogger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._stage, self._kind = "", ""
         self._stage_started = time.monotonic()
-        self._pending: tuple[dict[str, Any], list[tuple[list[tuple[str, bool]], torch.Tensor]]] | None = None  # (name, is whole) a tensor
+        self._pending: tuple[dict[str, Any], list[tuple[list[tuple[str, bool]], Transfer]]] | None = None  # (name, is whole) a tensor
         self._tensorboard = _summary_writer(self.path.parent / "tensorboard") if tensorboard else None
         _drop_torn_line(self.path)
         self._file: int | None = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -113,7 +115,7 @@ class MetricsLogger:
                 row[name] = _plain(name, value)
         written = self.flush()
         # stack copies: a later in-place change of an accumulator does not reach a row already taken
-        self._pending = (row, [(names, torch.stack(values)) for names, values in on_device.values()])
+        self._pending = (row, [(names, Transfer(torch.stack(values))) for names, values in on_device.values()])
         return written
 
     def flush(self) -> dict[str, Any] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +119,13 @@ def adamw(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, **implementation)
 
 
+def obeys_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its step leaves weights, state and step counts as they are where its attribute `found_inf` is 1."""
+    if type(optimizer) in (torch.optim.Adam, torch.optim.AdamW):
+        return all(group["fused"] for group in optimizer.param_groups)
+    return isinstance(optimizer, Muon)
+
+
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al., 2024) on matrices, AdamW on the rest: embeddings, norms, biases and scalar heads.
 
@@ -150,15 +158,35 @@ class Muon(torch.optim.Optimizer):
                 if chosen := [p for p in group["params"] if is_matrix(p) == matrices]:
                     groups.append({**group, "params": chosen, "matrices": matrices})
         super().__init__(groups, {"lr": learning_rate, "momentum": momentum, "betas": betas, "eps": eps})
+        self._counted: list[dict[str, Any]] = []  # states whose count the last step raised
+
+    found_inf: Tensor | None = None
+    """As torch's fused optimizers have it: 0-dim float32 on the device, where 1 makes a step leave everything as it is. Whoever learns later that
+    it was 1 calls `uncount`: steps are counted on the host."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Moves every parameter that has a gradient. `closure` must be None."""
         if closure is not None:
             raise ValueError("closure must be None")
+        self._counted = []
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             (self._move_matrices if group["matrices"] else self._move_rest)(moved, group)
+
+    def uncount(self) -> None:
+        """Takes the last step out of the count that the corrections of AdamW's means go by."""
+        for state in self._counted:
+            state["step"] -= 1
+        self._counted = []
+
+    @contextmanager
+    def _moving(self, *tensors: Tensor) -> Iterator[None]:
+        """What the block does to these is undone where `found_inf` is 1."""
+        before = [] if self.found_inf is None else [tensor.clone() for tensor in tensors]
+        yield
+        for tensor, own in zip(tensors, before):
+            torch.where(cast(Tensor, self.found_inf) > 0, own, tensor, out=tensor)
 
     def _move_matrices(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
@@ -169,12 +197,15 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state["momentum"] = torch.zeros_like(parameter)
             momentum = state["momentum"]
-            momentum.lerp_(gradient, 1 - group["momentum"])
+            with self._moving(momentum):
+                momentum.lerp_(gradient, 1 - group["momentum"])
             by_shape.setdefault(parameter.shape, []).append((parameter, whole(torch.lerp(gradient, momentum, group["momentum"]))))
         for shape, pairs in by_shape.items():
             updates = orthogonalized(torch.stack([update for _, update in pairs]))
             for (parameter, _), update in zip(pairs, updates):
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(fitted(update, parameter), alpha=-group["lr"] * math.sqrt(max(shape)))
+                shrunk, rate = 1 - group["lr"] * group["weight_decay"], group["lr"] * math.sqrt(max(shape))
+                with self._moving(parameter):
+                    parameter.mul_(shrunk).add_(fitted(update, parameter), alpha=-rate)
 
     def _move_rest(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         first, second = group["betas"]
@@ -183,11 +214,13 @@ class Muon(torch.optim.Optimizer):
             if not state:
                 state |= {"step": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
             state["step"] += 1
-            state["mean"].lerp_(gradient, 1 - first)
-            state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-            scale = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first ** state["step"]))
+            self._counted.append(state)
+            with self._moving(parameter, state["mean"], state["square"]):
+                state["mean"].lerp_(gradient, 1 - first)
+                state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+                scale = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.addcdiv_(state["mean"], scale, value=-group["lr"] / (1 - first ** state["step"]))
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

@@ -14,13 +14,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from paradigm.batch import PackedBatch
+from paradigm.compiled import compiling
 from paradigm.kernels.attention import fits_cpu
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear_logprob import linear_logprob, logits
@@ -83,6 +84,7 @@ class Policy(nn.Module):
             max_position_embeddings=config.max_position_embeddings, rope_length=config.rope_length,
         )
         self.recomputed_layers = 0
+        self._compiled: bool | None = None
         self._packed: Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor] | None = None
         if seed is not None:
             self._initialise(seed)
@@ -128,6 +130,20 @@ class Policy(nn.Module):
             if isinstance(module, Linear):
                 module.exact = value
 
+    @property
+    def compiled(self) -> bool:
+        """Whether layers run through torch.compile where a layout is packed: by default in fast mode on CUDA, never in exact mode.
+
+        The first pass then compiles, and raises RuntimeError where that fails. None sets the default.
+        """
+        return not self.exact and (self.device.type == "cuda" if self._compiled is None else self._compiled)
+
+    @compiled.setter
+    def compiled(self, value: bool | None) -> None:
+        if value and self.exact:
+            raise ValueError("compiled must be False or None in exact mode, whose sums have an order of their own, got True: set exact = False first")
+        self._compiled = value
+
     def forward(
         self, tokens: Tensor, layout: Layout, causal: bool | None = None, embeddings: tuple[Tensor, Tensor] | None = None,
         rows: Tensor | None = None,
@@ -161,14 +177,17 @@ class Policy(nn.Module):
         cos, sin = self.rotary(layout.positions)
         if self._packed is not None and layout.is_paged and layout.cache.block_size % 16 == 0 and not torch.is_grad_enabled():
             return self._packed(x, layout, cos, sin, rows)
-        step = Step(layout, cos, sin, causal, "triton" if tokens.is_cuda and self.exact else "auto")  # one order of sums in exact mode
+        compiled = not layout.is_paged and layout.num_tokens > 1 and self.compiled  # one token would be a size of its own to the compiler
+        build: Literal["auto", "triton"] = "triton" if tokens.is_cuda and self.exact else "auto"  # one order of sums in exact mode
+        step = Step(layout, cos, sin, causal, build, compiled)
         update, residual = x, None
         num_recomputed = self.recomputed_layers if torch.is_grad_enabled() and not layout.is_paged else 0
-        for number, layer in enumerate(self.model.layers):
-            if number < num_recomputed:
-                update, residual = checkpoint(layer, update, residual, step, use_reentrant=False, preserve_rng_state=False)
-            else:
-                update, residual = layer(update, residual, step)
+        with compiling(layout, cos, sin) if compiled else contextlib.nullcontext():
+            for number, layer in enumerate(self.model.layers):
+                if number < num_recomputed:
+                    update, residual = checkpoint(layer, update, residual, step, use_reentrant=False, preserve_rng_state=False)
+                else:
+                    update, residual = layer(update, residual, step)
         hidden = cast(Tensor, self.model.norm(update, residual)[0])
         return hidden if rows is None else hidden.index_select(0, rows)
 

@@ -117,7 +117,7 @@ def _scatter(pairs: Tensor, slope: Tensor, num_documents: int) -> Tensor:
 
 def _pair_metrics(losses: Tensor, margin: Tensor) -> dict[str, Tensor]:
     return {
-        "preference/loss": losses.sum(), "preference/rows": margin.new_tensor(float(margin.numel())),
+        "preference/loss": losses.sum(), "preference/rows": margin.new_full((), margin.numel()),
         "preference/margin_sum": margin.sum(), "preference/accuracy_sum": (margin > 0).to(margin.dtype).sum(),
     }  # fmt: skip
 

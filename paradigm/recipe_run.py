@@ -152,7 +152,7 @@ class RecipeRun:
                           limit_gib=self.recipe.memory_limit_gib, shards=distributed.world())  # fmt: skip
         _log.info("%s", "\n".join(plan.lines()))
         plan.check()
-        policy.trained.recomputed_layers = plan.recomputed_layers
+        policy.trained.recomputed_layers, policy.trained.compiled = plan.recomputed_layers, stage.compile
         with contextlib.ExitStack() as stack:
             source = self.source(stage, policy)
             if isinstance(source, RolloutSource):
@@ -210,6 +210,7 @@ class RecipeRun:
                         parts = {"learner": learner.state_dict(), "source": source.state_dict(), "progress": done}
                         save_checkpoint(checkpoints / f"step-{step + 1:06d}", parts)
                         distributed.by_first(prune)(checkpoints, keep=2)
+        learner.settle()
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
         policy.gather()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paradigm import compiled
 from paradigm.kernels.attention import attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot
 from paradigm.kernels.layout import Layout
@@ -35,6 +36,7 @@ class Step(NamedTuple):
     sin: Tensor
     causal: bool
     build: Literal["auto", "triton"]  # of `attention`
+    compiled: bool = False
 
 
 class Linear(nn.Linear):
@@ -113,6 +115,10 @@ class _Layer(nn.Module):
     def forward(self, update: Tensor, x: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         """Adds the previous layer's update to the residual stream x. Returns: this layer's update, and x before it."""
         normed, x = self.input_layernorm(update, x)
+        return compiled.call(_Layer.rest, self, normed, x, step) if step.compiled else self.rest(normed, x, step)
+
+    def rest(self, normed: Tensor, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """All that follows the first norm."""
         normed, x = self.post_attention_layernorm(self.self_attn(normed, step), x)
         return self.mlp(normed), x
 

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "paradigm"
 
-# a module may import its own layer and those below it; config, metrics and timeline are leaves for all
+# a module may import its own layer and those below it; config, metrics, timeline and transfer are leaves for all
 LAYERS = [
     {"cli", "__main__"},
     {"recipe", "recipe_run", "run", "stage", "stages", "rl_stage", "rollout_source", "collector", "memory_plan", "world",
@@ -24,12 +24,12 @@ LAYERS = [
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "engine", "policy_step", "device_step", "collection_stats",
      "async_sampler", "sequences", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
-     "policy_config", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes", "chat_template",
-     "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cuda_backend",
+     "policy_config", "compiled", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes",
+     "chat_template", "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cuda_backend",
      "distributed", "sharding", "grammar"},
     {"kernels", "_core", "_cuda"},
 ]
-LEAVES = {"config", "metrics", "openmp", "timeline"}
+LEAVES = {"config", "metrics", "openmp", "timeline", "transfer"}
 
 
 def _modules() -> dict[str, Path]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from paradigm import compiled as compilation
 from paradigm import distributed
 from paradigm.batch import PackedBatch
 from paradigm.learner import Learner, Schedule
@@ -65,6 +66,23 @@ def assert_close(found, expected, tolerance=1e-5):
         assert row == pytest.approx(known, rel=tolerance, abs=tolerance, nan_ok=True)
     for name, weight in known_weights.items():
         np.testing.assert_allclose(weights[name], weight, rtol=10 * tolerance, atol=10 * tolerance, err_msg=name)
+
+
+def trained_compiled(compiled):
+    """In shards, by layers that are recomputed and compiled: FSDP makes their weights whole around both."""
+    compilation.BACKEND = "aot_eager"
+    policy, learner = learner_of()
+    policy.trained.exact = False
+    policy.trained.compiled, policy.trained.recomputed_layers = compiled, 1
+    rows = imitated(learner)
+    assert (torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0) == compiled
+    return outcome(policy, learner, rows)
+
+
+def test_compiled_layers_train_in_shards() -> None:
+    plain, (first, second) = trained_compiled(False), run_ranks(2, trained_compiled, True)
+    assert_close(first, plain)
+    assert_close(second, plain)
 
 
 @pytest.mark.parametrize(
