@@ -194,7 +194,11 @@ void attention_backward(const AttentionGradient& call, int num_threads, Isa isa)
         for (int64_t head = 0; head < o.num_kv_heads; ++head) items.push_back({b, head, 0, 0});
     }
     const DocumentLinks links{first_child.data(), next_sibling.data()};
-    const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().backward_item[static_cast<int>(f.dtype)];
+    auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().backward_item[static_cast<int>(f.dtype)];
+#if PARADIGM_HAS_X86_ISAS
+    const bool has_pairs = f.k.row_stride % 2 == 0 && f.v.row_stride % 2 == 0;
+    if (isa == Isa::avx512bf16 && f.dtype == Dtype::bfloat16 && has_pairs) kernel = &avx512bf16::attention_backward_pairs;
+#endif
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, true, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         kernel(call, item, links, scratch);

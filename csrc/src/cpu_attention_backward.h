@@ -88,13 +88,6 @@ PARADIGM_INLINE void softmax_gradient(
     }
 }
 
-template <class T>
-PARADIGM_INLINE void store_rows(const float* from, int64_t count, int64_t dim, int64_t padded, T* to, int64_t row_stride) {
-    for (int64_t j = 0; j < count; ++j) {
-        for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store_first(to + j * row_stride + c, lanes, load(from + j * padded + c)); });
-    }
-}
-
 // Adds the gradients of one document's queries to scratch.grad_keys and grad_values, whose rows are its keys; writes grad_q.
 template <class T>
 void document_gradient(

@@ -77,6 +77,14 @@ PARADIGM_INLINE void copy_rows(const DocumentRows<T>& rows, int64_t first, int64
     }
 }
 
+// The way back, of rows from the first on.
+template <class T>
+PARADIGM_INLINE void store_rows(const float* from, int64_t count, int64_t dim, int64_t padded, T* to, int64_t row_stride) {
+    for (int64_t j = 0; j < count; ++j) {
+        for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store_first(to + j * row_stride + c, lanes, load(from + j * padded + c)); });
+    }
+}
+
 // Tiles of 16 rows, transposed: out[tile * 16 * dim + d * 16 + lane]; lanes past `last` are zero.
 template <class T>
 PARADIGM_INLINE void transpose_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, float* out) {

@@ -58,6 +58,9 @@ AttentionKernels attention_kernels();
 namespace avx512 {
 AttentionKernels attention_kernels();
 }
+namespace avx512bf16 {
+void attention_backward_pairs(const AttentionGradient&, const AttentionItem&, const DocumentLinks&, const AttentionScratch&);
+}
 #endif
 
 }  // namespace paradigm

@@ -151,18 +151,35 @@ void test_attention_in_bfloat16() {
     Draw draw;
     for (Problem p : problems()) {
         p.fill(draw);
-        const Halves q = rounded(p.q), k = rounded(p.k), v = rounded(p.v);
+        const Halves q = rounded(p.q), k = rounded(p.k), v = rounded(p.v), grad = rounded(p.grad);
         p.q = widened(q);
         p.k = widened(k);
         p.v = widened(v);
+        p.grad = widened(grad);
         const Truth truth(p);
-        Halves first;
+        Halves first, first_grads;
         for (Isa isa : isas()) {
-            Halves out(q.size(), 0x7FC0);
-            attention(p.call(out.data(), nullptr, q.data(), k.data(), v.data(), Dtype::bfloat16), 1, isa);
-            CHECK(near(widened(out), truth.out, 1.0 / 128));
-            if (first.empty()) first = out;
-            CHECK(out == first);
+            for (int threads : {1, 3}) {
+                Halves out(q.size(), 0x7FC0), grad_q = out, grad_k(k.size(), 0x7FC0), grad_v = grad_k;
+                Floats lse(static_cast<std::size_t>(p.rows() * p.query_heads), NAN);
+                AttentionGradient gradient;
+                gradient.forward = p.call(out.data(), lse.data(), q.data(), k.data(), v.data(), Dtype::bfloat16);
+                attention(gradient.forward, threads, isa);
+                CHECK(near(widened(out), truth.out, 1.0 / 128));
+                gradient.grad_out = {grad.data(), p.query_heads * p.dim, p.dim};
+                gradient.grad_q = grad_q.data();
+                gradient.grad_k = grad_k.data();
+                gradient.grad_v = grad_v.data();
+                attention_backward(gradient, threads, isa);
+                CHECK(near(widened(grad_q), truth.grad_q, 1.0 / 32) && near(widened(grad_k), truth.grad_k, 1.0 / 32));
+                CHECK(near(widened(grad_v), truth.grad_v, 1.0 / 64));
+                grad_q.insert(grad_q.end(), grad_k.begin(), grad_k.end());
+                grad_q.insert(grad_q.end(), grad_v.begin(), grad_v.end());
+                if (first.empty()) first = out;
+                CHECK(out == first);  // whatever the instruction set and the threads
+                if (threads == 1 && (isa == Isa::baseline || isa == Isa::avx512bf16)) first_grads = grad_q;  // the last rounds what it multiplies
+                CHECK(grad_q == first_grads);
+            }
         }
     }
 }

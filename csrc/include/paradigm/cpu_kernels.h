@@ -79,6 +79,7 @@ struct PagedAttention {
 };
 
 void attention(const Attention& call, int num_threads, Isa isa = best_isa());
+// The same on every instruction set, but for bfloat16 on processors with AVX-512's BF16: there P and dS are rounded to it before they are multiplied.
 void attention_backward(const AttentionGradient& call, int num_threads, Isa isa = best_isa());
 void paged_attention(const PagedAttention& call, int num_threads, Isa isa = best_isa());
 
