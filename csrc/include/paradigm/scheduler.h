@@ -15,10 +15,11 @@
 //
 // Overlap. While a plan is out, plan_ahead() makes the next one, from lengths alone: it feeds a free sequence, whose token is being drawn, that
 // token by its place among the draws (Plan::source). Gated ones, whose next step depends on the token's value (legal tokens, a grammar,
-// a forced token, a question) or is not to come (the limit of the action or stream), wait for the commit, and so do all while blocks are
-// scarce. Where a free sequence stops after all, its token in the plan ahead is over-run: what is drawn for it is dropped at that plan's commit,
-// and until then it keeps slot and blocks. If it goes on behind what its environment says, the place is written again. Plans run in the
-// order in which they are made. What others do to sequences (cancel, open, fork, ask, release) waits until no plan is out.
+// a forced token, a question) or is not to come (the limit of the action or stream), wait for the commit. While blocks are scarce, a plan
+// ahead only decodes, if there are blocks for all who do and none of the others could have begun by now; it evicts nobody. Where a free
+// sequence stops after all, its token in the plan ahead is over-run: what is drawn for it is dropped at that plan's commit, and until then it
+// keeps slot and blocks. If it goes on behind what its environment says, the place is written again. Plans run in the order in which they
+// are made. What others do to sequences (cancel, open, fork, ask, release) waits until no plan is out.
 //
 // Requests. Besides the tasks that it begins with, a scheduler takes single episodes while others run (submit), and gives them up again (cancel);
 // both from any thread. They start in the order in which they came.
@@ -123,7 +124,7 @@ class Scheduler {
     const Plan& plan(int32_t policy, std::chrono::milliseconds patience);
 
     // Plans the step behind the one plan of the policy that is out, to be run behind it; never waits. It stands in the other buffers. Empty
-    // if nothing can be planned yet, or blocks are scarce: commit first. Throws std::logic_error unless exactly one plan is out.
+    // if nothing can be planned yet, or blocks are too scarce: commit first. Throws std::logic_error unless exactly one plan is out.
     const Plan& plan_ahead(int32_t policy);
 
     // How many plans of the policy have been made and not committed: 0 to 2.
@@ -246,7 +247,9 @@ class Scheduler {
         std::vector<Seat*> decoding;    // one token to feed
         std::vector<Seat*> prefilling;  // several tokens to feed; those that have begun stand first
         std::vector<std::size_t> free_rows;  // of the plan that is out: those that can be planned ahead
-        std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
+        // that the last plan() left out because blocks ran out, and how many were free behind it
+        std::size_t num_refused = 0, num_prefills_refused = 0;
+        int32_t num_free_then = 0;
         std::vector<Seat*> by_slot;     // live sequences
         std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
         std::vector<int32_t> block_tokens;  // of the block looked up or published last
@@ -303,6 +306,7 @@ class Scheduler {
     void check_index(int64_t index) const;
     void reserve(int64_t index);
     void forget(const Episode& episode);
+    static bool can_decode_ahead(const PolicyState& policy);
     void let_go(Episode& episode);
     void let_go_if_left(Episode& episode);
     void push(SequenceCommand command);
