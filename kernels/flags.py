@@ -41,7 +41,8 @@ def reads_data(like: Tensor) -> bool:
 def flag(rule: Rule, device: torch.device) -> Tensor:
     """The flag of a rule on a device, int64 [1], that a kernel is given: see flags_triton.py."""
     if device not in _FLAGS:
-        _FLAGS[device] = torch.zeros(len(_RULES), dtype=torch.int64, device=device)
+        with torch.inference_mode(False):  # where a rollout runs; who clears the flags does not
+            _FLAGS[device] = torch.zeros(len(_RULES), dtype=torch.int64, device=device)
     at = get_args(Rule).index(rule)
     return _FLAGS[device][at : at + 1]
 

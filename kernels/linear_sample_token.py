@@ -1,8 +1,8 @@
 """Draws a token from each hidden state's distribution by the LM head, `sample_token` of hidden weight^T; on a GPU the logits are not stored.
 
 The definitions are sample_token.py's. On a GPU it is Triton's (linear_sample_token_triton.py): without filters one pass over the head, with filters a
-second one. Elsewhere rows are taken in chunks. The log-probs are, bit for bit, `linear_logprob`'s of the drawn tokens at the row's temperature
-(at 1 for greedy rows), on the CPU as on a GPU, where this is by construction and not yet checked on one.
+second one; a row without is the same bits either way. Elsewhere rows are taken in chunks. The log-probs are, bit for bit, `linear_logprob`'s of the
+drawn tokens at the row's temperature (at 1 for greedy rows), on the CPU as on a GPU, where this is by construction and not yet checked on one.
 """
 
 # N rows, D model width, V vocabulary

@@ -5,8 +5,8 @@ best score z - m - log(-log1p(-u)) with its token and the token's z. The best of
 lowest id, and greedy rows have no noise. The statistics are then merged by linear_logprob's own kernel, so that the log-prob is, bit for bit, what
 `linear_logprob` gives the token at the row's temperature.
 
-Rows with filters need all their logits in order: theirs are stored for a chunk of rows, from which sample_token_triton.py draws, and their
-log-probs come from a second pass over the tiles, of the tokens drawn.
+Rows with filters need all their logits in order: these are stored for a chunk of rows, from which sample_token_triton.py draws, and the pass over the
+tiles is then told which token is theirs. Rows without, and greedy ones, are drawn in that pass, to the same bits as where no row has filters.
 """
 
 # N rows, D model width, V vocabulary, T tiles
@@ -57,12 +57,18 @@ def _halves(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _best_of(z, origin, first, heat, numbers, highest, token, chosen):  # type: ignore[no-untyped-def]
-    """(score, token, its z) of each row's best up to these tokens, which are first, first + 1, ...; the last three arguments are of those before."""
+def _best_of(  # type: ignore[no-untyped-def]
+    z, origin, first, heat, numbers, target, draws, highest, token, chosen, HAS_TARGETS: tl.constexpr
+):  # fmt: skip
+    """(score, token, its z) of each row's best up to these tokens, which are first, first + 1, ...; highest, token and chosen are of those before."""
     tokens = first + tl.arange(0, z.shape[1])
     key, trajectory, position = numbers
-    noise = _gumbel(_noise_tile(key, trajectory, position, first, z.shape[1]))
+    noise = tl.zeros(z.shape, tl.float32)
+    if draws:
+        noise = _gumbel(_noise_tile(key, trajectory, position, first, z.shape[1]))
     score = (z - origin[:, None]) + tl.where((heat == 0.0)[:, None], 0.0, noise)
+    if HAS_TARGETS:
+        score = tl.where((target < 0)[:, None], score, tl.where(tokens[None, :] == target[:, None], 0.0, float("-inf")))
     best = tl.max(score, 1)
     one = tl.min(tl.where(score == best[:, None], tokens[None, :], _LAST), 1)
     its_z = tl.max(tl.where(tokens[None, :] == one[:, None], z, float("-inf")), 1)
@@ -73,7 +79,7 @@ def _best_of(z, origin, first, heat, numbers, highest, token, chosen):  # type: 
 @triton.jit
 def _draw_from_tile(  # type: ignore[no-untyped-def]
     product, block, tile, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen, num_rows,
-    vocabulary, num_words, DRAWS: tl.constexpr, IS_WIDE: tl.constexpr, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr,
+    vocabulary, num_words, HAS_TARGETS: tl.constexpr, IS_WIDE: tl.constexpr, HAS_SUPPORT: tl.constexpr, BLOCK_N: tl.constexpr,
     TILE: tl.constexpr,
 ):  # fmt: skip
     rows = block * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -87,40 +93,40 @@ def _draw_from_tile(  # type: ignore[no-untyped-def]
     out = tile.to(tl.int64) * num_rows + rows
     tl.store(maximum + out, m, mask=is_row)
     tl.store(mass + out, s, mask=is_row)
-    if DRAWS:
-        of_key, of_trajectory = tl.load(key + rows, mask=is_row, other=0), tl.load(trajectory + rows, mask=is_row, other=0)
-        numbers = (of_key, of_trajectory, tl.load(position + rows, mask=is_row, other=0))
-        highest = tl.full([BLOCK_N], float("-inf"), tl.float32)
-        token = tl.full([BLOCK_N], _LAST, tl.int32)
-        its_z = highest
-        origin = tl.where(m == float("-inf"), 0.0, m)
-        left, right = _halves(z)
-        for half in tl.static_range(2):  # a quarter or eighth at a time: the noise of a whole tile would not fit the registers
-            near, far = _halves(left if half == 0 else right)
-            first = tile * TILE + half * (TILE // 2)
-            if IS_WIDE:
-                for quarter in tl.static_range(2):
-                    one, other = _halves(near if quarter == 0 else far)
-                    at = first + quarter * (TILE // 4)
-                    highest, token, its_z = _best_of(one, origin, at, heat, numbers, highest, token, its_z)
-                    tl.debug_barrier()  # so that the compiler does not take them together after all
-                    highest, token, its_z = _best_of(other, origin, at + TILE // 8, heat, numbers, highest, token, its_z)
-                    tl.debug_barrier()
-            else:
-                highest, token, its_z = _best_of(near, origin, first, heat, numbers, highest, token, its_z)
-                highest, token, its_z = _best_of(far, origin, first + TILE // 4, heat, numbers, highest, token, its_z)
-        tl.store(best + out, highest, mask=is_row)
-        tl.store(best_id + out, token, mask=is_row)
-    else:
-        token = tl.load(targets + rows, mask=is_row, other=-1)
-        its_z = tl.max(tl.where((tile * TILE + tl.arange(0, TILE))[None, :] == token[:, None], z, float("-inf")), 1)
+    of_key, of_trajectory = tl.load(key + rows, mask=is_row, other=0), tl.load(trajectory + rows, mask=is_row, other=0)
+    numbers = (of_key, of_trajectory, tl.load(position + rows, mask=is_row, other=0))
+    target, draws = rows, True
+    if HAS_TARGETS:
+        target = tl.load(targets + rows, mask=is_row, other=0)
+        draws = tl.load(targets + num_rows) < 0
+    highest = tl.full([BLOCK_N], float("-inf"), tl.float32)
+    token = tl.full([BLOCK_N], _LAST, tl.int32)
+    its_z = highest
+    origin = tl.where(m == float("-inf"), 0.0, m)
+    left, right = _halves(z)
+    for half in tl.static_range(2):  # a quarter or eighth at a time: the noise of a whole tile would not fit the registers
+        near, far = _halves(left if half == 0 else right)
+        first = tile * TILE + half * (TILE // 2)
+        if IS_WIDE:
+            for quarter in tl.static_range(2):
+                one, other = _halves(near if quarter == 0 else far)
+                at = first + quarter * (TILE // 4)
+                highest, token, its_z = _best_of(one, origin, at, heat, numbers, target, draws, highest, token, its_z, HAS_TARGETS)
+                tl.debug_barrier()  # so that the compiler does not take them together after all
+                highest, token, its_z = _best_of(other, origin, at + TILE // 8, heat, numbers, target, draws, highest, token, its_z, HAS_TARGETS)
+                tl.debug_barrier()
+        else:
+            highest, token, its_z = _best_of(near, origin, first, heat, numbers, target, draws, highest, token, its_z, HAS_TARGETS)
+            highest, token, its_z = _best_of(far, origin, first + TILE // 4, heat, numbers, target, draws, highest, token, its_z, HAS_TARGETS)
+    tl.store(best + out, highest, mask=is_row)
+    tl.store(best_id + out, token, mask=is_row)
     tl.store(chosen + out, its_z, mask=is_row)
 
 
 @triton.jit(do_not_specialize=["num_rows"])  # one binary for any number of rows
 def _draw_kernel(  # type: ignore[no-untyped-def]
     hidden, weight, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen, num_rows, vocabulary,
-    num_words, WIDTH: tl.constexpr, DRAWS: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr,
+    num_words, WIDTH: tl.constexpr, HAS_TARGETS: tl.constexpr, HAS_SUPPORT: tl.constexpr, PRECISION: tl.constexpr, GROUP: tl.constexpr,
     BLOCK_N: tl.constexpr, TILE: tl.constexpr, TILES: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     block, panel = place_of(tl.cdiv(num_rows, BLOCK_N), tl.cdiv(vocabulary, TILE * TILES), GROUP)
@@ -128,18 +134,18 @@ def _draw_kernel(  # type: ignore[no-untyped-def]
     if TILES == 1:
         _draw_from_tile(
             product, block, panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen,
-            num_rows, vocabulary, num_words, DRAWS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
+            num_rows, vocabulary, num_words, HAS_TARGETS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
     else:
         left, right = tl.split(tl.permute(tl.reshape(product, (BLOCK_N, 2, TILE)), (0, 2, 1)))
         _draw_from_tile(
             left, block, 2 * panel, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id, chosen,
-            num_rows, vocabulary, num_words, DRAWS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
+            num_rows, vocabulary, num_words, HAS_TARGETS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
         )  # fmt: skip
         if (2 * panel + 1) * TILE < vocabulary:
             _draw_from_tile(
                 right, block, 2 * panel + 1, support, table, temperature, key, trajectory, position, targets, maximum, mass, best, best_id,
-                chosen, num_rows, vocabulary, num_words, DRAWS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
+                chosen, num_rows, vocabulary, num_words, HAS_TARGETS, BLOCK_N >= 64, HAS_SUPPORT, BLOCK_N, TILE,
             )  # fmt: skip
 
 
@@ -181,7 +187,7 @@ CHOOSE_TILE = {"BLOCK_T": 32, "BLOCK_N": 64, "num_warps": 4}
 
 
 def _pass(hidden: Tensor, weight: Tensor, draw: Draw, support: Support | None, targets: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(ids int32 [N], their log-probs): drawn without filters, or the targets."""
+    """(ids int32 [N], their log-probs): drawn without filters, but where a target is not negative. targets: int32 [N + 1], the last is the least."""
     num_rows, vocabulary, device = hidden.shape[0], weight.shape[0], hidden.device
     hopper = not hidden.is_cuda or torch.cuda.get_device_capability(device)[0] >= 9
     config = draw_configuration(hidden.dtype, hidden.shape[1], hopper=hopper)
@@ -189,18 +195,18 @@ def _pass(hidden: Tensor, weight: Tensor, draw: Draw, support: Support | None, t
     num_tiles = triton.cdiv(vocabulary, tile)
     maximum, mass, best, chosen = (torch.empty(num_tiles, num_rows, device=device) for _ in range(4))
     best_id = torch.empty(num_tiles, num_rows, dtype=torch.int32, device=device)
-    ids = torch.empty(num_rows, dtype=torch.int32, device=device) if targets is None else targets
+    ids = torch.empty(num_rows, dtype=torch.int32, device=device)
+    has_targets, targets = targets is not None, ids if targets is None else targets
     mask_ids, table = (ids, ids) if support is None else readable(support)
     num_words = triton.cdiv(vocabulary, 32)
     _draw_kernel[(triton.cdiv(num_rows, block_n) * triton.cdiv(vocabulary, panel),)](
         TensorDescriptor.from_tensor(hidden, [block_n, config["BLOCK_D"]]), TensorDescriptor.from_tensor(weight, [panel, config["BLOCK_D"]]),
-        mask_ids, table, draw.temperature, draw.key, draw.trajectory, draw.position, ids, maximum, mass, best, best_id, chosen, num_rows,
-        vocabulary, num_words, WIDTH=hidden.shape[1], DRAWS=targets is None, HAS_SUPPORT=support is not None, **config,
+        mask_ids, table, draw.temperature, draw.key, draw.trajectory, draw.position, targets, maximum, mass, best, best_id, chosen, num_rows,
+        vocabulary, num_words, WIDTH=hidden.shape[1], HAS_TARGETS=has_targets, HAS_SUPPORT=support is not None, **config,
     )  # fmt: skip
-    if targets is None:
-        _choose_kernel[(triton.cdiv(num_rows, CHOOSE_TILE["BLOCK_N"]),)](
-            maximum, best, best_id, chosen, ids, num_tiles, num_rows, TILE=tile, **CHOOSE_TILE
-        )
+    _choose_kernel[(triton.cdiv(num_rows, CHOOSE_TILE["BLOCK_N"]),)](
+        maximum, best, best_id, chosen, ids, num_tiles, num_rows, TILE=tile, **CHOOSE_TILE
+    )
     return ids, combine(TileStatistics(maximum, mass, mass, chosen), ids, vocabulary, support).logprob  # without moments no entropy
 
 
@@ -217,7 +223,6 @@ def linear_sample_token_forward(
     if not num_rows:
         return tuple(torch.empty(0, dtype=dtype, device=hidden.device) for dtype in (torch.int32, torch.float32, torch.float32))  # type: ignore[return-value]
     hidden, weight = aligned(hidden), aligned(weight)
-    kept = None
     if is_filtered:
         size = max(64, _CHUNK_BYTES // (4 * vocabulary) // 64 * 64)
         parts = []
@@ -226,12 +231,14 @@ def linear_sample_token_forward(
             legal = None if support is None else (support[0][rows], support[1])
             of_rows = Draw(*(x[rows] for x in draw))
             parts.append(sample_token_forward(linear(hidden[rows], weight, None, True), of_rows, legal, is_filtered=True))
-        drawn, _, kept = (torch.cat(x) for x in zip(*parts))
-        ids, logprob = _pass(hidden, weight, draw, support, drawn.clamp(min=0))
-        logprob = torch.where(drawn < 0, torch.nan, logprob)
+        drawn, _, kept_by_filter = (torch.cat(x) for x in zip(*parts))
+        has_filter = (draw.temperature != 0) & ((draw.top_k > 0) | (draw.top_p < 1) | (draw.min_p > 0))
+        targets = torch.where(has_filter, drawn, -1)
+        ids, logprob = _pass(hidden, weight, draw, support, torch.cat([targets, targets.amin(0, keepdim=True)]))
     else:
         ids, logprob = _pass(hidden, weight, draw, support, None)
     is_good = ~logprob.isnan()
-    if kept is None:
-        kept = torch.where(is_good & (draw.temperature != 0), 0.0, logprob)  # greedy: all but the token's mass is cut off
+    kept = torch.where(is_good & (draw.temperature != 0), 0.0, logprob)  # greedy: all but the token's mass is cut off
+    if is_filtered:
+        kept = torch.where(has_filter, kept_by_filter, kept)
     return torch.where(is_good, ids, -1).int(), logprob, kept

@@ -16,12 +16,12 @@ from torch import Tensor
 
 
 class SharedPrefixes(NamedTuple):
-    """Groups of sequences, each with a common prefix."""
+    """Groups of sequences, each with a common prefix. A step padded to a shape has more tokens than it cuts, groups of none, a larger `most`."""
 
     tokens: Tensor  # int32 [M], which of the fed tokens belong to the groups' sequences, group by group
     cuts: Tensor  # int32 [G + 1], of these by group
     splits: Tensor  # int32 [B], whole splits that a sequence shares with the others of its group; 0 where it is in none
-    most: int  # the largest of `splits`
+    most: int  # at least the largest of `splits`
 
     def to(self, device: torch.device | str) -> SharedPrefixes:
         tokens, cuts, splits = (x.to(device, non_blocking=True) for x in self[:3])

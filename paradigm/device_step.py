@@ -5,9 +5,10 @@ A graph holds the whole step, from the ids of the tokens to drawn tokens and log
     upload (one copy) -> [write changes into the block table, gather the tokens that the step before draws, embed, layers, final norm, rows to draw
     from, head and draw] -> copy back (one copy, behind which an event stands)
 
-Sizes are rounded up. What pads a step are tokens of no sequence, whose keys and values are written nowhere, sequences without tokens, and draws
-that nobody looks at. Nothing inside waits for the device, and grids follow from the padded shapes, so a row's bits are those of the plain step.
-Steps that no graph serves (questions, more tokens than the largest graph, policies that may do anything) run as `PolicyStep` has them.
+Sizes are rounded up. What pads a step are tokens of no sequence, whose keys and values are written nowhere, sequences without tokens, groups of
+none that share a prefix, and draws that nobody looks at. Nothing inside waits for the device, and grids follow from the padded shapes, so a row's
+bits are those of the plain step. Steps that no graph serves (questions, more tokens than the largest graph, policies that may do anything) run as
+`PolicyStep` has them.
 
 Nothing here has run on a GPU yet. On the CPU, tests record the step's operations and repeat them over the same buffers, late
 (tests/test_device_step.py).
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear_sample_token import linear_sample_token
+from paradigm.kernels.shared_prefixes import SharedPrefixes
 from paradigm.policy import Policy
 from paradigm.policy_step import Planned, PolicyStep
 from paradigm.timeline import span
@@ -103,10 +105,16 @@ class _Shape(NamedTuple):
     num_changes: int  # C
     is_filtered: bool  # whether a row may have top-k, top-p or min-p
     has_support: bool  # whether a row may have a set of legal tokens
+    most_shared: int  # splits that sequences may share, see `shared_prefixes`; 0: none do
 
     def fields(self) -> dict[str, _Field]:
         """By name, what is uploaded. Fields of 64 bits come first, where they are aligned."""
         tokens, rows, changes = self.num_tokens, self.num_sequences, self.num_changes
+        shared = {
+            "shared_tokens": _Field(tokens, torch.int32, 0, "shared_tokens"),
+            "shared_cuts": _Field(rows // 2 + 1, torch.int32, 0, "shared_cuts"),
+            "shared_splits": _Field(rows, torch.int32, 0, "sequences"),
+        }
         return {
             **{name: _Field(2 * rows, torch.int64, 0, "rows") for name in ("key", "trajectory")},
             **{name: _Field(tokens, torch.int32, 0, "tokens") for name in ("tokens", "positions")},
@@ -118,6 +126,7 @@ class _Shape(NamedTuple):
             **{name: _Field(rows, torch.float32, 1, "rows") for name in ("temperature", "top_p")},
             "min_p": _Field(rows, torch.float32, 0, "rows"),
             **{name: _Field(changes, torch.int32, 0, "changes") for name in ("changed", "blocks")},
+            **(shared if self.most_shared else {}),
         }  # fmt: skip
 
     def views(self, words: Tensor) -> dict[str, Tensor]:
@@ -164,7 +173,7 @@ class DeviceStep(PolicyStep):
         super().__init__(policy, cache, is_exact=is_exact)
         self._on, self._paged, self._slots = device, cache, slots
         self._sizes = sizes(min(max_step_tokens, max(_LARGEST, slots)))
-        largest = self._shape(self._sizes[-1], is_filtered=True, has_support=True)
+        largest = self._shape(self._sizes[-1], is_filtered=True, has_support=True, most_shared=1)
         self._inputs = torch.zeros(largest.num_words, dtype=torch.int32, device=self._device)
         self._staging = [device.pinned(largest.num_words) for _ in (0, 1)]
         self._results = torch.zeros(3, largest.num_sequences, dtype=torch.int32, device=self._device)
@@ -187,7 +196,6 @@ class DeviceStep(PolicyStep):
 
     def attach(self, core: Any, number: int) -> None:
         super().attach(core, number)
-        self._arrays = [core.buffers(number, which) for which in (0, 1)]
         self._flat_table: NDArray[np.int32] = self._arrays[0]["block_table"].reshape(-1)
         core.take_table_changes(number)  # from now on they are kept
         self._num_sets = 0
@@ -202,30 +210,30 @@ class DeviceStep(PolicyStep):
         self._swap()
         number = planned.number
         with span("decode" if planned.num_tokens == planned.num_sequences else "prefill", "rollout"):
-            graph = self._graph(planned)
-            self._fill(graph, planned)
+            num_shared, num_groups, most = self._share_prefixes()
+            graph = self._graph(planned, most)
+            self._fill(graph, planned, {"shared_tokens": num_shared, "shared_cuts": num_groups + 1})
             num_words = graph.shape.num_words
             self._on.upload(self._inputs[:num_words], self._staging[number][:num_words])
             graph.replay()
         self._probed[number] = None
         self._copied[number] = self._on.copy_back(self._packed[number], self._results)
 
-    def _shape(self, num_tokens: int, *, is_filtered: bool, has_support: bool) -> _Shape:
+    def _shape(self, num_tokens: int, *, is_filtered: bool, has_support: bool, most_shared: int) -> _Shape:
         num_sequences = min(num_tokens, self._slots)
         # what sequences grow by, each by a block more than its tokens fill; prompts that are taken over may need more, see _fill
-        return _Shape(num_tokens, num_sequences, num_sequences + num_tokens // self._paged.block_size, is_filtered, has_support)
+        return _Shape(num_tokens, num_sequences, num_sequences + num_tokens // self._paged.block_size, is_filtered, has_support, most_shared)
 
-    def _graph(self, planned: Planned) -> _Graph:
-        arrays, rows = self._arrays[planned.number], planned.num_rows
-        # in exact mode as if there were some: a draw may not depend on its neighbours' filters
-        is_filtered = self._is_exact or bool(
-            (arrays["top_k"][:rows] > 0).any() or (arrays["top_p"][:rows] < 1).any() or (arrays["min_p"][:rows] > 0).any()
-        )
-        has_support = bool((arrays["support_row"][:rows] >= 0).any())
+    def _graph(self, planned: Planned, most: int) -> _Graph:
+        arrays = self._arrays[planned.number]
+        has_support = bool((arrays["support_row"][: planned.num_rows] >= 0).any())
         if has_support:
             self._supports()
         size = self._sizes[bisect.bisect_left(self._sizes, planned.num_tokens)]
-        shape = self._shape(size, is_filtered=is_filtered, has_support=has_support)
+        # a power of two, so that graphs are few; 0 where most programs of a grid for so many would find nothing to read (a guess, not measured)
+        is_worth_it = most > 0 and 4 * int(arrays["shared_splits"][: planned.num_sequences].sum()) >= planned.num_sequences * most
+        most_shared = 1 << (most - 1).bit_length() if is_worth_it else 0
+        shape = self._shape(size, is_filtered=self._has_filters(planned), has_support=has_support, most_shared=most_shared)
         if shape not in self._graphs:
             self._graphs[shape] = self._capture(shape)
         return self._graphs[shape]
@@ -242,7 +250,7 @@ class DeviceStep(PolicyStep):
             self._num_sets = len(table)
         return self._legal_sets
 
-    def _fill(self, graph: _Graph, planned: Planned) -> None:
+    def _fill(self, graph: _Graph, planned: Planned, shared: dict[str, int]) -> None:
         """Stages a plan: copies what there is of each field, and pads it."""
         number, arrays, staged = planned.number, self._arrays[planned.number], graph.staged[planned.number]
         changed = self._core.take_table_changes(self._number)
@@ -251,7 +259,9 @@ class DeviceStep(PolicyStep):
             whole.numpy()[:] = self._flat_table
             self._on.upload(self._table[: len(whole)], whole)
             changed = changed[:0]
-        counts = {"tokens": planned.num_tokens, "sequences": planned.num_sequences, "cuts": planned.num_sequences + 1, "rows": planned.num_rows}
+        counts = {
+            "tokens": planned.num_tokens, "sequences": planned.num_sequences, "cuts": planned.num_sequences + 1, "rows": planned.num_rows, **shared
+        }  # fmt: skip
         for name, field in graph.shape.fields().items():
             target = staged[name]
             if name in ("changed", "blocks"):
@@ -263,6 +273,8 @@ class DeviceStep(PolicyStep):
             target[count:] = field.padding
         staged["cu_seqlens"][counts["cuts"] :] = planned.num_tokens
         staged["changed"][len(changed) :] = len(self._table) - 1
+        if graph.shape.most_shared:
+            staged["shared_cuts"][counts["shared_cuts"] :] = counts["shared_tokens"]
 
     def _capture(self, shape: _Shape) -> _Graph:
         fed, results = shape.views(self._inputs), self._results
@@ -270,6 +282,9 @@ class DeviceStep(PolicyStep):
         support = (fed["support_row"], self._legal_sets) if shape.has_support else None
         filters: dict[str, Any] = {name: fed[name] for name in ("top_k", "top_p", "min_p")} if shape.is_filtered else {}
         drawn_by = {name: fed[name] for name in ("temperature", "key", "trajectory", "position")}
+        prefixes = None
+        if shape.most_shared:
+            prefixes = SharedPrefixes(fed["shared_tokens"], fed["shared_cuts"], fed["shared_splits"], shape.most_shared)
         drawn_before: list[Tensor] = []
 
         def prepare() -> None:
@@ -283,7 +298,7 @@ class DeviceStep(PolicyStep):
             self._table.index_copy_(0, fed["changed"].long(), fed["blocks"])
             source = fed["source"]
             tokens = torch.where(source >= 0, results[0].index_select(0, source.clamp(min=0)), fed["tokens"])
-            layout = Layout.paged(fed["cu_seqlens"], fed["positions"], fed["context_lengths"], fed["slots"], block_table, cache)
+            layout = Layout.paged(fed["cu_seqlens"], fed["positions"], fed["context_lengths"], fed["slots"], block_table, cache, prefixes=prefixes)
             hidden = policy(tokens, layout, rows=fed["sample_rows"])
             drawn = linear_sample_token(hidden, policy.head_weight, **drawn_by, **filters, support=support)
             for words, values in zip(results, drawn):

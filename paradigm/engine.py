@@ -5,6 +5,11 @@ Where steps overlap, the core plans the next step, and that is launched, while t
     launch t, plan t + 1, launch t + 1, take the results of t, commit t, plan t + 2, ...
 
 so that on a GPU neither the core nor Python keeps the device waiting. The trajectories are the same bits as without.
+
+Stops are looked for here only, not on the device too: it would save neither a token nor a step. When step t draws a stop, t + 1 has been planned,
+with a row for that sequence that is not given to another, and the host knows of the stop before it plans t + 2 either way. Limits are known before a
+row is planned (`Seat::is_free`), and stop strings are the host's in any case. What a test on the device could spare is the over-run row's reading of
+its context, once an action; what the row writes goes to a block that its sequence keeps until then, and needs no null block.
 """
 
 from __future__ import annotations

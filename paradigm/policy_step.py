@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paradigm import _core
+from paradigm.kernels.cpu_slots import runs_triton
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear import packed_linear
 from paradigm.kernels.linear_logprob import chunks, linear_logprob, row_statistics, wide
 from paradigm.kernels.linear_sample_token import linear_sample_token
+from paradigm.kernels.shared_prefixes import SharedPrefixes
 from paradigm.timeline import span
 
 __all__ = ["Planned", "PolicyStep", "Results"]
@@ -26,8 +28,9 @@ __all__ = ["Planned", "PolicyStep", "Results"]
 # T tokens, B sequences, R sampling rows, Q probes of a step; D model width, V vocabulary
 
 _FED = ("tokens", "source", "positions", "cu_seqlens", "context_lengths", "slots", "sample_rows", "probe_rows", "probe_targets",
-        "probe_temperature", "probe_ask", "block_table")  # fmt: skip
+        "probe_temperature", "probe_ask", "shared_tokens", "shared_cuts", "shared_splits", "block_table")  # fmt: skip
 _DRAWN_BY = ("temperature", "top_k", "top_p", "min_p", "key", "trajectory", "position", "support_row")
+_FILTERS = ("top_k", "top_p", "min_p")
 _SIGNED = {"key": np.int64, "trajectory": np.int64, "position": np.int32}  # as `sample_token` takes the bits of unsigned numbers
 
 
@@ -63,6 +66,7 @@ class PolicyStep:
         self._policy, self._cache, self._is_exact = policy, cache, is_exact
         self._device: torch.device = policy.head_weight.device
         self._takes_rows = hasattr(policy, "decoding")
+        self._split = _split_of(policy, cache)
         self._swapped: dict[int, tuple[Tensor, Tensor]] = {}  # by slot, on the host
         self.evaluations: dict[int, tuple[Tensor, float | None]] = {}  # by question: logits float32 [V], value
         self.take_weights()
@@ -81,7 +85,7 @@ class PolicyStep:
         self._core, self._number = core, number
         self._swapped.clear()
         self.evaluations = {}
-        buffers = [core.buffers(number, which) for which in (0, 1)]
+        buffers = self._arrays = [core.buffers(number, which) for which in (0, 1)]
         self._views = [{name: torch.from_numpy(arrays[name]) for name in _FED} for arrays in buffers]
         self._addresses = [[arrays[name].ctypes.data for name in _DRAWN_BY] for arrays in buffers]
         self._settings = [
@@ -151,6 +155,15 @@ class PolicyStep:
             else:
                 del self._swapped[slot]
 
+    def _share_prefixes(self) -> tuple[int, int, int]:
+        """Has the core look in the plan last made for blocks that attention can read once. Returns: tokens and groups of who shares, most splits."""
+        return self._core.share_prefixes(self._number, self._split) if self._split else (0, 0, 0)
+
+    def _has_filters(self, planned: Planned) -> bool:
+        """Whether a row is to be drawn with top-k, top-p or min-p. Others are drawn to the same bits either way."""
+        top_k, top_p, min_p = (self._arrays[planned.number][name][: planned.num_rows] for name in _FILTERS)
+        return bool((top_k > 0).any() or (top_p < 1).any() or (min_p > 0).any())
+
     def _tokens(self, planned: Planned) -> Tensor:
         views = self._views[planned.number]
         tokens = views["tokens"][: planned.num_tokens].to(self._device)
@@ -162,10 +175,13 @@ class PolicyStep:
     def _forward(self, planned: Planned, rows: Tensor) -> Tensor:
         """Hidden states of the rows that are wanted, int32 [R], ascending."""
         views, device, num_sequences = self._views[planned.number], self._device, planned.num_sequences
+        num_shared, num_groups, most = self._share_prefixes()
+        shared = (views["shared_tokens"][:num_shared], views["shared_cuts"][: num_groups + 1], views["shared_splits"][:num_sequences])
         layout = Layout.paged(
             views["cu_seqlens"][: num_sequences + 1].to(device), views["positions"][: planned.num_tokens].to(device),
             views["context_lengths"][:num_sequences].to(device), views["slots"][:num_sequences].to(device),
             views["block_table"].to(device), self._cache,  # type: ignore[arg-type]  # a policy without a cache does not look
+            prefixes=SharedPrefixes(*shared, most).to(device) if most else None,
         )
         tokens, rows = self._tokens(planned), rows.to(device)
         if len(rows) == planned.num_tokens:
@@ -218,7 +234,8 @@ class PolicyStep:
     def _draw_on_device(self, hidden: Tensor, planned: Planned) -> None:
         """Logits and sets of legal tokens stay where the policy is; three numbers a row come back."""
         num_rows, table = planned.num_rows, self._supports()
-        settings = {name: values[:num_rows].to(self._device) for name, values in self._settings[planned.number].items()}
+        left_out = () if self._has_filters(planned) else _FILTERS
+        settings = {name: x[:num_rows].to(self._device) for name, x in self._settings[planned.number].items() if name not in left_out}
         rows = settings.pop("support_row")
         drawn = linear_sample_token(hidden, self._policy.head_weight, support=(rows, table) if len(table) else None, **settings)
         self._ids[:num_rows].copy_(drawn[0])
@@ -228,3 +245,12 @@ class PolicyStep:
             copied = torch.cuda.Event()
             copied.record()
             self._copied[planned.number] = copied.synchronize
+
+
+def _split_of(policy: Any, cache: PagedCache | None) -> int:
+    """Tokens that attention reads at a time where it can read blocks once for all who share them; 0: it cannot."""
+    if cache is None or not runs_triton(policy.head_weight):
+        return 0
+    from paradigm.kernels.paged_attention_triton import SPLIT  # Triton takes a second to import
+
+    return 0 if SPLIT % cache.block_size else SPLIT

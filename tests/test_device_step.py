@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from paradigm import policy_step
 from paradigm.batch import PackedBatch
 from paradigm.device_step import CudaDevice, DeviceStep, sizes
 from paradigm.environments.protocol import Step
@@ -148,7 +149,8 @@ def test_graphs_give_the_plain_steps_bits(dtype: str, overlap: bool) -> None:
             sampler, device = on_device(policy, slots=slots, overlap=overlap, **shape)
             assert_same(expected, play(sampler, **options))
             assert sampler.stats is not None and device.num_replayed == sampler.stats.steps
-            assert device.num_captured < device.num_replayed
+            assert device.num_captured < device.num_replayed and sampler._graphs is not None
+            assert any(shape.is_filtered for shape in sampler._graphs[1]._graphs) == ("top_k" in options)
             assert (sampler.stats.tokens_ahead > 0) == overlap or slots == 9
     for batch in PackedBatch.pack(expected, max_tokens=1024):
         assert torch.equal(policy.log_probs(batch), batch.streams["behaviour_logprob"])
@@ -288,3 +290,22 @@ def test_captured_steps_on_a_gpu(monkeypatch: pytest.MonkeyPatch, dtype: str) ->
     for batch in PackedBatch.pack(expected, max_tokens=1024):
         on_device = batch.to("cuda")
         assert torch.equal(policy.log_probs(on_device), on_device.streams["behaviour_logprob"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_long_prompts_read_once_give_the_same_bits_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    config = PolicyConfig(vocab_size=VOCAB, hidden_size=64, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=32, intermediate_size=96,
+                          initializer_range=0.3, dtype="bfloat16", max_position_embeddings=1280)  # fmt: skip
+    policy = Policy(config, device="cuda")
+    worlds = Scripted(lambda task, seed, actions: over() if actions else ask([7] * 600 + [task] * 500, 20 + task, stop=[3]))
+    buffers = []
+    for reads_once in (False, True):
+        with monkeypatch.context() as patch:
+            if not reads_once:
+                patch.setattr(policy_step, "_split_of", lambda *_: 0)
+            sampler = Sampler(policy, slots=24, exact=True, overlap=True)
+            buffers.append(sampler.collect(worlds, list(range(4)), group_size=8, key=(2, 2), threads=1))
+        assert sampler._graphs is not None and any(shape.most_shared > 0 for shape in sampler._graphs[1]._graphs) == reads_once
+    assert_same(*buffers)

@@ -152,27 +152,27 @@ py::dict buffers(const py::object& self, int32_t policy, int32_t number) {
     arrays["probe_targets"] = view(plan.probe_targets, self);
     arrays["probe_temperature"] = view(plan.probe_temperature, self);
     arrays["probe_ask"] = view(plan.probe_ask, self);
+    arrays["shared_tokens"] = view(plan.shared_tokens, self);
+    arrays["shared_cuts"] = view(plan.shared_cuts, self);
+    arrays["shared_splits"] = view(plan.shared_splits, self);
     BlockTable& blocks = scheduler.block_table(policy);
     arrays["block_table"] = view(blocks.rows(), {scheduler.limits(policy).slots, blocks.max_blocks()}, self);
     return arrays;
 }
 
+template <bool is_ahead>
 py::tuple plan(SchedulerHandle& self, int32_t policy) {
     const Plan* plan = nullptr;
     {
         const py::gil_scoped_release release;
-        plan = &self.scheduler->plan(policy, kPatience);
+        plan = is_ahead ? &self.scheduler->plan_ahead(policy) : &self.scheduler->plan(policy, kPatience);
     }
     return py::make_tuple(plan->num_tokens, plan->num_sequences, plan->num_samples);
 }
 
-py::tuple plan_ahead(SchedulerHandle& self, int32_t policy) {
-    const Plan* plan = nullptr;
-    {
-        const py::gil_scoped_release release;
-        plan = &self.scheduler->plan_ahead(policy);
-    }
-    return py::make_tuple(plan->num_tokens, plan->num_sequences, plan->num_samples);
+py::tuple share_prefixes(SchedulerHandle& self, int32_t policy, int32_t split) {
+    const SharedPrefixes found = self.scheduler->share_prefixes(policy, split);
+    return py::make_tuple(found.num_tokens, found.num_groups, found.most);
 }
 
 void commit(SchedulerHandle& self, int32_t policy, const Array<int32_t>& tokens, const Array<float>& logprobs, const Array<float>& kept_logmass,
@@ -353,13 +353,17 @@ void bind_sampler(py::module_& m) {
              "Without tasks, episodes are submitted one by one.\n\n"
              "token_bytes: needed where there are stop strings. stop: token ids and strings (str, bytes), any of which ends a trajectory.\n"
              "grammar: what actions say, see paradigm.grammar.TokenGrammar.")
-        .def("plan", &plan, py::arg("policy"),
+        .def("plan", &plan<false>, py::arg("policy"),
              "Plans a policy's next step into its buffers; waits at most 50 ms, and only if no policy could run.\n\n"
              "Returns: (T tokens, B sequences, R rows to sample), zeros if there is nothing for this policy to do now.")
-        .def("plan_ahead", &plan_ahead, py::arg("policy"),
+        .def("plan_ahead", &plan<true>, py::arg("policy"),
              "Plans the step behind the one that is out, into the policy's other buffers; never waits. Tokens whose `source` is not -1 are those\n"
              "drawn in that row of the step that is out, and it must be run behind it.\n\n"
              "Returns: as plan; zeros: commit first. Raises: RuntimeError unless one plan of the policy is out.")
+        .def("share_prefixes", &share_prefixes, py::arg("policy"), py::arg("split"),
+             "Fills shared_tokens, shared_cuts and shared_splits of the plan last made: see paradigm.kernels.shared_prefixes, whose SharedPrefixes\n"
+             "these are, in blocks of `split` tokens.\n\n"
+             "Returns: (M tokens of sequences that share, G groups, the most splits that one shares), zeros if none does.")
         .def("commit", &commit, py::arg("policy"), py::arg("tokens").noconvert(), py::arg("logprobs").noconvert(), py::arg("kept_logmass").noconvert(),
              py::arg("probed") = py::none(),
              "Hands back what was drawn for the R rows of the policy's oldest plan: int32, float32, float32 [R]. probed: float32 [Q], the log-probs\n"

@@ -23,6 +23,8 @@ BlockTable::BlockTable(int32_t num_slots, int32_t max_tokens, int32_t num_blocks
     }
     can_run_out_ = int64_t{num_slots} * max_blocks_ > num_blocks - 1;
     rows_.assign(static_cast<std::size_t>(num_slots) * static_cast<std::size_t>(max_blocks_), 0);
+    chains_.assign(rows_.size(), 0);
+    last_chains_.resize(static_cast<std::size_t>(num_blocks));
 }
 
 void BlockTable::hold(int32_t slot, int32_t block) {
@@ -31,12 +33,25 @@ void BlockTable::hold(int32_t slot, int32_t block) {
     if (number == max_blocks_) throw std::logic_error("BlockTable: a sequence outgrew its row");
     num_holding_ += number == 0 ? 1 : 0;
     row(slot)[number] = block;
-    note(slot, number);
     room += block_size_;
+    note(slot, number);
 }
 
+int32_t BlockTable::allocate() {
+    const int32_t block = pool_.allocate();
+    if (prefixes_.contains(block)) prefixes_.remove(block);
+    return block;
+}
+
+// Block number `number` of the sequence is another than before.
 void BlockTable::note(int32_t slot, int32_t number) {
     if (keeps_changes_) changes_.push_back(slot * max_blocks_ + number);
+    for (; number < num_held(slot); ++number) {
+        const uint64_t before = number == 0 ? 0 : chain(slot, number - 1);
+        Chain& last = last_chains_[static_cast<std::size_t>(row(slot)[number])];
+        if (last.number == 0 || last.before != before) last = {before, ++num_chains_};
+        chains_[place(slot, number)] = last.number;
+    }
 }
 
 std::vector<int32_t> BlockTable::take_changes() {
@@ -52,11 +67,7 @@ std::vector<int32_t> BlockTable::take_changes() {
 bool BlockTable::grow(int32_t slot, int32_t num_tokens) {
     const int32_t missing = num_blocks_for(num_tokens) - num_held(slot);
     if (missing > pool_.num_free()) return false;
-    for (int32_t i = 0; i < missing; ++i) {
-        const int32_t block = pool_.allocate();
-        if (prefixes_.contains(block)) prefixes_.remove(block);
-        hold(slot, block);
-    }
+    for (int32_t i = 0; i < missing; ++i) hold(slot, allocate());
     return true;
 }
 
@@ -73,8 +84,7 @@ void BlockTable::fork(int32_t from, int32_t to, int32_t num_tokens) {
 int32_t BlockTable::replace(int32_t slot, int32_t number) {
     int32_t& block = row(slot)[number];
     pool_.release(block, false);  // others hold it
-    block = pool_.allocate();
-    if (prefixes_.contains(block)) prefixes_.remove(block);
+    block = allocate();
     note(slot, number);
     return block;
 }

@@ -26,12 +26,17 @@ Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_token
     const auto max_sequences = static_cast<std::size_t>(std::min(limits.slots, limits.max_step_tokens));
     for (Planned& step : steps) {
         Plan& plan = step.plan;
-        for (auto* of_tokens : {&plan.tokens, &plan.positions, &plan.probe_rows, &plan.probe_targets}) of_tokens->resize(max_tokens_fed);
+        for (auto* of_tokens : {&plan.tokens, &plan.positions, &plan.probe_rows, &plan.probe_targets, &plan.shared_tokens}) {
+            of_tokens->resize(max_tokens_fed);
+        }
         plan.source.assign(max_tokens_fed, -1);
         plan.probe_temperature.resize(max_tokens_fed);
         plan.probe_ask.resize(max_tokens_fed);
         plan.cu_seqlens.resize(max_sequences + 1);
-        for (auto* of_sequences : {&plan.context_lengths, &plan.slots, &plan.sample_rows, &plan.support_row}) of_sequences->resize(max_sequences);
+        plan.shared_cuts.resize(max_sequences / 2 + 1);
+        for (auto* of_sequences : {&plan.context_lengths, &plan.slots, &plan.sample_rows, &plan.support_row, &plan.shared_splits}) {
+            of_sequences->resize(max_sequences);
+        }
         plan.trajectory.resize(max_sequences);
         plan.position.resize(max_sequences);
         plan.key.assign(max_sequences, key);

@@ -24,6 +24,9 @@ const Plan& Scheduler::plan_ahead(int32_t policy_number) {
             fill_decoding(policy);  // they have been ready for longer
             fill_ahead(policy);
             fill_prefilling(policy);
+        } else if (can_decode_ahead(policy)) {
+            fill_decoding(policy);
+            fill_ahead(policy);
         }
     }
     if (plan.num_tokens == 0) {
@@ -41,6 +44,24 @@ void Scheduler::find_free(PolicyState& policy) {
         const Row& row = before.rows[i];
         if (row.sample >= 0 && !row.is_overrun && row.seat->sequence == nullptr && row.seat->is_free()) policy.free_rows.push_back(i);
     }
+}
+
+// Where blocks are scarce: whether there is one for each that needs it to decode, and nobody else waits but those who found too few blocks when
+// more were free.
+bool Scheduler::can_decode_ahead(const PolicyState& policy) {
+    const BlockTable& blocks = policy.blocks;
+    if (policy.num_swapped > 0 || policy.prefilling.size() > policy.num_prefills_refused) return false;
+    if (!policy.prefilling.empty() && blocks.num_free() > policy.num_free_then) return false;
+    int32_t needed = 0;
+    const auto add = [&](const Seat& seat, int32_t end) {
+        needed += std::max(0, blocks.num_blocks_for(end) - blocks.num_held(seat.slot)) + (seat.shares_tail ? 1 : 0);
+    };
+    for (const Seat* seat : policy.decoding) add(*seat, seat->fed + 1);
+    for (const std::size_t i : policy.free_rows) {
+        const Row& row = policy.steps[1 - policy.last].rows[i];
+        add(*row.seat, row.seat->fed + row.num_tokens + 1);
+    }
+    return needed <= blocks.num_free();
 }
 
 void Scheduler::fill_ahead(PolicyState& policy) {

@@ -40,7 +40,7 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
     admit();
     if (!is_ready(policy)) return plan;  // meanwhile all were cancelled
 
-    policy.num_refused = 0;
+    policy.num_refused = policy.num_prefills_refused = 0;
     if (is_plenty(policy)) {
         fill_decoding(policy);
         fill_prefilling(policy);
@@ -123,7 +123,10 @@ void Scheduler::fill_scarce(PolicyState& policy) {
             (num_left(*seat) == 1 ? policy.decoding : policy.prefilling).push_back(seat);
         }
     }
-    if (is_closed) policy.num_refused = policy.decoding.size() + policy.prefilling.size();
+    if (!is_closed) return;
+    policy.num_refused = policy.decoding.size() + policy.prefilling.size();
+    policy.num_prefills_refused = policy.prefilling.size();
+    policy.num_free_then = policy.blocks.num_free();
 }
 
 // Gets the sequence blocks for its next tokens, `most` at most. Returns false if it has to wait.

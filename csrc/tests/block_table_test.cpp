@@ -68,7 +68,7 @@ class Model {
         CHECK(table_.num_free() == kBlocks - 1 && table_.num_holding() == 0);
     }
 
-    int64_t num_shared = 0, num_refused = 0;
+    int64_t num_shared = 0, num_refused = 0, num_alike = 0, num_told = 0;
 
   private:
     std::size_t draw(std::size_t n) { return random_() % n; }
@@ -204,6 +204,16 @@ class Model {
             CHECK(table_.references(block) == holders[static_cast<std::size_t>(block)]);
             num_used += holders[static_cast<std::size_t>(block)] > 0 ? 1 : 0;
         }
+        for (int32_t a = 0; a < kSlots; ++a) {  // a chain's number tells all of its blocks
+            for (int32_t b = 0; b < a; ++b) {
+                for (int32_t i = std::min(table_.num_held(a), table_.num_held(b)) - 1; i >= 0; --i) {
+                    const bool are_same = std::equal(row(a), row(a) + i + 1, row(b));
+                    num_alike += are_same ? 1 : 0;
+                    num_told += table_.chain(a, i) == table_.chain(b, i) ? 1 : 0;
+                    CHECK(are_same || table_.chain(a, i) != table_.chain(b, i));
+                }
+            }
+        }
         CHECK(holders[0] == 0 && num_used + table_.num_free() == kBlocks - 1 && num_holding == table_.num_holding());
     }
 
@@ -222,7 +232,7 @@ void random_operations() {
         Model model(seed);
         for (int i = 0; i < 2500; ++i) model.operate();
         model.finish();
-        CHECK(model.num_shared > 50 && model.num_refused > 5);
+        CHECK(model.num_shared > 50 && model.num_refused > 5 && model.num_told > 500 && 100 * model.num_told > 99 * model.num_alike);
     }
 }
 
@@ -251,6 +261,17 @@ void what_is_overwritten_first() {
     CHECK(!table.extend(1, 6) && table.num_free() == 2);
     table.forget_prefixes();
     CHECK(num_found(two) == 0 && table.num_free() == 2);
+}
+
+// Who has replaced a block has another chain from there on, also where it still holds what others do.
+void a_replaced_block_ends_what_is_common() {
+    BlockTable table(2, 6, 8, 2);
+    CHECK(table.extend(0, 6));
+    table.fork(0, 1, 6);
+    for (int32_t i = 0; i < 3; ++i) CHECK(table.chain(0, i) == table.chain(1, i));
+    table.replace(0, 1);
+    CHECK(table.blocks_of(0)[2] == table.blocks_of(1)[2]);
+    CHECK(table.chain(0, 0) == table.chain(1, 0) && table.chain(0, 1) != table.chain(1, 1) && table.chain(0, 2) != table.chain(1, 2));
 }
 
 void misuse_is_refused() {
@@ -282,6 +303,7 @@ void misuse_is_refused() {
 int main() {
     random_operations();
     what_is_overwritten_first();
+    a_replaced_block_ends_what_is_common();
     misuse_is_refused();
     std::puts("block_table_test: ok");
 }

@@ -100,6 +100,7 @@ class HashingModel {
         CHECK(plan.num_tokens > 0 && plan.num_tokens <= limits_.max_step_tokens && plan.num_sequences <= limits_.slots);
         for (const Swap& swap : scheduler_.take_swaps(policy_)) apply(swap);
         check_blocks();
+        check_prefixes(plan);
         for (int32_t b = 0; b < plan.num_sequences; ++b) write(plan, static_cast<std::size_t>(b), before);
         Draws draws;
         for (int32_t b = 0, r = 0; b < plan.num_sequences; ++b) {
@@ -158,6 +159,48 @@ class HashingModel {
     }
 
   private:
+    // What sequences are said to have in common lies in the same blocks before what is fed, and is all whose chains are the same.
+    void check_prefixes(const Plan& plan) {
+        const int32_t size = 2, split = size * limits_.block_size;
+        if (&plan != &scheduler_.last_plan(policy_)) return;
+        const SharedPrefixes found = scheduler_.share_prefixes(policy_, split);
+        std::vector<int32_t> whole, group(static_cast<std::size_t>(plan.num_sequences), -1);
+        for (std::size_t b = 0; b < group.size(); ++b) {
+            whole.push_back((plan.context_lengths[b] - plan.cu_seqlens[b + 1] + plan.cu_seqlens[b]) / split);
+        }
+        const auto agree = [&](std::size_t a, std::size_t b, int32_t splits) {
+            const int32_t last = splits * size - 1;
+            if (std::min(whole[a], whole[b]) < splits || blocks_.chain(plan.slots[a], last) != blocks_.chain(plan.slots[b], last)) return false;
+            CHECK(std::equal(row(plan.slots[a]), row(plan.slots[a]) + last + 1, row(plan.slots[b])));
+            return true;
+        };
+        int32_t m = 0, most = 0;
+        for (int32_t g = 0; g < found.num_groups; ++g) {
+            CHECK(plan.shared_cuts[static_cast<std::size_t>(g)] == m);
+            std::vector<std::size_t> members;
+            for (std::size_t b = 0; m < plan.shared_cuts[static_cast<std::size_t>(g + 1)]; ++b) {
+                if (plan.shared_tokens[static_cast<std::size_t>(m)] != plan.cu_seqlens[b]) continue;
+                for (int32_t t = plan.cu_seqlens[b]; t < plan.cu_seqlens[b + 1]; ++t) CHECK(plan.shared_tokens[static_cast<std::size_t>(m++)] == t);
+                members.push_back(b);
+                group[b] = g;
+            }
+            const int32_t splits = plan.shared_splits[members[0]];
+            CHECK(members.size() > 1 && splits > 0);
+            bool could_be_more = true;
+            for (const std::size_t b : members) {
+                CHECK(plan.shared_splits[b] == splits && agree(members[0], b, splits));
+                could_be_more = could_be_more && agree(members[0], b, splits + 1);
+            }
+            CHECK(!could_be_more);
+            most = std::max(most, splits);
+        }
+        CHECK(m == found.num_tokens && most == found.most);
+        for (std::size_t a = 0; a < group.size(); ++a) {
+            CHECK((group[a] < 0) == (plan.shared_splits[a] == 0));
+            for (std::size_t b = 0; b < a; ++b) CHECK(!agree(a, b, 1) || (group[a] >= 0 && group[a] == group[b]));
+        }
+    }
+
     void apply(const Swap& swap) {
         const auto size = static_cast<std::size_t>(limits_.block_size);
         Tokens& copy = swapped_[swap.slot];

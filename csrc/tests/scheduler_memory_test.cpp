@@ -64,6 +64,27 @@ void a_groups_prompt_is_fed_once() {
     }
 }
 
+void members_of_a_group_are_found_in_a_plan() {
+    Scheduler scheduler(one_turn({"a", "b"}, 21, 5, 4), {limits_of(8, 1000, 8 * 32, 4)}, SamplingParameters{}, 1, false);
+    HashingModel model(scheduler, 0);
+    model.run(scheduler.plan(0, milliseconds(50)));  // one member of each computes the prompt
+    const Plan& second = scheduler.plan(0, milliseconds(50));
+    SharedPrefixes found = scheduler.share_prefixes(0, 20);
+    CHECK(second.num_tokens == 8 && found.num_groups == 2 && found.num_tokens == 8 && found.most == 1);
+    found = scheduler.share_prefixes(0, 8);
+    CHECK(found.num_groups == 2 && found.num_tokens == 8 && found.most == 2 && second.shared_splits == Tokens(8, 2));
+    CHECK(second.shared_cuts[0] == 0 && second.shared_cuts[1] == 4 && second.shared_cuts[2] == 8);
+    CHECK(scheduler.share_prefixes(0, 24).num_groups == 0);
+    model.run(second);
+    for (const int32_t split : {0, -4, 6}) {
+        try {
+            scheduler.share_prefixes(0, split);
+            CHECK(false);
+        } catch (const std::invalid_argument&) {
+        }
+    }
+}
+
 void a_common_beginning_is_shared_by_groups_that_go_on_differently() {
     const auto answer = [](const std::string& task, uint64_t, const std::vector<Tokens>& actions) {
         Tokens prompt = prompt_of("s", 16);
@@ -208,6 +229,7 @@ void two_policies_with_a_cache_each() {
 
 int main() {
     a_groups_prompt_is_fed_once();
+    members_of_a_group_are_found_in_a_plan();
     a_common_beginning_is_shared_by_groups_that_go_on_differently();
     new_weights_share_nothing_of_the_old();
     the_oldest_is_in_every_step();

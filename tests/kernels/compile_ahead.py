@@ -310,10 +310,10 @@ def linear_sample_token() -> Iterator[Configuration]:
                 **dict.fromkeys(("support", "table", "position", "targets"), "*i32"), "temperature": "*fp32", "key": "*i64", "trajectory": "*i64",
                 **tiles, **dict.fromkeys(("num_rows", "vocabulary", "num_words"), "i32"),
             }  # fmt: skip
-            for draws, has_support in ((True, False), (True, True), (False, False)):
-                constants, options = split_options({"WIDTH": 4096, "DRAWS": draws, "HAS_SUPPORT": has_support, **config})
-                what = "draw" if draws else "score"
-                name = f"linear_sample_token {what} {str(dtype).removeprefix('torch.')}{' support' * has_support}"
+            for has_targets, has_support in ((False, False), (False, True), (True, False)):
+                constants, options = split_options({"WIDTH": 4096, "HAS_TARGETS": has_targets, "HAS_SUPPORT": has_support, **config})
+                what = f"{str(dtype).removeprefix('torch.')}{' support' * has_support}{' targets' * has_targets}"
+                name = f"linear_sample_token draw {what}"
                 signature, wgmma = arguments(module._draw_kernel, types), dtype != torch.float32
                 yield Configuration(name, module._draw_kernel, signature, constants, options, wgmma, (architecture,))
     signature = {**tiles, "ids": "*i32", "num_tiles": "i32", "num_rows": "i32"}

@@ -55,6 +55,14 @@ def test_a_rows_sums_are_taken_in_one_order_with_and_without_a_support(rows: lis
         assert orders[name, capability] == orders[name.removesuffix(" support"), capability], name
 
 
+def test_a_row_is_drawn_by_the_same_sums_where_others_have_filters(rows: list[dict]) -> None:
+    by_name = {(row["kernel"], row["capability"]): (row["reductions"], row["products"]) for row in rows}
+    beside = [(name, capability) for name, capability in by_name if name.startswith("linear_sample_token draw") and name.endswith(" targets")]
+    assert len(beside) == 4
+    for name, capability in beside:
+        assert by_name[name, capability] == by_name[name.removesuffix(" targets"), capability], name
+
+
 def test_a_rows_squares_are_summed_in_one_order_with_and_without_a_residual(rows: list[dict]) -> None:
     orders = {(row["kernel"], row["capability"]): row["reductions"] for row in rows if row["kernel"].startswith("rms_norm forward")}
     fused = [(name, capability) for name, capability in orders if name.endswith(" residual")]

@@ -42,6 +42,16 @@ def test_the_first_target_out_of_the_vocabulary_is_told_once(device: str, monkey
     kernels.check_flags()
 
 
+def test_a_flag_that_a_rollout_made_can_be_cleared(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "_FLAGS", {})
+    with torch.inference_mode():
+        raised = flags.flag("targets", torch.device(device))
+    raised.fill_(1)
+    with pytest.raises(ValueError, match="targets must be in"):
+        kernels.check_flags()
+    assert not raised.any()
+
+
 def test_gradients_of_a_bad_row_are_nan(device: str) -> None:
     hidden, weight, targets, _ = (None if x is None else x.detach().to(device) for x in make(5, 8, 75, torch.float32, masked=False))
     targets[2] = 75

@@ -91,6 +91,35 @@ def test_rows_have_settings_of_their_own_and_depend_on_nothing_else(on_tiles: An
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("dtype", "rows", "vocabulary", "masked"), [
+    (torch.float32, 1, 40, False), (torch.float32, 37, 300, True), (torch.bfloat16, 70, 513, False), (torch.float16, 130, 140, True),
+])  # fmt: skip
+def test_rows_without_filters_do_not_feel_those_that_have_some(
+    on_tiles: Any, dtype: torch.dtype, rows: int, vocabulary: int, masked: bool, device: str
+) -> None:
+    """The same ids, log-probs and kept mass, bit for bit, as where no row is asked for filters; so an exact step may choose by what it holds."""
+    hidden, weight, support, settings = case(rows, vocabulary, dtype, masked, device)
+    settings["temperature"] = torch.tensor([1.0, 0.0, 0.3, 0.77, 2.5, 1.0, 1.1], device=device).repeat(rows)[:rows]
+    plain = linear_sample_token(hidden, weight, support=support, **settings)
+    off = {name: torch.full((rows,), value, device=device) for name, value in (("top_k", 0), ("top_p", 1.0), ("min_p", 0.0))}
+    off["top_k"] = off["top_k"].int()
+    is_filtered = torch.arange(rows, device=device) % 32 == 5  # the interpreter takes a row's filters step by step
+    some = {"top_k": torch.where(is_filtered, 2, 0).int(), "top_p": torch.where(is_filtered, 0.7, 1.0), "min_p": off["min_p"]}
+    for filters, rest in ((off, torch.ones_like(is_filtered)), (some, ~is_filtered)):
+        found = linear_sample_token(hidden, weight, support=support, **settings, **filters)
+        for a, b in zip(found, plain):
+            assert torch.equal(a[rest], b[rest])
+    if rows > 5:
+        every = {**some, "top_k": torch.full_like(some["top_k"][is_filtered], 2), "top_p": torch.full_like(some["top_p"][is_filtered], 0.7)}
+        every["min_p"] = off["min_p"][is_filtered]
+        legal = None if support is None else (support[0][is_filtered], support[1])
+        alone = linear_sample_token(hidden[is_filtered], weight, support=legal, **{n: x[is_filtered] for n, x in settings.items()}, **every)
+        for a, b in zip(alone, found):
+            assert torch.equal(a, b[is_filtered])
+        assert bool((alone[2] < -0.01).any())
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_a_row_that_cannot_be_drawn_from_gets_no_token(on_tiles: Any, device: str) -> None:
     hidden, weight, _, settings = case(5, 140, torch.float32, False, device)
     whole = linear_sample_token(hidden, weight, **settings)

@@ -28,6 +28,10 @@ class BlockTable {
     int32_t num_held(int32_t slot) const { return has_cache_ ? room_[static_cast<std::size_t>(slot)] / block_size_ : 0; }
     int32_t num_holding() const { return num_holding_; }  // sequences that hold blocks
 
+    // A number for the sequence's blocks up to number `number`, which it holds: two sequences with the same number hold the same blocks so far.
+    // Those that took over the same blocks one after the other have the same.
+    uint64_t chain(int32_t slot, int32_t number) const { return chains_[place(slot, number)]; }
+
     // Whether sequences may have to wait for blocks; not if there are as many as all slots can need.
     bool can_run_out() const { return can_run_out_; }
 
@@ -83,8 +87,12 @@ class BlockTable {
   private:
     int32_t* row(int32_t slot) { return rows_.data() + static_cast<std::size_t>(slot) * static_cast<std::size_t>(max_blocks_); }
     bool grow(int32_t slot, int32_t num_tokens);
+    int32_t allocate();
     void hold(int32_t slot, int32_t block);
     void note(int32_t slot, int32_t number);
+    std::size_t place(int32_t slot, int32_t number) const {
+        return static_cast<std::size_t>(slot) * static_cast<std::size_t>(max_blocks_) + static_cast<std::size_t>(number);
+    }
 
     bool has_cache_;
     bool can_run_out_ = false;
@@ -97,6 +105,13 @@ class BlockTable {
     bool keeps_changes_ = false;
     std::vector<int32_t> changes_;
     std::vector<int32_t> room_;  // by slot: tokens that its blocks have room for
+    // Each number stands for one block behind what one other number stands for, so it tells all of them.
+    struct Chain {
+        uint64_t before = 0, number = 0;
+    };
+    std::vector<uint64_t> chains_;    // as rows_
+    std::vector<Chain> last_chains_;  // by block: the last that it ended
+    uint64_t num_chains_ = 0;
 };
 
 }  // namespace paradigm

@@ -15,10 +15,11 @@
 //
 // Overlap. While a plan is out, plan_ahead() makes the next one, from lengths alone: it feeds a free sequence, whose token is being drawn, that
 // token by its place among the draws (Plan::source). Gated ones, whose next step depends on the token's value (legal tokens, a grammar,
-// a forced token, a question) or is not to come (the limit of the action or stream), wait for the commit, and so do all while blocks are
-// scarce. Where a free sequence stops after all, its token in the plan ahead is over-run: what is drawn for it is dropped at that plan's commit,
-// and until then it keeps slot and blocks. If it goes on behind what its environment says, the place is written again. Plans run in the
-// order in which they are made. What others do to sequences (cancel, open, fork, ask, release) waits until no plan is out.
+// a forced token, a question) or is not to come (the limit of the action or stream), wait for the commit. While blocks are scarce, a plan
+// ahead only decodes, if there are blocks for all who do and none of the others could have begun by now; it evicts nobody. Where a free
+// sequence stops after all, its token in the plan ahead is over-run: what is drawn for it is dropped at that plan's commit, and until then it
+// keeps slot and blocks. If it goes on behind what its environment says, the place is written again. Plans run in the order in which they
+// are made. What others do to sequences (cancel, open, fork, ask, release) waits until no plan is out.
 //
 // Requests. Besides the tasks that it begins with, a scheduler takes single episodes while others run (submit), and gives them up again (cancel);
 // both from any thread. They start in the order in which they came.
@@ -45,6 +46,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "paradigm/block_table.h"
@@ -83,6 +85,16 @@ struct Plan {
     std::vector<int32_t> probe_targets;           // [Q] token whose log-probability it is to tell; -1: it is wanted for itself
     std::vector<float> probe_temperature;         // [Q]
     std::vector<int64_t> probe_ask;               // [Q] number of the question
+    // once share_prefixes() has looked: M tokens of the sequences that share, in G groups
+    std::vector<int32_t> shared_tokens;  // [M] index in T, group by group
+    std::vector<int32_t> shared_cuts;    // [G + 1] of these by group
+    std::vector<int32_t> shared_splits;  // [B] splits that a sequence shares with its group
+};
+
+// How much of a plan's sequences' contexts they have in common.
+struct SharedPrefixes {
+    int32_t num_tokens = 0, num_groups = 0;  // M, G
+    int32_t most = 0;                        // the largest of Plan::shared_splits
 };
 
 struct PolicyCounters {
@@ -123,8 +135,13 @@ class Scheduler {
     const Plan& plan(int32_t policy, std::chrono::milliseconds patience);
 
     // Plans the step behind the one plan of the policy that is out, to be run behind it; never waits. It stands in the other buffers. Empty
-    // if nothing can be planned yet, or blocks are scarce: commit first. Throws std::logic_error unless exactly one plan is out.
+    // if nothing can be planned yet, or blocks are too scarce: commit first. Throws std::logic_error unless exactly one plan is out.
     const Plan& plan_ahead(int32_t policy);
+
+    // Finds, in the plan last made, sequences whose first `split` tokens lie in the same blocks, and how many whole splits each such group has in
+    // common of what lies before the tokens fed now. O(B), for who can read such blocks once; nothing else depends on it. Throws
+    // std::invalid_argument unless `split` is a multiple of the block size.
+    SharedPrefixes share_prefixes(int32_t policy, int32_t split);
 
     // How many plans of the policy have been made and not committed: 0 to 2.
     int32_t num_out(int32_t policy) { return state(policy).num_out; }
@@ -233,6 +250,11 @@ class Scheduler {
         std::vector<Seat*> probed;  // [Q]
         Clock::time_point at{};
     };
+    // Sequences of a plan that begin with the same blocks.
+    struct PrefixGroup {
+        int32_t slot = -1;  // of the first of them
+        int32_t splits = 0, num_sequences = 0, num_tokens = 0, end = 0;  // end: in Plan::shared_tokens, so far
+    };
     struct PolicyState {
         PolicyState(const PolicyLimits& limits, int32_t max_tokens, const SamplingParameters& sampling, uint64_t key);
         Planned& made() { return steps[last]; }
@@ -246,10 +268,14 @@ class Scheduler {
         std::vector<Seat*> decoding;    // one token to feed
         std::vector<Seat*> prefilling;  // several tokens to feed; those that have begun stand first
         std::vector<std::size_t> free_rows;  // of the plan that is out: those that can be planned ahead
-        std::size_t num_refused = 0;    // that the last plan left out because blocks ran out
+        // that the last plan() left out because blocks ran out, and how many were free behind it
+        std::size_t num_refused = 0, num_prefills_refused = 0;
+        int32_t num_free_then = 0;
         std::vector<Seat*> by_slot;     // live sequences
         std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
         std::vector<int32_t> block_tokens;  // of the block looked up or published last
+        std::vector<PrefixGroup> groups;  // of the plan looked at last ...
+        std::vector<std::pair<uint64_t, std::size_t>> group_of_chain;  // ... by the chain of their first split: a hash table
         int32_t num_seats = 0;          // of an episode
         int32_t version = 0;
         int32_t num_swapped = 0;        // sequences that are copied out
@@ -280,6 +306,7 @@ class Scheduler {
     static void find_free(PolicyState& policy);
     static void fill_decoding(PolicyState& policy);
     static void fill_ahead(PolicyState& policy);
+    static bool can_decode_ahead(const PolicyState& policy);
     static void fill_prefilling(PolicyState& policy);
     static void fill_scarce(PolicyState& policy);
     static bool is_plenty(const PolicyState& policy);
