@@ -28,12 +28,16 @@ def cases(setting: Setting) -> Iterator[Case]:
     jobs = [(shape, length, dtype) for shape in (QUICKSTART, SMALL) for length in (50, 512) for dtype in ("float32", "bfloat16")]
     for shape, length, dtype in jobs[:3] if setting.quick else jobs:
         documents = torch.randint(shape["vocab_size"], (tokens // length, length), generator=torch.Generator().manual_seed(length))
+        # on a CPU float8 products are only emulated
+        on_gpu = torch.device(setting.device).type == "cuda" and dtype == "bfloat16"
+        fp8 = {"paradigm, fp8 products": _ours(shape, dtype, documents, setting.device, fp8=True)} if on_gpu else {}
         num_parameters = sum(p.numel() for p in make_policy(shape, dtype, "meta").parameters())
         yield Case(
             op="train step", shape=f"{num_parameters / 1e6:.1f}M, {documents.numel()} tokens in documents of {length}", dtype=dtype,
             config=describe(shape), unit="tok/s", work=documents.numel(), cost=2.0 * num_parameters * 3, ceiling=f"matmul {dtype}",
             providers={
                 "paradigm": _ours(shape, dtype, documents, setting.device),
+                **fp8,
                 "transformers": _transformers(shape, dtype, documents, setting.device),
                 "torchtitan": _torchtitan(shape, dtype, documents, setting.device),
             },
@@ -51,12 +55,16 @@ def _packed(documents: torch.Tensor, device: torch.device | str) -> Any:
     return batch.to(device)
 
 
-def _ours(shape: dict[str, Any], dtype: str, documents: torch.Tensor, device: str) -> Callable[[], Contestant]:
+def _ours(shape: dict[str, Any], dtype: str, documents: torch.Tensor, device: str, fp8: bool = False) -> Callable[[], Contestant]:
     def build() -> Contestant:
         from paradigm.learner import Learner
         from paradigm.objective import CrossEntropy
 
         policy = make_policy(shape, dtype, device)
+        try:
+            policy.fp8 = fp8
+        except ValueError as error:  # an older device
+            raise ImportError(str(error)) from error
         learner, batch = Learner(policy, learning_rate=1e-3), _packed(documents, device)
 
         def run() -> None:

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from paradigm.batch import PackedBatch
 from paradigm.compiled import compiling
+from paradigm.fp8 import check_fp8
 from paradigm.kernels.attention import fits_cpu
 from paradigm.kernels.layout import Layout, PagedCache
 from paradigm.kernels.linear_logprob import linear_logprob, logits
@@ -85,6 +86,7 @@ class Policy(nn.Module):
         )
         self.recomputed_layers = 0
         self._compiled: bool | None = None
+        self._fp8 = False
         self._packed: Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor] | None = None
         if seed is not None:
             self._initialise(seed)
@@ -144,6 +146,23 @@ class Policy(nn.Module):
             raise ValueError("compiled must be False or None in exact mode, whose sums have an order of their own, got True: set exact = False first")
         self._compiled = value
 
+    @property
+    def fp8(self) -> bool:
+        """Whether the projections of layers take float8 products where a layout is packed: never unless set, nor in exact mode.
+
+        What is sampled, the head, and modules in the place of projections (LoRA's) keep theirs. `log_probs` is as training is, with or without
+        gradient, so that ratios of one to the other are not of rounding.
+        """
+        return self._fp8 and not self.exact
+
+    @fp8.setter
+    def fp8(self, value: bool) -> None:
+        if value and self.exact:
+            raise ValueError("fp8 must be False in exact mode, whose sums have an order of their own, got True: set exact = False first")
+        if value:
+            check_fp8(self.config, self.head_weight.dtype, self.device)
+        self._fp8 = value
+
     def forward(
         self, tokens: Tensor, layout: Layout, causal: bool | None = None, embeddings: tuple[Tensor, Tensor] | None = None,
         rows: Tensor | None = None,
@@ -179,7 +198,7 @@ class Policy(nn.Module):
             return self._packed(x, layout, cos, sin, rows)
         compiled = not layout.is_paged and layout.num_tokens > 1 and self.compiled  # one token would be a size of its own to the compiler
         build: Literal["auto", "triton"] = "triton" if tokens.is_cuda and self.exact else "auto"  # one order of sums in exact mode
-        step = Step(layout, cos, sin, causal, build, compiled)
+        step = Step(layout, cos, sin, causal, build, compiled, self.fp8 and not layout.is_paged)
         update, residual = x, None
         num_recomputed = self.recomputed_layers if torch.is_grad_enabled() and not layout.is_paged else 0
         with compiling(layout, cos, sin) if compiled else contextlib.nullcontext():

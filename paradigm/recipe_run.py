@@ -153,6 +153,7 @@ class RecipeRun:
         _log.info("%s", "\n".join(plan.lines()))
         plan.check()
         policy.trained.recomputed_layers, policy.trained.compiled = plan.recomputed_layers, stage.compile
+        policy.trained.fp8 = policy.whole.fp8 = stage.fp8  # the whole's log-probs stand for what trains
         with contextlib.ExitStack() as stack:
             source = self.source(stage, policy)
             if isinstance(source, RolloutSource):
@@ -214,6 +215,7 @@ class RecipeRun:
         tokens = tokens_before + done["trained_tokens"]
         trained_seconds = time.monotonic() - started
         policy.gather()
+        policy.whole.fp8 = False  # it is measured as whoever opens it will run it
         if isinstance(source, PairSource):
             center_scores(policy.whole, source.pairs, source.rows)
         self.evaluate(stage, policy.whole, done["step"], tokens, final=True)

@@ -55,6 +55,7 @@ class Stage:
     schedule, warmup_steps, weight_decay, max_grad_norm: the optimiser's. pack_tokens: the most tokens in one packed batch. recomputed_layers: so
     many layers compute their forward pass again within the backward pass instead of keeping it, which changes no result; -1: as few as memory asks.
     compile: whether the trained policy's layers go through torch.compile, see `Policy.compiled`; by default in fast mode on CUDA.
+    fp8: whether its projections take float8 products while it trains, see `Policy.fp8`; only in fast mode and in bfloat16.
     checkpoint_every, evaluate_every: steps between whole checkpoints, and between points of the learning curve (0: only at the end).
     trace_steps: this many steps, the first of a process, are recorded in stages/NAME/trace.json, a timeline that Perfetto opens.
     """
@@ -73,6 +74,7 @@ class Stage:
     pack_tokens: int = 8192
     recomputed_layers: int = -1
     compile: bool | None = None
+    fp8: bool = False
     checkpoint_every: int = 100
     evaluate_every: int = 0
     trace_steps: int = 0

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paradigm import compiled
+from paradigm.fp8 import fp8_linear
 from paradigm.kernels.attention import attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot
 from paradigm.kernels.layout import Layout
@@ -37,6 +38,10 @@ class Step(NamedTuple):
     causal: bool
     build: Literal["auto", "triton"]  # of `attention`
     compiled: bool = False
+    fp8: bool = False  # products of the projections
+
+    def project(self, projection: nn.Module, x: Tensor) -> Tensor:
+        return cast(Tensor, projection(x, fp8=True) if self.fp8 and isinstance(projection, Linear) else projection(x))
 
 
 class Linear(nn.Linear):
@@ -44,7 +49,9 @@ class Linear(nn.Linear):
 
     exact: bool | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, fp8: bool = False) -> Tensor:
+        if fp8:
+            return fp8_linear(x, self.weight, self.bias)
         exact = x.is_cpu if self.exact is None else self.exact
         return exact_linear(x, self.weight, self.bias) if exact else F.linear(x, self.weight, self.bias)
 
@@ -81,16 +88,16 @@ class _Attention(nn.Module):
         return (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        q = self.q_proj(x).view(-1, self.num_heads, self.head_dim)
-        k = self.k_proj(x).view(-1, self.num_kv_heads, self.head_dim)
-        v = self.v_proj(x).view(-1, self.num_kv_heads, self.head_dim)
+        q = step.project(self.q_proj, x).view(-1, self.num_heads, self.head_dim)
+        k = step.project(self.k_proj, x).view(-1, self.num_kv_heads, self.head_dim)
+        v = step.project(self.v_proj, x).view(-1, self.num_kv_heads, self.head_dim)
         q_weight, k_weight = self.norm_weights()
         q, k = rotary(q, k, step.cos, step.sin, q_weight=q_weight, k_weight=k_weight, eps=self.eps)
         if step.layout.is_paged:
             out = paged_attention(q, k, v, step.layout, self.layer, window=self.window)
         else:
             out = attention(q, k, v, step.layout, causal=step.causal, window=self.window, build=step.build)
-        return self.o_proj(out.view(-1, self.num_heads * self.head_dim))
+        return step.project(self.o_proj, out.view(-1, self.num_heads * self.head_dim))
 
 
 class _MLP(nn.Module):
@@ -100,8 +107,8 @@ class _MLP(nn.Module):
         self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=config.mlp_bias)
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=config.mlp_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        return step.project(self.down_proj, swiglu(step.project(self.gate_proj, x), step.project(self.up_proj, x)))
 
 
 class _Layer(nn.Module):
@@ -120,7 +127,7 @@ class _Layer(nn.Module):
     def rest(self, normed: Tensor, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """All that follows the first norm."""
         normed, x = self.post_attention_layernorm(self.self_attn(normed, step), x)
-        return self.mlp(normed), x
+        return self.mlp(normed, step), x
 
     def parts(self) -> tuple[tuple[Tensor | None, ...], tuple[Linear, ...], int | None]:
         """Norms, projections and window, as the CPU's packed decoder takes them."""

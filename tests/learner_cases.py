@@ -37,9 +37,9 @@ class Bigram(nn.Module):
         return self.norm(torch.tanh(self.mix(torch.cat([x, before], 1)))) * self.scale
 
 
-def small_policy(dtype="float32", heads=("value",)):
+def small_policy(dtype="float32", heads=("value",), **shape):
     config = PolicyConfig(
-        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2, num_kv_heads=1, heads=heads, dtype=dtype
+        vocab_size=VOCABULARY, hidden_size=16, intermediate_size=32, num_layers=2, num_heads=2, num_kv_heads=1, heads=heads, dtype=dtype, **shape
     )
     return Policy(config, seed=3)
 

@@ -24,7 +24,7 @@ LAYERS = [
     {"learner", "batch_loss", "sampler", "divided_sampler", "rollout_driver", "engine", "policy_step", "device_step", "collection_stats",
      "async_sampler", "sequences", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
-     "policy_config", "compiled", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes",
+     "policy_config", "compiled", "fp8", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes",
      "chat_template", "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cuda_backend",
      "distributed", "sharding", "grammar"},
     {"kernels", "_core", "_cuda"},

@@ -85,6 +85,22 @@ def test_compiled_layers_train_in_shards() -> None:
     assert_close(second, plain)
 
 
+def trained_fp8(compiled):
+    """By float8 products, with one layer recomputed."""
+    compilation.BACKEND = "aot_eager"
+    policy = Copies(small_policy("bfloat16", head_dim=16))
+    policy.trained.exact = False
+    policy.trained.fp8, policy.trained.compiled, policy.trained.recomputed_layers = True, compiled, 1
+    learner = Learner(policy.trained, learning_rate=1e-3)
+    return outcome(policy, learner, imitated(learner))
+
+
+def test_float8_products_train_in_shards() -> None:
+    alone = trained_fp8(False)
+    for found in run_ranks(2, trained_fp8, True):
+        assert_close(found, alone, tolerance=1e-2)
+
+
 @pytest.mark.parametrize(
     ("world", "options", "how"),
     [
