@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from paradigm.environments.mixture import Mixture
 from paradigm.episode_kinds import KINDS
 from paradigm.episode_world import EpisodeWorld
 from paradigm.evaluation import summarize
+from paradigm.metrics import format_duration
 from paradigm.preference_world import PreferenceWorld
 from paradigm.text_world import TextWorld
 from paradigm.tokenizer import Tokenizer
@@ -24,6 +26,8 @@ from paradigm.verifiers import SandboxUnavailable
 from paradigm.world import KindConfig, World, WorldConfig
 
 _log = logging.getLogger(__name__)
+
+_WORTH_SAYING = 5.0  # seconds
 
 
 class MixtureWorld:
@@ -103,7 +107,10 @@ class MixtureWorld:
         parts = []
         for name in self._weights:
             if count := order.count(name):
+                started = time.monotonic()
                 part = self._worlds[name].demonstrations(count, split=split, key=key)
+                if (seconds := time.monotonic() - started) > _WORTH_SAYING:
+                    _log.info("%s: %d demonstrations in %s", name, count, format_duration(seconds))
                 part.tasks = [(name, task) for task in part.tasks]
                 parts.append(part)
         return TrajectoryBuffer.concatenate(parts)
