@@ -158,37 +158,17 @@ void document_gradient(
     }
 }
 
-// item.document has no parent; its children follow by `links`. Key and value gradients are stored once all have been added.
 template <class T>
 void attention_backward_item(const AttentionGradient& call, const AttentionItem& item, const DocumentLinks& links, const AttentionScratch& scratch) {
     const Attention& f = call.forward;
-    const AttentionOptions& o = f.options;
-    const int64_t dim = o.head_dim, padded = scratch.padded_dim;
-    const int64_t root_start = f.cu_seqlens[item.document], root_length = f.cu_seqlens[item.document + 1] - root_start;
     const T* keys = static_cast<const T*>(f.k.data) + item.kv_head * f.k.head_stride;
     const T* values = static_cast<const T*>(f.v.data) + item.kv_head * f.v.head_stride;
-    const int64_t stride = o.num_kv_heads * dim;
-    T* grad_k = static_cast<T*>(call.grad_k) + item.kv_head * dim;
-    T* grad_v = static_cast<T*>(call.grad_v) + item.kv_head * dim;
-    for (int64_t document = item.document; document >= 0;
-         document = document == item.document ? links.first_child[document] : links.next_sibling[document]) {
-        const int64_t start = f.cu_seqlens[document], length = f.cu_seqlens[document + 1] - start;
-        const int64_t shared = document == item.document ? 0 : root_length;
+    family_gradients<T>(call, item, links, scratch, [&](int64_t start, int64_t length, int64_t shared) {
+        const int64_t dim = f.options.head_dim, padded = scratch.padded_dim;
         copy_rows(DocumentRows<T>{keys, f.k.row_stride, 0, 0, start}, 0, length, dim, padded, scratch.key_rows + shared * padded);
         copy_rows(DocumentRows<T>{values, f.v.row_stride, 0, 0, start}, 0, length, dim, padded, scratch.values + shared * padded);
-        const int64_t end = (shared + length + 15) / 16 * 16;
-        for (int64_t i = shared * padded; i < end * padded; i += 16) {
-            store(scratch.grad_keys + i, broadcast(0.0f));
-            store(scratch.grad_values + i, broadcast(0.0f));
-        }
         document_gradient<T>(call, item.kv_head, start, length, shared, scratch);
-        if (document != item.document) {
-            store_rows(scratch.grad_keys + shared * padded, length, dim, padded, grad_k + start * stride, stride);
-            store_rows(scratch.grad_values + shared * padded, length, dim, padded, grad_v + start * stride, stride);
-        }
-    }
-    store_rows(scratch.grad_keys, root_length, dim, padded, grad_k + root_start * stride, stride);
-    store_rows(scratch.grad_values, root_length, dim, padded, grad_v + root_start * stride, stride);
+    });
 }
 
 }  // namespace PARADIGM_SIMD

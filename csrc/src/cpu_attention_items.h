@@ -85,6 +85,34 @@ PARADIGM_INLINE void store_rows(const float* from, int64_t count, int64_t dim, i
     }
 }
 
+// Gradients by the keys and values of a document, which has no parent, and of its children, which follow by `links`: summed in
+// scratch.grad_keys and grad_values by add(start, length, shared) for each, and stored once all have been added.
+template <class T, class Add>
+PARADIGM_INLINE void family_gradients(
+    const AttentionGradient& call, const AttentionItem& item, const DocumentLinks& links, const AttentionScratch& scratch, const Add& add) {
+    const AttentionOptions& o = call.forward.options;
+    const int32_t* cuts = call.forward.cu_seqlens;
+    const int64_t dim = o.head_dim, padded = scratch.padded_dim, stride = o.num_kv_heads * dim;
+    const int64_t root_length = cuts[item.document + 1] - cuts[item.document];
+    auto store_both = [&](int64_t first, int64_t length, int64_t to) {
+        T *keys = static_cast<T*>(call.grad_k) + item.kv_head * dim, *values = static_cast<T*>(call.grad_v) + item.kv_head * dim;
+        store_rows(scratch.grad_keys + first * padded, length, dim, padded, keys + to * stride, stride);
+        store_rows(scratch.grad_values + first * padded, length, dim, padded, values + to * stride, stride);
+    };
+    for (int64_t document = item.document; document >= 0;
+         document = document == item.document ? links.first_child[document] : links.next_sibling[document]) {
+        const int64_t start = cuts[document], length = cuts[document + 1] - start, shared = document == item.document ? 0 : root_length;
+        const int64_t end = (shared + length + 15) / 16 * 16;
+        for (int64_t i = shared * padded; i < end * padded; i += 16) {
+            store(scratch.grad_keys + i, broadcast(0.0f));
+            store(scratch.grad_values + i, broadcast(0.0f));
+        }
+        add(start, length, shared);
+        if (document != item.document) store_both(shared, length, start);
+    }
+    store_both(0, root_length, cuts[item.document]);
+}
+
 // Tiles of 16 rows, transposed: out[tile * 16 * dim + d * 16 + lane]; lanes past `last` are zero.
 template <class T>
 PARADIGM_INLINE void transpose_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, float* out) {

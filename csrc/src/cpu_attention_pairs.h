@@ -205,18 +205,11 @@ static void paired_document(const AttentionGradient& call, int64_t kv_head, int6
 // As attention_backward_item, for rows that are an even number of channels apart.
 void attention_backward_pairs(const AttentionGradient& call, const AttentionItem& item, const DocumentLinks& links, const AttentionScratch& scratch) {
     const Attention& f = call.forward;
-    const AttentionOptions& o = f.options;
-    const int64_t dim = o.head_dim, padded = scratch.padded_dim;
-    const int64_t root_start = f.cu_seqlens[item.document], root_length = f.cu_seqlens[item.document + 1] - root_start;
+    const int64_t dim = f.options.head_dim, root_start = f.cu_seqlens[item.document];
     const bfloat16* keys = static_cast<const bfloat16*>(f.k.data) + item.kv_head * f.k.head_stride;
     const bfloat16* values = static_cast<const bfloat16*>(f.v.data) + item.kv_head * f.v.head_stride;
-    const int64_t stride = o.num_kv_heads * dim;
-    bfloat16* grad_k = static_cast<bfloat16*>(call.grad_k) + item.kv_head * dim;
-    bfloat16* grad_v = static_cast<bfloat16*>(call.grad_v) + item.kv_head * dim;
-    for (int64_t document = item.document; document >= 0;
-         document = document == item.document ? links.first_child[document] : links.next_sibling[document]) {
-        const int64_t start = f.cu_seqlens[document], length = f.cu_seqlens[document + 1] - start;
-        const int64_t shared = document == item.document ? 0 : root_length, num_keys = shared + length, end = (num_keys + 15) / 16 * 16;
+    family_gradients<bfloat16>(call, item, links, scratch, [&](int64_t start, int64_t length, int64_t shared) {
+        const int64_t num_keys = shared + length, end = (num_keys + 15) / 16 * 16;
         auto tiles = [&](const bfloat16* data, int64_t row_stride, float* out) {  // pairs of channels are moved as numbers of 32 bits are
             const DocumentRows<float> rows{reinterpret_cast<const float*>(data), row_stride / 2, root_start, shared, start};
             transpose_rows(rows, shared / 16 * 16, num_keys, dim / 2, out);
@@ -224,19 +217,9 @@ void attention_backward_pairs(const AttentionGradient& call, const AttentionItem
         tiles(keys, f.k.row_stride, scratch.keys);
         tiles(values, f.v.row_stride, scratch.transposed_values);
         const DocumentRows<bfloat16> rows{keys, f.k.row_stride, root_start, shared, start};
-        pair_rows(rows, shared / 2 * 2, num_keys, end, dim, padded, reinterpret_cast<Pair*>(scratch.key_rows));
-        for (int64_t i = shared * padded; i < end * padded; i += 16) {
-            store(scratch.grad_keys + i, broadcast(0.0f));
-            store(scratch.grad_values + i, broadcast(0.0f));
-        }
+        pair_rows(rows, shared / 2 * 2, num_keys, end, dim, scratch.padded_dim, reinterpret_cast<Pair*>(scratch.key_rows));
         paired_document(call, item.kv_head, start, length, shared, scratch);
-        if (document != item.document) {
-            store_rows(scratch.grad_keys + shared * padded, length, dim, padded, grad_k + start * stride, stride);
-            store_rows(scratch.grad_values + shared * padded, length, dim, padded, grad_v + start * stride, stride);
-        }
-    }
-    store_rows(scratch.grad_keys, root_length, dim, padded, grad_k + root_start * stride, stride);
-    store_rows(scratch.grad_values, root_length, dim, padded, grad_v + root_start * stride, stride);
+    });
 }
 
 }  // namespace PARADIGM_SIMD
