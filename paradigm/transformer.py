@@ -5,7 +5,7 @@ The residual sum is taken inside the next norm, so that a layer costs one pass l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -17,7 +17,7 @@ from paradigm.fp8 import fp8_linear
 from paradigm.kernels.attention import attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot
 from paradigm.kernels.layout import Layout
-from paradigm.kernels.linear import exact_linear
+from paradigm.kernels.linear import exact_linear, exact_linears
 from paradigm.kernels.paged_attention import paged_attention
 from paradigm.kernels.rms_norm import rms_norm
 from paradigm.kernels.rotary import rotary
@@ -43,6 +43,13 @@ class Step(NamedTuple):
     def project(self, projection: nn.Module, x: Tensor) -> Tensor:
         return cast(Tensor, projection(x, fp8=True) if self.fp8 and isinstance(projection, Linear) else projection(x))
 
+    def project_all(self, projections: Sequence[nn.Module], x: Tensor) -> Sequence[Tensor]:
+        """Several projections of one x; small ones in bfloat16 on the CPU share a product backward, as nothing is gained elsewhere."""
+        if x.is_cpu and x.dtype == torch.bfloat16 and not self.fp8 and all(map(_is_plain, projections)):
+            linears = cast(Sequence[Linear], projections)
+            return exact_linears(x, [linear.weight for linear in linears], [linear.bias for linear in linears])
+        return [self.project(projection, x) for projection in projections]
+
 
 class Linear(nn.Linear):
     """A linear layer that in exact mode (None: on the CPU) computes each row as if it were alone."""
@@ -54,6 +61,11 @@ class Linear(nn.Linear):
             return fp8_linear(x, self.weight, self.bias)
         exact = x.is_cpu if self.exact is None else self.exact
         return exact_linear(x, self.weight, self.bias) if exact else F.linear(x, self.weight, self.bias)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether to call it is to call `exact_linear`, on the CPU."""
+    return type(module) is Linear and module.exact is not False and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 class _Norm(nn.Module):
@@ -88,9 +100,7 @@ class _Attention(nn.Module):
         return (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        q = step.project(self.q_proj, x).view(-1, self.num_heads, self.head_dim)
-        k = step.project(self.k_proj, x).view(-1, self.num_kv_heads, self.head_dim)
-        v = step.project(self.v_proj, x).view(-1, self.num_kv_heads, self.head_dim)
+        q, k, v = (y.view(len(x), -1, self.head_dim) for y in step.project_all((self.q_proj, self.k_proj, self.v_proj), x))
         q_weight, k_weight = self.norm_weights()
         q, k = rotary(q, k, step.cos, step.sin, q_weight=q_weight, k_weight=k_weight, eps=self.eps)
         if step.layout.is_paged:

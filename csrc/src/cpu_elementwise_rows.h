@@ -157,11 +157,79 @@ void rotary_rows(const Rotary& call, int64_t first, int64_t last) {
     }
 }
 
+// Gradients of rotate_whole_head's, in the order of sums of the loop over any head below; adds those of the weight to weight_sums.
+template <int vectors, class T>
+PARADIGM_INLINE void rotate_whole_head_backward(
+    const T* grad, const T* from, const T* weight, const f32x16 (&cosine)[vectors], const f32x16 (&sine)[vectors], float eps,
+    f32x16 (&weight_sums)[2 * vectors], T* to) {
+    constexpr int count = 2 * vectors;
+    f32x16 g[count];
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) {
+        const f32x16 a = load(grad + 16 * i), b = load(grad + 16 * (vectors + i));
+        g[i] = a * cosine[i] + b * sine[i];
+        g[vectors + i] = b * cosine[i] - a * sine[i];
+    }
+    if (weight) {
+        f32x16 x[count];
+        RowSum squares = zero_sum(), products = zero_sum();
+#pragma GCC unroll 8
+        for (int i = 0; i < count; ++i) {
+            x[i] = load(from + 16 * i);
+            squares.part[i % 4] = fma(x[i], x[i], squares.part[i % 4]);
+        }
+        const f32x16 scale = broadcast(1.0f / __builtin_sqrtf(total_of(squares) / (32.0f * vectors) + eps));
+#pragma GCC unroll 8
+        for (int i = 0; i < count; ++i) {
+            x[i] = x[i] * scale;
+            weight_sums[i] = fma(g[i], x[i], weight_sums[i]);
+            g[i] = g[i] * load(weight + 16 * i);
+            products.part[i % 4] = fma(g[i], x[i], products.part[i % 4]);
+        }
+        const f32x16 mean = broadcast(total_of(products) / (32.0f * vectors));
+#pragma GCC unroll 8
+        for (int i = 0; i < count; ++i) g[i] = scale * (g[i] - x[i] * mean);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < count; ++i) store(to + 16 * i, g[i]);
+}
+
+template <int vectors, class T>
+void rotate_whole_heads_backward(const RotaryGradient& call, int64_t first, int64_t last, float* weight_sums) {
+    const Rotary& f = call.forward;
+    f32x16 sums[2 * vectors];
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; ++i) sums[i] = f.weight ? load(weight_sums + 16 * i) : broadcast(0.0f);
+    for (int64_t row = first; row < last; ++row) {
+        f32x16 cosine[vectors], sine[vectors];
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; ++i) {
+            cosine[i] = load(f.cos + row * f.pairs + 16 * i);
+            sine[i] = load(f.sin + row * f.pairs + 16 * i);
+        }
+        const T* grad = static_cast<const T*>(call.grad_y.data) + row * call.grad_y.row_stride;
+        const T* from = static_cast<const T*>(f.x.data) + row * f.x.row_stride;
+        T* to = static_cast<T*>(call.grad_x) + row * f.num_heads * f.head_dim;
+        for (int64_t head = 0; head < f.num_heads; ++head) {
+            rotate_whole_head_backward<vectors>(grad, from, static_cast<const T*>(f.weight), cosine, sine, f.eps, sums, to);
+            grad += call.grad_y.head_stride;
+            from += f.x.head_stride;
+            to += f.head_dim;
+        }
+    }
+    if (!f.weight) return;
+#pragma GCC unroll 8
+    for (int i = 0; i < 2 * vectors; ++i) store(weight_sums + 16 * i, sums[i]);
+}
+
 template <class T>
 void rotary_backward_rows(const RotaryGradient& call, int64_t first, int64_t last, float* weight_sums) {
     alignas(64) float x[max_head + 16], g[max_head + 16];
     const Rotary& f = call.forward;
     const int64_t dim = f.head_dim;
+    if (2 * f.pairs == dim && dim == 32) return rotate_whole_heads_backward<1, T>(call, first, last, weight_sums);
+    if (2 * f.pairs == dim && dim == 64) return rotate_whole_heads_backward<2, T>(call, first, last, weight_sums);
+    if (2 * f.pairs == dim && dim == 128) return rotate_whole_heads_backward<4, T>(call, first, last, weight_sums);
     const T* weight = static_cast<const T*>(f.weight);
     for (int64_t row = first; row < last; ++row) {
         for (int64_t head = 0; head < f.num_heads; ++head) {

@@ -170,7 +170,11 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
     const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
     const Rows x(call.x, call.dtype, unit, call.num_rows, call.num_inputs);
     const auto multiply = kernels_for(isa, unit).multiply;
-    const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs, rows_at_once = 448;  // a panel is packed for so many
+    const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs;
+    // a panel is packed for so many rows: what lies in a core's second cache, in shares as even as the threads'
+    const int64_t most = std::max<int64_t>(448, (int64_t{512} << 10) / (call.num_inputs * (call.dtype == Dtype::float32 ? 4 : 2)));
+    const int64_t shares = std::max((call.num_rows + most - 1) / most, std::min<int64_t>(num_threads, (call.num_rows + 447) / 448));
+    const int64_t rows_at_once = std::max<int64_t>(1, ((call.num_rows + shares - 1) / std::max<int64_t>(1, shares) + 15) / 16 * 16);
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * num_panels;
     for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, unit, count, num_threads), [&](int64_t i) {
         const int64_t output = i % num_panels * panel_outputs, bytes = call.dtype == Dtype::float32 ? 4 : 2;
