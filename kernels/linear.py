@@ -1,7 +1,8 @@
 """y = x W^T + b with every row a pure function of that row alone: the product that exact mode is built on.
 
 On the CPU in float32 and bfloat16 it is the C++ core's (csrc/include/paradigm/cpu_linear.h), whose sums have an order of their own; on CUDA in
-float32, bfloat16 and float16 it is Triton's (linear_triton.py; not yet checked on a GPU), backward apart, which is torch's.
+float32, bfloat16 and float16 it is Triton's (linear_triton.py; not yet checked on a GPU), backward apart, which is torch's, and on CPUs with
+AVX-512 in float32 the core's.
 Elsewhere it is torch's with two departures. Row counts are padded to a multiple of 16, since BLAS libraries treat the last few rows by
 other code. And a long inner dimension is cut into slices whose products are added in order, since MKL (fp32) and oneDNN (bf16)
 otherwise split it by a rule that looks at the number of rows and threads. Measured with torch 2.13: fp32 differs from K = 1024 on,
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from paradigm.kernels.checks import check_device, check_floating
-from paradigm.kernels.cpu_slots import cpu_slot, needs_grad, runs_triton
+from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.operators import is_traced, operator
 
 ROW_MULTIPLE = 16
@@ -56,6 +57,34 @@ def exact_linears(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor 
     for weight, bias in zip(weights, biases):
         _check(x, weight, bias)
     return _Linears.apply(x, len(weights), *weights, *biases)  # type: ignore[no-any-return]
+
+
+def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """grad [T, N] times weight [N, K] of the same dtype: what a linear layer hands back to its inputs."""
+    slot = _slot_of_gradients("input_gradient", grad, weight)
+    if slot is None:
+        return grad @ weight
+    return _input_gradient_operator(grad, weight) if is_traced() else slot(grad, weight)  # type: ignore[no-any-return]
+
+
+def weight_gradient(grad: Tensor, x: Tensor, into: Tensor | None = None) -> Tensor:
+    """The transpose of grad [T, N] times x [T, K] of the same dtype: a linear layer's gradient of its weight, added to `into` if that is given.
+
+    into: None, or contiguous [N, K]. Where it is wider than grad, the product is rounded to grad's dtype before it is added.
+    """
+    slot = _slot_of_gradients("weight_gradient", grad, x)
+    if slot is not None and into is None and is_traced():
+        return _weight_gradient_operator(grad, x)  # type: ignore[no-any-return]
+    if slot is not None and (into is None or into.dtype == torch.float32):
+        return slot(grad, x, into)
+    if into is None:
+        return grad.t() @ x
+    return into.addmm_(grad.t(), x) if into.dtype == grad.dtype else into.add_(grad.t() @ x)
+
+
+def _slot_of_gradients(name: str, *operands: Tensor) -> Callable[..., Tensor] | None:
+    is_float = all(x.is_cpu and x.dtype == torch.float32 and x.numel() for x in operands)
+    return CPU.get(name) if is_float else None
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None = None, *, widen: bool = False) -> Callable[[Tensor], Tensor]:
@@ -140,8 +169,8 @@ def _keep_inputs(ctx, inputs, output):  # type: ignore[no-untyped-def]
 
 def _gradients(ctx, grad):  # type: ignore[no-untyped-def]
     x, weight = ctx.saved_tensors
-    grad_x = (grad @ weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
-    grad_weight = (grad.t() @ x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
+    grad_x = input_gradient(grad, weight.to(grad.dtype)).to(x.dtype) if ctx.needs_input_grad[0] else None
+    grad_weight = weight_gradient(grad, x.to(grad.dtype)).to(weight.dtype) if ctx.needs_input_grad[1] else None
     return grad_x, grad_weight, grad.sum(0).to(x.dtype) if ctx.has_bias and ctx.needs_input_grad[2] else None, None
 
 
@@ -183,5 +212,15 @@ def _fake(x, weight, bias, widen):  # type: ignore[no-untyped-def]
     return x.new_empty(x.shape[0], weight.shape[0], dtype=dtype)
 
 
+def _run_input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    return input_gradient(grad, weight)
+
+
+def _run_weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    return weight_gradient(grad, x)
+
+
+_input_gradient_operator = operator("input_gradient", _run_input_gradient, lambda grad, weight: grad.new_empty(grad.shape[0], weight.shape[1]))
+_weight_gradient_operator = operator("weight_gradient", _run_weight_gradient, lambda grad, x: grad.new_empty(grad.shape[1], x.shape[1]))
 _operator = operator("linear", _run, _fake)
 _operator.register_autograd(_gradients, setup_context=_keep_inputs)

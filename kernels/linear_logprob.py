@@ -22,7 +22,7 @@ from torch import Tensor
 from paradigm.kernels.checks import check_device, check_floating
 from paradigm.kernels.cpu_slots import CPU, cpu_slot, needs_grad, runs_triton
 from paradigm.kernels.flags import reads_data
-from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear
+from paradigm.kernels.linear import ROW_MULTIPLE, exact_linear, input_gradient, weight_gradient
 from paradigm.kernels.operators import is_traced, operator
 from paradigm.kernels.support import Support, check_support, legal_tokens
 
@@ -172,13 +172,9 @@ class GradientSums:
     def add(self, rows: slice, grad_logits: Tensor) -> None:
         grad_logits = grad_logits.to(self._weight.dtype)
         if self._grad_hidden is not None:
-            torch.mm(grad_logits, self._weight, out=self._grad_hidden[rows])
-        if self._grad_weight is None:
-            return
-        if grad_logits.dtype == self._grad_weight.dtype:
-            self._grad_weight.addmm_(grad_logits.t(), self._hidden[rows])
-        else:
-            self._grad_weight += grad_logits.t() @ self._hidden[rows]
+            self._grad_hidden[rows] = input_gradient(grad_logits, self._weight)
+        if self._grad_weight is not None:
+            weight_gradient(grad_logits, self._hidden[rows], into=self._grad_weight)
 
     def result(self, hidden_dtype: torch.dtype, weight_dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
         grad_hidden = None if self._grad_hidden is None else self._grad_hidden.to(hidden_dtype)

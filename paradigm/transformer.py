@@ -100,7 +100,9 @@ class _Attention(nn.Module):
         return (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        q, k, v = (y.view(len(x), -1, self.head_dim) for y in step.project_all((self.q_proj, self.k_proj, self.v_proj), x))
+        projected = step.project_all((self.q_proj, self.k_proj, self.v_proj), x)
+        heads = self.num_heads, self.num_kv_heads, self.num_kv_heads
+        q, k, v = (y.view(-1, count, self.head_dim) for y, count in zip(projected, heads))
         q_weight, k_weight = self.norm_weights()
         q, k = rotary(q, k, step.cos, step.sin, q_weight=q_weight, k_weight=k_weight, eps=self.eps)
         if step.layout.is_paged:

@@ -35,6 +35,7 @@ std::vector<char> copied(Dtype dtype, const Norm& norm) {
 }  // namespace
 
 void bind_cpu_layers(py::module_& m) {
+    m.attr("has_avx512") = best_isa() >= Isa::avx512;
     m.def(
         "linear", [](int dtype, int y_dtype, int64_t num_rows, uintptr_t x, const Weight& weight, uintptr_t y, int num_threads) {
             Linear call;
@@ -49,6 +50,26 @@ void bind_cpu_layers(py::module_& m) {
             call.y = pointer<void>(y);
             py::gil_scoped_release release;
             linear(call, num_threads);
+        });
+    m.def("input_gradient", [](int64_t num_rows, uintptr_t grad, uintptr_t weight, int64_t num_outputs, int64_t num_inputs, uintptr_t grad_x, int num_threads) {
+        Linear call;
+        call.num_rows = num_rows;
+        call.num_inputs = num_outputs;
+        call.num_outputs = num_inputs;
+        call.x = pointer<const void>(grad);
+        call.weight = pointer<const void>(weight);
+        call.y = pointer<void>(grad_x);
+        call.by_columns = true;
+        py::gil_scoped_release release;
+        linear(call, num_threads);
+    });
+    m.def(
+        "weight_gradient",
+        [](int64_t num_rows, uintptr_t grad, uintptr_t x, int64_t num_outputs, int64_t num_inputs, uintptr_t grad_weight, bool adds, int num_threads) {
+            const WeightGradient call{
+                num_rows, num_inputs, num_outputs, pointer<const float>(grad), pointer<const float>(x), pointer<float>(grad_weight), adds};
+            py::gil_scoped_release release;
+            weight_gradient(call, num_threads);
         });
     py::class_<PackedLinear>(m, "PackedLinear", "A weight copied into the layout of the linear layer's loops.")
         .def(py::init([](int dtype, const Weight& weight) { return packed(static_cast<Dtype>(dtype), weight); }))

@@ -255,17 +255,21 @@ void push_wanted(int64_t b, int64_t head, const int32_t* begin, const int32_t* e
 
 }  // namespace
 
-void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
-    const AttentionOptions& o = call.options;
-    check_heads(o, call.num_rows, num_threads);
+void check_paged_attention(const PagedAttention& call, int num_threads) {
+    check_heads(call.options, call.num_rows, num_threads);
     check_cuts(call.cu_seqlens, call.num_sequences, call.num_rows);
     if (call.block_size < 16 || call.block_size % 16) refuse("block_size must be a multiple of 16", call.block_size);
+    for (int64_t b = 0; b < call.num_sequences; ++b) check_sequence(call, b);
+}
+
+void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
+    check_paged_attention(call, num_threads);
+    const AttentionOptions& o = call.options;
     std::vector<AttentionItem> items;
     int64_t longest = 0;
     double products = 0;
     const int32_t *wanted = call.wanted, *last_wanted = call.wanted + std::max<int64_t>(0, call.num_wanted);
     for (int64_t b = 0; b < call.num_sequences; ++b) {
-        check_sequence(call, b);
         const int64_t fed = call.cu_seqlens[b + 1] - call.cu_seqlens[b];
         longest = std::max<int64_t>(longest, call.context_lengths[b]);
         products += static_cast<double>(fed) * call.context_lengths[b];

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <memory>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -84,10 +85,11 @@ class Stack {
         attention.k = {rotated_k_, keys_, head_dim_};
         attention.v = {v_, keys_, head_dim_};
         attention.out = attended_;
+        if (is_apart()) return run_apart(attention);
         const DecoderLayer* before = nullptr;
         for (const DecoderLayer& layer : decoder_.layers) {
             for_rows([&](const Range& range) {
-                if (before) feed_forward(*before, range);
+                if (before) feed_forward(*before, residual_, range);
                 project_heads(layer, before != nullptr, range);
             });
             if (before) residual_ = total_;
@@ -103,12 +105,75 @@ class Stack {
         }
         if (step_.num_wanted >= 0) keep_wanted();
         for_rows([&](const Range& range) {
-            feed_forward(*before, range);
+            feed_forward(*before, residual_, range);
             norm(update_, total_, decoder_.final_norm, at(step_.hidden, width_, range), range);
         });
     }
 
   private:
+    // Whether every row is a sequence's one token and all are wanted, so that threads with rows of their own need not wait for each other.
+    bool is_apart() const {
+        const bool has_one_each = step_.attention.num_sequences == num_rows_ && step_.attention.cu_seqlens[num_rows_] == num_rows_;
+        return threads_ > 1 && !is_shared() && has_one_each && (step_.num_wanted < 0 || step_.num_wanted == num_rows_);
+    }
+
+    // Cuts of the rows, one more than threads, between which the work is about the same.
+    std::vector<int64_t> even_shares(const int32_t* context_lengths) const {
+        const double products = static_cast<double>(weight_bytes()) / static_cast<double>(element_bytes());
+        const double a_key = 6.0 * static_cast<double>(queries_) * static_cast<double>(decoder_.layers.size());  // as many multiply-adds of a product take its time
+        double total = 0.0, seen = 0.0;
+        for (int64_t row = 0; row < num_rows_; ++row) total += products + a_key * context_lengths[row];
+        std::vector<int64_t> cuts = {0};
+        for (int64_t row = 0; row < num_rows_; ++row) {
+            while (seen >= total * static_cast<double>(cuts.size()) / threads_ && static_cast<int64_t>(cuts.size()) < threads_) cuts.push_back(row);
+            seen += products + a_key * context_lengths[row];
+        }
+        cuts.resize(static_cast<std::size_t>(threads_) + 1, num_rows_);
+        return cuts;
+    }
+
+    // All layers for a thread's rows, then for the next thread's: the same arithmetic without a wait in between.
+    void run_apart(PagedAttention attention) {
+        check_paged_attention(attention, threads_);  // no thread may throw
+        std::vector<int32_t> cuts(static_cast<std::size_t>(num_rows_ + 1));
+        std::iota(cuts.begin(), cuts.end(), 0);
+        const std::vector<int64_t> shares = even_shares(attention.context_lengths);
+        for_each_block(threads_, threads_, [&](int64_t thread) {
+            const int64_t start = shares[static_cast<std::size_t>(thread)], end = shares[static_cast<std::size_t>(thread) + 1];
+            if (start == end) return;
+            auto for_own_rows = [&](const auto& body) {
+                for (int64_t first = start; first < end; first += rows_at_once) {
+                    body({first, std::min(rows_at_once, end - first), 1, scratch_[static_cast<std::size_t>(thread)]});
+                }
+            };
+            PagedAttention own = attention;
+            own.num_rows = own.num_sequences = end - start;
+            own.cu_seqlens = cuts.data();
+            own.context_lengths += start;
+            own.slots += start;
+            for (HeadRows* rows : {&own.q, &own.k, &own.v}) rows->data = static_cast<const char*>(rows->data) + start * rows->row_stride * element_bytes();
+            own.out = static_cast<char*>(own.out) + start * queries_ * element_bytes();
+            const DecoderLayer* before = nullptr;
+            const void* residual = step_.x;
+            for (const DecoderLayer& layer : decoder_.layers) {
+                for_own_rows([&](const Range& range) {
+                    if (before) feed_forward(*before, residual, range);
+                    project_heads(layer, before != nullptr, range);
+                });
+                if (before) residual = total_;
+                own.options.window = layer.window;
+                paged_attention(own, 1);
+                own.keys = static_cast<char*>(own.keys) + step_.cache_layer_bytes;
+                own.values = static_cast<char*>(own.values) + step_.cache_layer_bytes;
+                before = &layer;
+            }
+            for_own_rows([&](const Range& range) {
+                feed_forward(*before, residual, range);
+                norm(update_, total_, decoder_.final_norm, at(step_.hidden, width_, range), range);
+            });
+        });
+    }
+
     // From here on the rows are the wanted ones.
     void keep_wanted() {
         auto keep = [&](void* to, const void* from, int64_t width) {
@@ -205,11 +270,11 @@ class Stack {
         rotate(own.k, decoder_.heads.num_kv_heads, layer.k_norm, rotated_k_, range);
     }
 
-    // What follows attention: the layer's output is in update, to be added to total.
-    void feed_forward(const DecoderLayer& layer, const Range& range) {
+    // What follows attention, with the residual stream before it: the layer's output is in update, to be added to total.
+    void feed_forward(const DecoderLayer& layer, const void* residual, const Range& range) {
         const Scratch& own = range.scratch;
         project(at(attended_, queries_, range), {{&layer.o, at(update_, width_, range)}}, range);
-        norm(update_, residual_, layer.post_norm, own.normed, range);
+        norm(update_, residual, layer.post_norm, own.normed, range);
         project(own.normed, {{&layer.gate, own.gate}, {&layer.up, own.up}}, range);
         swiglu(decoder_.dtype, own.gate, own.up, own.product, range.count * intermediate_, range.threads);
         project(own.product, {{&layer.down, at(update_, width_, range)}}, range);

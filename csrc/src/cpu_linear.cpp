@@ -52,6 +52,70 @@ std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t
     return copy;
 }
 
+// 32 columns of `rows` rows, or those there are and zeros.
+void pack_columns(const float* from, int64_t row_stride, int64_t rows, int64_t num_columns, float* to) {
+    const auto count = static_cast<std::size_t>(std::min(panel_outputs, num_columns));
+    for (int64_t i = 0; i < rows; ++i, from += row_stride, to += panel_outputs) {
+        std::memcpy(to, from, count * 4);
+        std::memset(to + count, 0, (panel_outputs - count) * 4);
+    }
+}
+
+// A weight's gradient as tiles of a few outputs by 32 inputs, which threads share out.
+struct GradientTiles {
+    static constexpr int64_t rows_at_once = 128;   // a panel of their inputs stays in a core's first cache for all outputs
+    static constexpr int64_t tiles_at_once = 32;   // whose gradients of these rows stay in its second, for all inputs
+
+    GradientTiles(const WeightGradient& call, const LinearKernels& kernels)
+        : call(call), kernels(kernels), num_tiles((call.num_outputs + kernels.tile_outputs - 1) / kernels.tile_outputs),
+          num_panels((call.num_inputs + panel_outputs - 1) / panel_outputs) {}
+
+    int64_t first_output(int64_t tile) const { return tile * call.num_outputs / num_tiles; }
+
+    // The tiles of one thread; what a tile becomes does not depend on whose it is.
+    void sum(int64_t thread, int64_t threads) const {
+        alignas(64) float x[rows_at_once * panel_outputs];
+        const std::size_t tile_floats = static_cast<std::size_t>(rows_at_once * kernels.tile_outputs);
+        const std::unique_ptr<float[]> grads(new float[static_cast<std::size_t>(std::min(tiles_at_once, num_tiles)) * tile_floats]);
+        for (int64_t group = 0; group < num_tiles; group += tiles_at_once) {
+            const int64_t size = std::min(tiles_at_once, num_tiles - group);
+            const int64_t first = thread * num_panels * size / threads, last = (thread + 1) * num_panels * size / threads;  // panel by panel
+            for (int64_t row = 0; row < call.num_rows && first < last; row += rows_at_once) {
+                const int64_t steps = std::min(rows_at_once, call.num_rows - row);
+                const bool has_all = last - first >= size;
+                for (int64_t i = has_all ? 0 : first; i < (has_all ? size : last); ++i) {
+                    const int64_t tile = i % size, output = first_output(group + tile);
+                    copy(call.grad + row * call.num_outputs + output, steps, first_output(group + tile + 1) - output, grads.get() + static_cast<std::size_t>(tile) * tile_floats);
+                }
+                for (int64_t i = first; i < last; ++i) {
+                    const int64_t input = i / size * panel_outputs, tile = i % size, output = first_output(group + tile);
+                    if (i == first || tile == 0) pack_columns(call.x + row * call.num_inputs + input, call.num_inputs, steps, call.num_inputs - input, x);
+                    WeightGradientTile part;
+                    part.grad = grads.get() + static_cast<std::size_t>(tile) * tile_floats;
+                    part.x = x;
+                    part.steps = steps;
+                    part.num_outputs = static_cast<int>(first_output(group + tile + 1) - output);
+                    part.num_inputs = std::min(panel_outputs, call.num_inputs - input);
+                    part.grad_weight = call.grad_weight + output * call.num_inputs + input;
+                    part.weight_stride = call.num_inputs;
+                    part.adds = call.adds || row > 0;
+                    kernels.weight_gradient(part);
+                }
+            }
+        }
+    }
+
+    void copy(const float* from, int64_t steps, int64_t count, float* to) const {
+        for (int64_t i = 0; i < steps; ++i, from += call.num_outputs, to += count) {
+            for (int64_t m = 0; m < count; ++m) to[m] = from[m];  // too few for memcpy to be worth its call
+        }
+    }
+
+    const WeightGradient& call;
+    LinearKernels kernels;
+    int64_t num_tiles, num_panels;
+};
+
 void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtype, Dtype y_dtype, int num_threads) {
     if (num_rows < 0) refuse("num_rows must be >= 0", num_rows);
     if (num_inputs < 1) refuse("num_inputs must be >= 1", num_inputs);
@@ -98,7 +162,8 @@ Bfloat16Unit best_bfloat16_unit() {
     return Bfloat16Unit::none;
 }
 
-PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, Bfloat16Unit unit)
+PackedLinear::PackedLinear(
+    Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, Bfloat16Unit unit, int64_t row_stride)
     : dtype(dtype), num_inputs(num_inputs), num_outputs(num_outputs), num_panels((num_outputs + panel_outputs - 1) / panel_outputs), isa(isa),
       unit(unit_for(dtype, isa, unit)), panel_bytes_(bytes_of_panel(num_inputs, this->unit)) {
     check(0, num_inputs, num_outputs, dtype, dtype, 1);
@@ -107,7 +172,11 @@ PackedLinear::PackedLinear(Dtype dtype, const void* weight, const void* bias, in
     const bool pairs = this->unit == Bfloat16Unit::pairs;
     const auto pack = kernels_for(isa, this->unit).pack[static_cast<int>(pairs ? Dtype::float32 : dtype)];
     const int64_t row_bytes = num_inputs * (dtype == Dtype::float32 ? 4 : 2);
-    for (int64_t i = 0; i < num_panels; ++i) {
+    for (int64_t i = 0; i < num_panels && row_stride != 0; ++i) {
+        const int64_t first = i * panel_outputs;
+        pack_columns(static_cast<const float*>(weight) + first, row_stride, num_inputs, num_outputs - first, reinterpret_cast<float*>(panels_ + i * panel_bytes_));
+    }
+    for (int64_t i = 0; i < num_panels && row_stride == 0; ++i) {
         const char* from = static_cast<const char*>(weight) + i * panel_outputs * row_bytes;
         char* to = panels_ + i * panel_bytes_;
         const int64_t count = std::min(panel_outputs, num_outputs - i * panel_outputs);
@@ -167,6 +236,7 @@ void linear(const PackedCall& call, int num_threads) {
 
 void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
     check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);
+    if (call.by_columns && call.dtype != Dtype::float32) refuse("by_columns takes float32, dtype 0", static_cast<int>(call.dtype));
     const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
     const Rows x(call.x, call.dtype, unit, call.num_rows, call.num_inputs);
     const auto multiply = kernels_for(isa, unit).multiply;
@@ -180,8 +250,8 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
         const int64_t output = i % num_panels * panel_outputs, bytes = call.dtype == Dtype::float32 ? 4 : 2;
         const int64_t outputs = std::min(panel_outputs, call.num_outputs - output);
         const char* bias = call.bias ? static_cast<const char*>(call.bias) + output * bytes : nullptr;
-        const PackedLinear packed(
-            call.dtype, static_cast<const char*>(call.weight) + output * call.num_inputs * bytes, bias, call.num_inputs, outputs, isa, unit);
+        const char* weight = static_cast<const char*>(call.weight) + output * bytes * (call.by_columns ? 1 : call.num_inputs);
+        const PackedLinear packed(call.dtype, weight, bias, call.num_inputs, outputs, isa, unit, call.by_columns ? call.num_outputs : 0);
         PanelCall part;
         part.x = x.data();
         part.inputs = inputs_as_read(call.num_inputs, unit);
@@ -195,6 +265,15 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
         multiply(part);
     });
+}
+
+void weight_gradient(const WeightGradient& call, int num_threads, Isa isa) {
+    check(call.num_rows, call.num_inputs, call.num_outputs, Dtype::float32, Dtype::float32, num_threads);
+    const GradientTiles tiles(call, PARADIGM_DISPATCH(isa, linear_kernels)());
+    if (call.num_rows == 0 && !call.adds) std::memset(call.grad_weight, 0, static_cast<std::size_t>(call.num_outputs * call.num_inputs) * 4);
+    const int64_t threads = std::max<int64_t>(
+        1, threads_for(call.num_rows, call.num_inputs, call.num_outputs, Bfloat16Unit::none, tiles.num_panels * tiles.num_tiles, num_threads));
+    for_each_block(threads, threads, [&](int64_t thread) { tiles.sum(thread, threads); });
 }
 
 }  // namespace paradigm

@@ -148,7 +148,69 @@ void multiply(const PanelCall& call) {
     }
 }
 
-LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply}; }
+#ifndef PARADIGM_HAS_BFLOAT16
+// sums[rows][16 * vectors] of a tile whose inputs end within these vectors.
+__attribute__((noinline)) void store_gradients(const WeightGradientTile& tile, int64_t first_vector, const float* sums, int rows, int vectors) {
+    for (int i = 0; i < rows * vectors; ++i, sums += 16) {
+        const int64_t input = 16 * (first_vector + i % vectors), left = tile.num_inputs - input;
+        if (left <= 0) continue;
+        float* to = tile.grad_weight + i / vectors * tile.weight_stride + input;
+        store_first(to, left, tile.adds ? load_first(to, left) + load(sums) : load(sums));
+    }
+}
+
+template <int rows, int vectors>
+PARADIGM_INLINE void add_gradients(const WeightGradientTile& tile, int64_t first_vector) {
+    f32x16 sum[rows][vectors];
+#pragma GCC unroll 28
+    for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
+    const float *grad = tile.grad, *x = tile.x + 16 * first_vector;
+    for (int64_t step = 0; step < tile.steps; ++step, grad += rows, x += 32) {
+        f32x16 b[vectors];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; ++v) {
+            b[v] = load(x + 16 * v);
+            keep_in_registers(b[v]);
+        }
+#pragma GCC unroll 14
+        for (int m = 0; m < rows; ++m) {
+            const f32x16 a = broadcast(grad[m]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; ++v) sum[m][v] = fma(a, b[v], sum[m][v]);
+        }
+    }
+    if (16 * (first_vector + vectors) <= tile.num_inputs) {
+        float* to = tile.grad_weight + 16 * first_vector;
+        if (tile.adds) {
+#pragma GCC unroll 28
+            for (int i = 0; i < rows * vectors; ++i) {
+                sum[i / vectors][i % vectors] = load(to + i / vectors * tile.weight_stride + i % vectors * 16) + sum[i / vectors][i % vectors];
+            }
+        }
+#pragma GCC unroll 28
+        for (int i = 0; i < rows * vectors; ++i) store(to + i / vectors * tile.weight_stride + i % vectors * 16, sum[i / vectors][i % vectors]);
+        return;
+    }
+    alignas(64) float sums[rows][vectors][16];
+#pragma GCC unroll 28
+    for (int i = 0; i < rows * vectors; ++i) store(sums[i / vectors][i % vectors], sum[i / vectors][i % vectors]);
+    store_gradients(tile, first_vector, sums[0][0], rows, vectors);
+}
+
+template <int rows>
+void add_gradients_up_to(const WeightGradientTile& tile) {
+    if (tile.num_outputs == rows) {
+        constexpr int vectors = num_parts == 1 ? 2 : 1;
+        for (int64_t v = 0; v < 2; v += vectors) add_gradients<rows, vectors>(tile, v);
+        return;
+    }
+    if constexpr (rows > 1) add_gradients_up_to<rows - 1>(tile);
+}
+
+LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply, add_gradients_up_to<max_tile_rows>, max_tile_rows}; }
+#else
+LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply, nullptr, 0}; }
+#endif
 
 }  // namespace PARADIGM_SIMD
 }  // namespace paradigm

@@ -21,10 +21,24 @@ struct PanelCall {
     Dtype y_dtype = Dtype::float32;
 };
 
+// What `steps` rows add to a tile of a weight's gradient.
+struct WeightGradientTile {
+    const float* grad = nullptr;  // [steps][num_outputs]
+    const float* x = nullptr;     // [steps][32]
+    int64_t steps = 0;
+    int num_outputs = 0;          // at most LinearKernels::tile_outputs
+    int64_t num_inputs = 0;       // at most 32
+    float* grad_weight = nullptr;  // rows weight_stride apart
+    int64_t weight_stride = 0;
+    bool adds = false;  // to what is there
+};
+
 // panel[k * 32 + j] = weight[j][k] in float32 for j < count (<= 32), else 0. Where pairs of bfloat16 are multiplied, a pair stands for a float32.
 struct LinearKernels {
     void (*pack[2])(const void* weight, int64_t inputs, int64_t count, float* panel);  // by Dtype
     void (*multiply)(const PanelCall&);
+    void (*weight_gradient)(const WeightGradientTile&);  // of float32
+    int tile_outputs;
 };
 
 namespace baseline {

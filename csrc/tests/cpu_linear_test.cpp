@@ -144,6 +144,52 @@ void test_shared_x() {
     CHECK(y == a.chain(false) && z == b.chain(true));
 }
 
+// The gradient of inputs is `linear` by a weight that lies the other way, the same chains; that of a weight, sums of chains of 128 rows.
+void test_gradients() {
+    Draw draw;
+    const Shape more[] = {{1, 1, 1}, {3, 5, 2}, {127, 31, 13}, {128, 32, 14}, {129, 33, 15}, {300, 70, 29}, {260, 40, 461}, {700, 96, 64}};
+    for (const Shape& s : more) {
+        const Case c(s, Dtype::float32, Dtype::float32, draw);
+        Floats by_columns(c.weight.size()), grad = draw.many(static_cast<std::size_t>(s.rows * s.outputs)), truth(c.weight.size(), 0.0f);
+        for (int64_t n = 0; n < s.outputs; ++n) {
+            for (int64_t k = 0; k < s.inputs; ++k) {
+                by_columns[static_cast<std::size_t>(k * s.outputs + n)] = c.weight[static_cast<std::size_t>(n * s.inputs + k)];
+                for (int64_t first = 0; first < s.rows; first += 128) {
+                    float sum = 0.0f;
+                    for (int64_t r = first; r < s.rows && r < first + 128; ++r) {
+                        sum = std::fmaf(grad[static_cast<std::size_t>(r * s.outputs + n)], c.x[static_cast<std::size_t>(r * s.inputs + k)], sum);
+                    }
+                    truth[static_cast<std::size_t>(n * s.inputs + k)] += sum;
+                }
+            }
+        }
+        for (Isa isa : isas()) {
+            for (int threads : {1, 2, 5}) {
+                const Floats y = c.result(s.rows, [&](void* to) {
+                    Linear call;
+                    call.num_rows = s.rows;
+                    call.num_inputs = s.inputs;
+                    call.num_outputs = s.outputs;
+                    call.x = c.x.data();
+                    call.weight = by_columns.data();
+                    call.by_columns = true;
+                    call.y = to;
+                    linear(call, threads, isa);
+                });
+                CHECK(y == c.chain(false));
+                Floats once(truth.size(), 7.0f), added(truth.size(), 0.0f);
+                weight_gradient({s.rows, s.inputs, s.outputs, grad.data(), c.x.data(), once.data(), false}, threads, isa);
+                weight_gradient({s.rows, s.inputs, s.outputs, grad.data(), c.x.data(), added.data(), true}, threads, isa);
+                CHECK(once == truth && added == truth);
+                weight_gradient({0, s.inputs, s.outputs, grad.data(), c.x.data(), once.data(), true}, threads, isa);
+                CHECK(once == truth);
+                weight_gradient({0, s.inputs, s.outputs, grad.data(), c.x.data(), once.data(), false}, threads, isa);
+                CHECK(once == Floats(truth.size(), 0.0f));
+            }
+        }
+    }
+}
+
 void test_bad_arguments() {
     const Floats x(8), weight(8);
     Floats y(8);
@@ -164,7 +210,9 @@ void test_bad_arguments() {
     CHECK(refuses([](Linear& c) { c.num_inputs = 0; }));
     CHECK(refuses([](Linear& c) { c.num_outputs = 0; }));
     CHECK(refuses([](Linear& c) { c.y_dtype = Dtype::bfloat16; }));
+    CHECK(refuses([](Linear& c) { c.dtype = c.y_dtype = Dtype::bfloat16, c.by_columns = true; }));
     CHECK(refused([&] { linear(call, 0); }));
+    CHECK(refused([&] { weight_gradient({-1, 1, 1, x.data(), x.data(), y.data(), false}, 1); }));
     const PackedLinear narrow(Dtype::float32, weight.data(), nullptr, 4, 2), wide(Dtype::float32, weight.data(), nullptr, 8, 1);
     PackedCall packed;
     packed.num_rows = 1;
@@ -181,6 +229,7 @@ int main() {
     test_chain();
     test_bfloat16_unit();
     test_shared_x();
+    test_gradients();
     test_bad_arguments();
     std::printf("cpu_linear: ok\n");
 }

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import paradigm  # noqa: F401  # fills the table of CPU implementations
+from paradigm import cpu_backend
 from paradigm.kernels.cpu_slots import CPU
-from paradigm.kernels.linear import exact_linear, packed_linear
+from paradigm.kernels.linear import exact_linear, exact_linears, input_gradient, packed_linear, weight_gradient
 
 
 @pytest.fixture(params=["core", "torch"])
@@ -131,3 +131,55 @@ def test_bad_input_is_named() -> None:
         exact_linear(torch.zeros(2, 8), torch.zeros(4, 8), torch.zeros(3))
     with pytest.raises(ValueError, match=r"x must be torch.float32 \[T, 8\], got torch.float32 \[2, 6\]"):
         packed_linear(torch.zeros(4, 8))(torch.zeros(2, 6))
+
+
+@pytest.mark.parametrize(("rows", "outputs", "inputs"), [(1, 3, 5), (129, 33, 31), (1000, 64, 192), (1700, 272, 192)])
+@pytest.mark.parametrize("where", ["core", "torch"])
+def test_gradients_match_float64_and_depend_on_no_threads(
+    rows: int, outputs: int, inputs: int, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("input_gradient", "weight_gradient"):
+        if where == "core":  # also where the processor has no AVX-512 and torch's are taken
+            monkeypatch.setitem(CPU, name, getattr(cpu_backend, f"_{name}"))
+        else:
+            monkeypatch.delitem(CPU, name, raising=False)
+    generator = torch.Generator().manual_seed(0)
+    grad, x, weight = (torch.randn(*size, generator=generator) for size in ((rows, outputs), (rows, inputs), (outputs, inputs)))
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            sums = torch.ones(outputs, inputs)
+            assert weight_gradient(grad, x, into=sums) is sums
+            results.append((input_gradient(grad, weight), weight_gradient(grad, x), sums - 1, weight_gradient(grad.t().contiguous().t(), x)))
+    finally:
+        torch.set_num_threads(before)
+    truth = grad.double() @ weight.double(), grad.double().t() @ x.double()
+    for ours, theirs in zip(results[0], (truth[0], truth[1], truth[1], truth[1])):
+        assert (ours.double() - theirs).abs().max() <= 2e-6 * theirs.abs().max()
+    if where == "core":
+        assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+def test_weight_gradient_adds_to_wider_sums_and_without_rows() -> None:
+    grad, x = torch.ones(4, 2, dtype=torch.bfloat16), torch.ones(4, 3, dtype=torch.bfloat16)
+    assert torch.equal(weight_gradient(grad, x, into=torch.full((2, 3), 0.5)), torch.full((2, 3), 4.5))
+    assert torch.equal(weight_gradient(torch.zeros(0, 2), torch.zeros(0, 3), into=torch.ones(2, 3)), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_several_layers_of_one_input_are_each_layer_and_sum_their_gradients(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, *parameters = (torch.randn(*size, generator=generator).to(dtype) for size in ((50, 24), (40, 24), (8, 24), (40,)))
+    leaves = [t.requires_grad_() for t in (x, *parameters)]
+    outputs = exact_linears(x, parameters[:2], (parameters[2], None))
+    assert torch.equal(outputs[0], exact_linear(x, parameters[0], parameters[2])) and torch.equal(outputs[1], exact_linear(x, parameters[1]))
+    grads = [torch.randn(y.shape, generator=generator).to(dtype) for y in outputs]
+    ours = torch.autograd.grad(outputs, leaves, grads)
+    wide = [t.detach().double().requires_grad_() for t in leaves]
+    truth = torch.autograd.grad([F.linear(wide[0], wide[1], wide[3]), F.linear(wide[0], wide[2])], wide, [grad.double() for grad in grads])
+    for a, t in zip(ours, truth):
+        assert a.dtype == dtype and (a.double() - t).abs().max() <= (1e-6 if dtype == torch.float32 else 8e-3) * t.abs().max()
+    parameters[0].requires_grad_(False)
+    only = torch.autograd.grad(exact_linears(x, parameters[:2], (None, None)), (x, parameters[1]), grads)
+    assert torch.equal(only[0], ours[0]) and torch.equal(only[1], ours[2])

@@ -82,6 +82,7 @@ void attention(const Attention& call, int num_threads, Isa isa = best_isa());
 // The same on every instruction set, but for bfloat16 on processors with AVX-512's BF16: there P and dS are rounded to it before they are multiplied.
 void attention_backward(const AttentionGradient& call, int num_threads, Isa isa = best_isa());
 void paged_attention(const PagedAttention& call, int num_threads, Isa isa = best_isa());
+void check_paged_attention(const PagedAttention& call, int num_threads);  // throws what paged_attention throws, the order of wanted rows apart
 
 // r = x + residual, y = r scale weight, scale = (mean r^2 + eps)^-1/2 (Zhang and Sennrich, arXiv:1910.07467).
 struct RmsNorm {

@@ -26,10 +26,11 @@ Bfloat16Unit best_bfloat16_unit();  // that this processor and kernel let us use
 // A weight [num_outputs, num_inputs] and perhaps a bias, packed.
 class PackedLinear {
   public:
-    // weight is contiguous; bias [num_outputs], of the same dtype, or null.
+    // weight is contiguous; bias [num_outputs], of the same dtype, or null. row_stride: if not 0, weight is float32 [num_inputs, num_outputs] instead,
+    // with rows so far apart.
     PackedLinear(
         Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa = best_isa(),
-        Bfloat16Unit unit = best_bfloat16_unit());
+        Bfloat16Unit unit = best_bfloat16_unit(), int64_t row_stride = 0);
 
     const char* panel(int64_t index) const { return panels_ + index * panel_bytes_; }
     const float* bias(int64_t index) const { return bias_.empty() ? nullptr : bias_.data() + index * panel_outputs; }
@@ -73,8 +74,23 @@ struct Linear {
     const void* weight = nullptr;  // [num_outputs, num_inputs], contiguous
     const void* bias = nullptr;    // [num_outputs] or null; added in float32
     void* y = nullptr;             // [num_rows, num_outputs], contiguous
+    bool by_columns = false;       // weight is [num_inputs, num_outputs], float32: y = x weight, a gradient of inputs
 };
 
 void linear(const Linear& call, int num_threads, Isa isa = best_isa(), Bfloat16Unit unit = best_bfloat16_unit());
+
+// grad_weight = grad^T x in float32, or added to what grad_weight holds: rows are summed 128 at a time, in a chain from zero, and these sums in order,
+// whatever the number of threads.
+struct WeightGradient {
+    int64_t num_rows = 0;
+    int64_t num_inputs = 0;
+    int64_t num_outputs = 0;
+    const float* grad = nullptr;   // [num_rows, num_outputs], contiguous
+    const float* x = nullptr;      // [num_rows, num_inputs], contiguous
+    float* grad_weight = nullptr;  // [num_outputs, num_inputs], contiguous
+    bool adds = false;
+};
+
+void weight_gradient(const WeightGradient& call, int num_threads, Isa isa = best_isa());
 
 }  // namespace paradigm
