@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.harness import Case, Contestant, Setting, fastest
-from benchmarks.models import SMALL, describe, make_policy, to_transformers
+from benchmarks.models import PACK_TOKENS, SMALL, describe, make_policy, to_transformers
 from benchmarks.products import Products
 from benchmarks.trl_peer import QUIET, Stepped, as_text, compile_forward, gradients_apart, number_tokenizer, timed
 
@@ -20,7 +20,6 @@ RIVALS = {"trl": "trl>=1.16", "transformers": "transformers>=5"}
 
 LEARNING_RATE = 1e-4
 _EPS = 1e-4  # TRL's, beside a group's standard deviation
-_PACK_TOKENS = {"float32": 2048, "bfloat16": 4096}  # the fastest of 1024, 2048, 4096 and 8192, as TRL's micro-batches are
 _NUM_STEPS = 64  # after which prompts come again
 
 _UNFAIR = (
@@ -122,7 +121,7 @@ def make_environment(vocab_size: int, job: Job) -> Any:
     return from_verifier(prompts, lambda _, response: score(response), tokenizer=_Words(), stop=(), max_action_tokens=job.new_tokens)
 
 
-def pack(rollouts: Any, *, share: bool, max_tokens: int = _PACK_TOKENS["float32"]) -> list[Any]:
+def pack(rollouts: Any, *, share: bool, max_tokens: int = PACK_TOKENS["float32"]) -> list[Any]:
     from paradigm.advantage import group_advantages
     from paradigm.batch import PackedBatch
 
@@ -143,7 +142,7 @@ def _ours(job: Job, shape: dict[str, Any], dtype: str, setting: Setting, *, shar
             start = time.perf_counter()
             rollouts = roll_out(sampler, environment, job, learner.num_steps)
             drawn = time.perf_counter()
-            for batch in pack(rollouts, share=share, max_tokens=_PACK_TOKENS[dtype]):
+            for batch in pack(rollouts, share=share, max_tokens=PACK_TOKENS[dtype]):
                 learner.forward_backward(batch, objective)
             learner.step()
             parts["rollout"].append(drawn - start)
@@ -277,7 +276,7 @@ def floor_of(job: Job, shape: dict[str, Any], dtype: str, device: str, *, share:
     n = job.num_completions
     decoding = [(job.num_prompts * job.prompt_tokens, job.num_prompts)] + [(n, n)] * (job.new_tokens - 1)
     trained = job.num_prompts * job.prompt_tokens + n * job.new_tokens if share else n * (job.prompt_tokens + job.new_tokens)
-    num_batches = max(1, round(trained / _PACK_TOKENS[dtype]))
+    num_batches = max(1, round(trained / PACK_TOKENS[dtype]))
     update = [(trained // num_batches, n * job.new_tokens // num_batches)] * num_batches
     return Products(shape, getattr(torch, dtype), device, forward=decoding, training=update)
 

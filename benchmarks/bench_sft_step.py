@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Case, Contestant, Setting, fastest
-from benchmarks.models import SMALL, describe, make_policy, to_transformers
+from benchmarks.models import PACK_TOKENS, SMALL, describe, make_policy, to_transformers
 from benchmarks.products import Products
 from benchmarks.trl_peer import QUIET, Stepped, compile_forward, gradients_apart, number_tokenizer
 
@@ -19,7 +19,6 @@ SUMMARY = "an SFT step on 64 documents of log-normal lengths (median 100), a 2.4
 RIVALS = {"trl": "trl>=1.16", "transformers": "transformers>=5"}
 
 LEARNING_RATE = 1e-4
-_PACK_TOKENS = 2048
 _NUM_STEPS = 32  # after which documents come again
 
 _UNFAIR = (
@@ -68,7 +67,7 @@ def cases(setting: Setting) -> Iterator[Case]:
         )  # fmt: skip
 
 
-def pack(documents: list[list[int]], max_tokens: int = _PACK_TOKENS) -> list[Any]:
+def pack(documents: list[list[int]], max_tokens: int = PACK_TOKENS["float32"]) -> list[Any]:
     from paradigm.batch import PackedBatch
     from paradigm.trajectory import TrajectoryBuffer
 
@@ -86,7 +85,7 @@ def _ours(job: Job, shape: dict[str, Any], dtype: str, setting: Setting) -> Call
 
         def run() -> float:
             documents = steps[learner.num_steps % _NUM_STEPS]
-            for batch in pack(documents):
+            for batch in pack(documents, PACK_TOKENS[dtype]):
                 learner.forward_backward(batch, objective)
             learner.step()
             return float(sum(map(len, documents)))
@@ -182,7 +181,7 @@ def compare_gradients(shape: dict[str, Any], mode: str) -> str:
 
 def floor_of(num_tokens: int, num_documents: int, shape: dict[str, Any], dtype: str, device: str) -> Products:
     """The products of a step: every token fed, every one but each document's first predicted."""
-    num_batches = max(1, round(num_tokens / _PACK_TOKENS))
+    num_batches = max(1, round(num_tokens / PACK_TOKENS[dtype]))
     passes = [(num_tokens // num_batches, (num_tokens - num_documents) // num_batches)] * num_batches
     return Products(shape, getattr(torch, dtype), device, training=passes)
 

@@ -107,6 +107,21 @@ def test_decoding_on_packed_weights_is_the_layers_bits(changes: dict, monkeypatc
         assert all(map(torch.equal, feed_paged(policy, documents, chunks), plain))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_with_sequences_of_their_own_decode_the_layers_bits(threads: int) -> None:
+    """A step of one token a sequence, many sequences: each thread takes its share through all layers, of unlike contexts."""
+    policy, lengths = make(num_kv_heads=2), [2 + n % 7 + 40 * (n == 3) for n in range(200)]
+    documents = [random_tokens(n, seed=number) for number, n in enumerate(lengths)]
+    chunks = [[n - 2 for n in lengths], [1] * 200, [1] * 200]
+    plain, before = feed_paged(policy, documents, chunks), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with policy.decoding():
+            assert all(map(torch.equal, feed_paged(policy, documents, chunks), plain))
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("wanted", [[], [0], [39, 42, 59], [3, 4, 5, 40, 41], list(range(60))], ids=len)
 def test_the_rows_that_are_wanted_are_those_of_all_rows(wanted: list[int], num_layers: int) -> None:
