@@ -38,6 +38,10 @@ def _rollouts(dtype: str) -> tuple[Point, ...]:
     return tuple(Point("rollout", f"batch {n},", dtype, "paradigm exact") for n in (1, 32, 256))
 
 
+def _exact(op: str, dtype: str) -> tuple[Point, ...]:
+    return tuple(Point(op, f"batch {n},", dtype, "exact") for n in (1, 32, 256))
+
+
 def _beside_llama_cpp(what: str, model: str, batches: tuple[int, ...], dtype: str) -> Row:
     points = tuple(Point("rollout", f"{model}, batch {n},", dtype, "paradigm exact") for n in batches)
     return Row(what, "transformers.generate, llama.cpp", "llama_cpp", points, beside="llama.cpp")
@@ -57,6 +61,10 @@ _ROWS = (
         tuple(Point("train step", f"2.4M, 8192 tokens in documents of {n};", "float32") for n in (50, 512))),
     Row("rollouts, 2.4M parameters, fp32: batch 1 / 32 / 256", "transformers.generate", "rollouts", _rollouts("float32")),
     Row("the same in bf16", "transformers.generate", "rollouts", _rollouts("bfloat16")),
+    Row("exact mode beside fast mode, fp32, batch 1 / 32 / 256: rollouts", "our fast mode", "exactness", _exact("rollout", "float32")),
+    Row("log-probs", "our fast mode", "exactness", _exact("log-probs", "float32")),
+    Row("rollouts in bf16", "our fast mode", "exactness", _exact("rollout", "bfloat16")),
+    Row("log-probs in bf16", "our fast mode", "exactness", _exact("log-probs", "bfloat16")),
     _beside_llama_cpp("rollouts, 1.8M parameters, fp32: batch 1 / 32 / 256", "1.8M", (1, 32, 256), "float32"),
     _beside_llama_cpp("the same in bf16", "1.8M", (1, 32, 256), "bfloat16"),
     _beside_llama_cpp("rollouts, SmolLM2-135M, fp32: batch 1 / 8 / 32", "SmolLM2", (1, 8, 32), "float32"),
