@@ -52,7 +52,7 @@ def exact_linears(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor 
 
     Args: weights: [N_i, K]. biases: [N_i] or None each. Returns: [T, N_i] each. Raises: as `exact_linear`.
     """
-    if is_traced() or not needs_grad(x, *weights):
+    if is_traced() or not needs_grad(x, *weights, *biases):
         return tuple(exact_linear(x, weight, bias) for weight, bias in zip(weights, biases))
     for weight, bias in zip(weights, biases):
         _check(x, weight, bias)

@@ -113,8 +113,13 @@ class Stack {
   private:
     // Whether every row is a sequence's one token and all are wanted, so that threads with rows of their own need not wait for each other.
     bool is_apart() const {
-        const bool has_one_each = step_.attention.num_sequences == num_rows_ && step_.attention.cu_seqlens[num_rows_] == num_rows_;
-        return threads_ > 1 && !is_shared() && has_one_each && (step_.num_wanted < 0 || step_.num_wanted == num_rows_);
+        if (threads_ == 1 || is_shared()) return false;
+        if (step_.attention.num_sequences != num_rows_ || step_.attention.cu_seqlens[num_rows_] != num_rows_) return false;
+        if (step_.num_wanted < 0) return true;
+        for (int64_t row = 0; row < step_.num_wanted; ++row) {
+            if (step_.wanted[row] != row) return false;
+        }
+        return step_.num_wanted == num_rows_;
     }
 
     // Cuts of the rows, one more than threads, between which the work is about the same.

@@ -183,3 +183,6 @@ def test_several_layers_of_one_input_are_each_layer_and_sum_their_gradients(dtyp
     parameters[0].requires_grad_(False)
     only = torch.autograd.grad(exact_linears(x, parameters[:2], (None, None)), (x, parameters[1]), grads)
     assert torch.equal(only[0], ours[0]) and torch.equal(only[1], ours[2])
+    bias = torch.zeros(8, dtype=dtype, requires_grad=True)
+    second = exact_linears(x.detach(), [p.detach() for p in parameters[:2]], (None, bias))[1]
+    assert torch.equal(torch.autograd.grad(second, bias, grads[1])[0], grads[1].sum(0))
