@@ -1,8 +1,8 @@
 """The matrix products of a model's steps, timed alone: the floor under a step that nothing which does all of them can pass.
 
 Operands lie ready, results are written in place, every layer has weights of its own. On the CPU each product is taken by torch or by our own
-kernels, whichever is faster at its size when it is set up, so that neither makes the floor higher than it need be. Attention's products, which no
-library has as a single product over packed documents, are left out, and so is everything that is no product.
+kernels, which take new memory for each result, whichever is faster at its size when it is set up, so that neither makes the floor higher than it
+need be. Attention's products, which no library has as a single product over packed documents, are left out, and so is everything that is no product.
 """
 
 from __future__ import annotations

@@ -59,12 +59,15 @@ def exact_linears(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor 
     return _Linears.apply(x, len(weights), *weights, *biases)  # type: ignore[no-any-return]
 
 
-def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    """grad [T, N] times weight [N, K] of the same dtype: what a linear layer hands back to its inputs."""
+def input_gradient(grad: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """grad [T, N] times weight [N, K] of the same dtype: what a linear layer hands back to its inputs.
+
+    out: None, or contiguous [T, K] of the same dtype, to be overwritten and returned.
+    """
     slot = _slot_of_gradients("input_gradient", grad, weight)
     if slot is None:
-        return grad @ weight
-    return _input_gradient_operator(grad, weight) if is_traced() else slot(grad, weight)  # type: ignore[no-any-return]
+        return torch.mm(grad, weight, out=out)
+    return _input_gradient_operator(grad, weight) if out is None and is_traced() else slot(grad, weight, out)  # type: ignore[no-any-return]
 
 
 def weight_gradient(grad: Tensor, x: Tensor, into: Tensor | None = None) -> Tensor:

@@ -172,7 +172,7 @@ class GradientSums:
     def add(self, rows: slice, grad_logits: Tensor) -> None:
         grad_logits = grad_logits.to(self._weight.dtype)
         if self._grad_hidden is not None:
-            self._grad_hidden[rows] = input_gradient(grad_logits, self._weight)
+            input_gradient(grad_logits, self._weight, out=self._grad_hidden[rows])
         if self._grad_weight is not None:
             weight_gradient(grad_logits, self._hidden[rows], into=self._grad_weight)
 

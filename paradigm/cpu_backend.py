@@ -120,9 +120,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tens
     return y
 
 
-def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+def _input_gradient(grad: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     grad, weight = grad.contiguous(), weight.contiguous()
-    grad_x = torch.empty(grad.shape[0], weight.shape[1])
+    grad_x = torch.empty(grad.shape[0], weight.shape[1]) if out is None else out
     _cpu.input_gradient(grad.shape[0], grad.data_ptr(), weight.data_ptr(), *weight.shape, grad_x.data_ptr(), torch.get_num_threads())
     return grad_x
 
@@ -356,5 +356,5 @@ def register() -> None:
         linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
         row_statistics=_row_statistics, logits_gradient=_logits_gradient, sample_token=_sample_token, gae=_gae, vtrace=_vtrace,
     )
-    if _cpu.has_avx512:  # which MKL makes no use of on processors that are not Intel's, where it takes twice as long
+    if _cpu.has_avx512:  # on a Zen 5 torch's, which are MKL's, take twice as long
         CPU.update(input_gradient=_input_gradient, weight_gradient=_weight_gradient)

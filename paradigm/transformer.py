@@ -44,7 +44,7 @@ class Step(NamedTuple):
         return cast(Tensor, projection(x, fp8=True) if self.fp8 and isinstance(projection, Linear) else projection(x))
 
     def project_all(self, projections: Sequence[nn.Module], x: Tensor) -> Sequence[Tensor]:
-        """Several projections of one x; small ones in bfloat16 on the CPU share a product backward, as nothing is gained elsewhere."""
+        """Several projections of one x. In bfloat16 on the CPU they share a product backward; in float32 that gains little and would change sums."""
         if x.is_cpu and x.dtype == torch.bfloat16 and not self.fp8 and all(map(_is_plain, projections)):
             linears = cast(Sequence[Linear], projections)
             return exact_linears(x, [linear.weight for linear in linears], [linear.bias for linear in linears])
@@ -63,9 +63,15 @@ class Linear(nn.Linear):
         return exact_linear(x, self.weight, self.bias) if exact else F.linear(x, self.weight, self.bias)
 
 
+def _is_hooked(module: nn.Module) -> bool:
+    """Whether more happens forward than its own code."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def _is_plain(module: nn.Module) -> bool:
-    """Whether to call it is to call `exact_linear`, on the CPU."""
-    return type(module) is Linear and module.exact is not False and not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    """Whether to call it and go back through it is `exact_linear`, on the CPU."""
+    is_hooked = _is_hooked(module) or module._backward_hooks or module._backward_pre_hooks
+    return type(module) is Linear and module.exact is not False and not is_hooked
 
 
 class _Norm(nn.Module):
@@ -175,8 +181,7 @@ class Decoder(nn.Module):
         for module in self.layers.modules():
             if module is self.layers:
                 continue
-            is_hooked = module._forward_hooks or module._forward_pre_hooks
-            if type(module) not in _BLOCKS or is_hooked or getattr(module, "exact", None) is False:
+            if type(module) not in _BLOCKS or _is_hooked(module) or getattr(module, "exact", None) is False:
                 return None
         layers = cast(list[_Layer], list(self.layers))
         attn = layers[0].self_attn
