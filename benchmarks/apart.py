@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import resident_mib
+from paradigm.allocator import keep_freed_memory
 
 __all__ = ["apart_peaks"]
 
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     setting = Setting(quick=options.quick, device=options.device, variant=options.variant)
+    keep_freed_memory()  # as in the race
     case = next(islice(load_subject(options.subject).cases(setting), options.case, None))
     contestant = case.providers[options.provider]()
     built = resident_mib("VmRSS")

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.apart import apart_peaks
 from benchmarks.machine import Probe, ceiling_probes, describe_machine, peak_mib, synchronizer, versions
+from paradigm.allocator import keep_freed_memory
 
 __all__ = ["Case", "Contestant", "Record", "Samples", "Setting", "Timing", "fastest", "measure", "race", "read_records", "write_records"]
 
@@ -306,6 +307,7 @@ def measure(
     """
     if case.reference not in case.providers:
         raise ValueError(f"reference must be one of {', '.join(case.providers)}, got {case.reference!r}")
+    keep_freed_memory()  # our learner would, for all in this process
     machine = describe_machine(setting.device)
     contestants, missing = _build(case, rivals or {})
     probes = ceiling_probes(setting.device, quick=setting.quick)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from paradigm import distributed
+from paradigm.allocator import keep_freed_memory
 from paradigm.batch import PackedBatch
 from paradigm.batch_loss import backward
 from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
@@ -63,6 +64,8 @@ class Learner:
     Of a policy in shards (`sharding.shard`) every rank has a learner, and makes the same calls of it with its own batches, equally many
     (`PackedBatch.pack(..., share=...)`): the gradient is the sum over the ranks, whose norm, skipped steps and counts are those of all.
 
+    Of a policy on the CPU it lets the process keep memory that steps free (`allocator.keep_freed_memory`).
+
     Args:
         policy: any module with `forward(tokens, layout) -> hidden [T, D]` and `head_weight` [V, D]; `heads["value"]` for value losses, and
             `flops(num_tokens, layout, num_predictions=, backward=)` to count work.
@@ -105,6 +108,8 @@ class Learner:
             raise ValueError(f"ema must be in (0, 1) or None, got {ema}")
         if optimizer is not None and (learning_rate is not None or weight_decay is not None):
             raise ValueError("learning_rate and weight_decay must be None with an optimizer, whose groups have their own")
+        if policy.head_weight.is_cpu:
+            keep_freed_memory()
         self.policy: Any = policy
         self.schedule, self.max_grad_norm, self.max_nonfinite = schedule, max_grad_norm, max_nonfinite
         self._trainable = trainable if trainable is None or isinstance(trainable, str) else tuple(trainable)
