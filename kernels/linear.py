@@ -2,7 +2,7 @@
 
 On the CPU in float32 and bfloat16 it is the C++ core's (csrc/include/paradigm/cpu_linear.h), whose sums have an order of their own; on CUDA in
 float32, bfloat16 and float16 it is Triton's (linear_triton.py; not yet checked on a GPU), backward apart, which is torch's, and on CPUs with
-AVX-512 in float32 the core's.
+AVX-512 in float32, or with its dot products of bfloat16 pairs in that, the core's.
 Elsewhere it is torch's with two departures. Row counts are padded to a multiple of 16, since BLAS libraries treat the last few rows by
 other code. And a long inner dimension is cut into slices whose products are added in order, since MKL (fp32) and oneDNN (bf16)
 otherwise split it by a rule that looks at the number of rows and threads. Measured with torch 2.13: fp32 differs from K = 1024 on,
@@ -73,7 +73,7 @@ def input_gradient(grad: Tensor, weight: Tensor, out: Tensor | None = None) -> T
 def weight_gradient(grad: Tensor, x: Tensor, into: Tensor | None = None) -> Tensor:
     """The transpose of grad [T, N] times x [T, K] of the same dtype: a linear layer's gradient of its weight, added to `into` if that is given.
 
-    into: None, or contiguous [N, K]. Where it is wider than grad, the product is rounded to grad's dtype before it is added.
+    into: None, or contiguous [N, K]. Where it is wider than grad, the product may be rounded to grad's dtype before it is added.
     """
     slot = _slot_of_gradients("weight_gradient", grad, x)
     if slot is not None and into is None and is_traced():
@@ -86,8 +86,10 @@ def weight_gradient(grad: Tensor, x: Tensor, into: Tensor | None = None) -> Tens
 
 
 def _slot_of_gradients(name: str, *operands: Tensor) -> Callable[..., Tensor] | None:
-    is_float = all(x.is_cpu and x.dtype == torch.float32 and x.numel() for x in operands)
-    return CPU.get(name) if is_float else None
+    dtype = operands[0].dtype
+    if dtype not in (torch.float32, torch.bfloat16) or not all(x.is_cpu and x.dtype == dtype and x.numel() for x in operands):
+        return None
+    return CPU.get(name if dtype == torch.float32 else f"{name}_bfloat16")
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None = None, *, widen: bool = False) -> Callable[[Tensor], Tensor]:
@@ -198,8 +200,9 @@ class _Linears(torch.autograd.Function):
         x, *weights = ctx.saved_tensors
         count, wanted = len(weights), ctx.needs_input_grad
         grad = torch.cat(grads, 1)
-        grad_x = grad @ torch.cat(weights) if wanted[0] else None
-        grad_weights = (grad.t() @ x).split([len(weight) for weight in weights]) if any(wanted[2 : 2 + count]) else (None,) * count
+        grad_x = input_gradient(grad, torch.cat(weights)) if wanted[0] else None
+        is_wanted = any(wanted[2 : 2 + count])
+        grad_weights = weight_gradient(grad, x).split([len(weight) for weight in weights]) if is_wanted else (None,) * count
         grad_biases = (own.sum(0) if want else None for own, want in zip(grads, wanted[2 + count :]))
         return grad_x, None, *grad_weights, *grad_biases
 

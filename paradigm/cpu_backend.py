@@ -122,16 +122,18 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tens
 
 def _input_gradient(grad: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
     grad, weight = grad.contiguous(), weight.contiguous()
-    grad_x = torch.empty(grad.shape[0], weight.shape[1]) if out is None else out
-    _cpu.input_gradient(grad.shape[0], grad.data_ptr(), weight.data_ptr(), *weight.shape, grad_x.data_ptr(), torch.get_num_threads())
+    grad_x = grad.new_empty(grad.shape[0], weight.shape[1]) if out is None else out
+    sizes = grad.shape[0], grad.data_ptr(), weight.data_ptr(), *weight.shape
+    _cpu.input_gradient(_CODES[grad.dtype], *sizes, grad_x.data_ptr(), torch.get_num_threads())
     return grad_x
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, into: Tensor | None) -> Tensor:
     grad, x = grad.contiguous(), x.contiguous()
-    grad_weight = torch.empty(grad.shape[1], x.shape[1]) if into is None else into
-    sizes = grad.shape[1], x.shape[1]
-    _cpu.weight_gradient(x.shape[0], grad.data_ptr(), x.data_ptr(), *sizes, grad_weight.data_ptr(), into is not None, torch.get_num_threads())
+    grad_weight = grad.new_empty(grad.shape[1], x.shape[1]) if into is None else into
+    sizes = x.shape[0], grad.data_ptr(), x.data_ptr(), grad.shape[1], x.shape[1]
+    out = _CODES[grad_weight.dtype], grad_weight.data_ptr()
+    _cpu.weight_gradient(_CODES[grad.dtype], *sizes, *out, into is not None, torch.get_num_threads())
     return grad_weight
 
 
@@ -358,3 +360,5 @@ def register() -> None:
     )
     if _cpu.has_avx512:  # on a Zen 5 torch's, which are MKL's, take twice as long
         CPU.update(input_gradient=_input_gradient, weight_gradient=_weight_gradient)
+    if _cpu.has_bfloat16_pairs:
+        CPU.update(input_gradient_bfloat16=_input_gradient, weight_gradient_bfloat16=_weight_gradient)

@@ -36,6 +36,7 @@ std::vector<char> copied(Dtype dtype, const Norm& norm) {
 
 void bind_cpu_layers(py::module_& m) {
     m.attr("has_avx512") = best_isa() >= Isa::avx512;
+    m.attr("has_bfloat16_pairs") = best_bfloat16_unit() == Bfloat16Unit::pairs;
     m.def(
         "linear", [](int dtype, int y_dtype, int64_t num_rows, uintptr_t x, const Weight& weight, uintptr_t y, int num_threads) {
             Linear call;
@@ -51,23 +52,27 @@ void bind_cpu_layers(py::module_& m) {
             py::gil_scoped_release release;
             linear(call, num_threads);
         });
-    m.def("input_gradient", [](int64_t num_rows, uintptr_t grad, uintptr_t weight, int64_t num_outputs, int64_t num_inputs, uintptr_t grad_x, int num_threads) {
-        Linear call;
-        call.num_rows = num_rows;
-        call.num_inputs = num_outputs;
-        call.num_outputs = num_inputs;
-        call.x = pointer<const void>(grad);
-        call.weight = pointer<const void>(weight);
-        call.y = pointer<void>(grad_x);
-        call.by_columns = true;
-        py::gil_scoped_release release;
-        linear(call, num_threads);
-    });
+    m.def(
+        "input_gradient",
+        [](int dtype, int64_t num_rows, uintptr_t grad, uintptr_t weight, int64_t num_outputs, int64_t num_inputs, uintptr_t grad_x, int num_threads) {
+            Linear call;
+            call.dtype = call.y_dtype = static_cast<Dtype>(dtype);
+            call.num_rows = num_rows;
+            call.num_inputs = num_outputs;
+            call.num_outputs = num_inputs;
+            call.x = pointer<const void>(grad);
+            call.weight = pointer<const void>(weight);
+            call.y = pointer<void>(grad_x);
+            call.by_columns = true;
+            py::gil_scoped_release release;
+            linear(call, num_threads);
+        });
     m.def(
         "weight_gradient",
-        [](int64_t num_rows, uintptr_t grad, uintptr_t x, int64_t num_outputs, int64_t num_inputs, uintptr_t grad_weight, bool adds, int num_threads) {
-            const WeightGradient call{
-                num_rows, num_inputs, num_outputs, pointer<const float>(grad), pointer<const float>(x), pointer<float>(grad_weight), adds};
+        [](int dtype, int64_t num_rows, uintptr_t grad, uintptr_t x, int64_t num_outputs, int64_t num_inputs, int out_dtype, uintptr_t grad_weight,
+           bool adds, int num_threads) {
+            const WeightGradient call{static_cast<Dtype>(dtype), static_cast<Dtype>(out_dtype), num_rows, num_inputs, num_outputs,
+                                      pointer<const void>(grad), pointer<const void>(x), pointer<void>(grad_weight), adds};
             py::gil_scoped_release release;
             weight_gradient(call, num_threads);
         });

@@ -52,68 +52,84 @@ std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t
     return copy;
 }
 
-// 32 columns of `rows` rows, or those there are and zeros.
-void pack_columns(const float* from, int64_t row_stride, int64_t rows, int64_t num_columns, float* to) {
-    const auto count = static_cast<std::size_t>(std::min(panel_outputs, num_columns));
-    for (int64_t i = 0; i < rows; ++i, from += row_stride, to += panel_outputs) {
-        std::memcpy(to, from, count * 4);
-        std::memset(to + count, 0, (panel_outputs - count) * 4);
-    }
+int64_t bytes_of(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 2; }
+
+// Products by operands that lie the other way.
+void check_by_columns(Dtype dtype, Bfloat16Unit unit) {
+    if (dtype != Dtype::float32 && unit != Bfloat16Unit::pairs) refuse("gradients in bfloat16 take its unit of pairs, 1", static_cast<int>(unit));
 }
 
 // A weight's gradient as tiles of a few outputs by 32 inputs, which threads share out.
 struct GradientTiles {
-    static constexpr int64_t rows_at_once = 128;   // a panel of their inputs stays in a core's first cache for all outputs
-    static constexpr int64_t tiles_at_once = 32;   // whose gradients of these rows stay in its second, for all inputs
+    static constexpr int64_t steps_at_once = 128;  // a panel of their inputs stays in a core's first cache for all outputs
+    static constexpr int64_t rows_of_strip = 16;
+    static constexpr int64_t tiles_at_once = 32;   // whose gradients of these steps stay in its second, for all inputs
 
     GradientTiles(const WeightGradient& call, const LinearKernels& kernels)
         : call(call), kernels(kernels), num_tiles((call.num_outputs + kernels.tile_outputs - 1) / kernels.tile_outputs),
-          num_panels((call.num_inputs + panel_outputs - 1) / panel_outputs) {}
+          num_panels((call.num_inputs + panel_outputs - 1) / panel_outputs), rows_of_step(call.dtype == Dtype::float32 ? 1 : 2),
+          rounds(call.grad_weight_dtype == Dtype::bfloat16) {}
 
     int64_t first_output(int64_t tile) const { return tile * call.num_outputs / num_tiles; }
 
     // The tiles of one thread; what a tile becomes does not depend on whose it is.
     void sum(int64_t thread, int64_t threads) const {
-        alignas(64) float x[rows_at_once * panel_outputs];
-        const std::size_t tile_floats = static_cast<std::size_t>(rows_at_once * kernels.tile_outputs);
+        const int64_t rows_at_once = steps_at_once * rows_of_step, bytes = bytes_of(call.dtype);
+        alignas(64) float x[steps_at_once * panel_outputs];
+        constexpr auto tile_floats = static_cast<std::size_t>(steps_at_once * tile_pitch);
         const std::unique_ptr<float[]> grads(new float[static_cast<std::size_t>(std::min(tiles_at_once, num_tiles)) * tile_floats]);
+        std::vector<float> sums;  // of tiles that are rounded in the end
         for (int64_t group = 0; group < num_tiles; group += tiles_at_once) {
             const int64_t size = std::min(tiles_at_once, num_tiles - group);
-            const int64_t first = thread * num_panels * size / threads, last = (thread + 1) * num_panels * size / threads;  // panel by panel
+            const int64_t first = thread * num_panels * size / threads, last = (thread + 1) * num_panels * size / threads;  // tile by tile
+            const int64_t first_tile = first / num_panels, end_tile = (last + num_panels - 1) / num_panels;
+            if (rounds && call.num_rows > rows_at_once) sums.resize(static_cast<std::size_t>((last - first) * kernels.tile_outputs * panel_outputs));
             for (int64_t row = 0; row < call.num_rows && first < last; row += rows_at_once) {
-                const int64_t steps = std::min(rows_at_once, call.num_rows - row);
-                const bool has_all = last - first >= size;
-                for (int64_t i = has_all ? 0 : first; i < (has_all ? size : last); ++i) {
-                    const int64_t tile = i % size, output = first_output(group + tile);
-                    copy(call.grad + row * call.num_outputs + output, steps, first_output(group + tile + 1) - output, grads.get() + static_cast<std::size_t>(tile) * tile_floats);
+                const int64_t rows = std::min(rows_at_once, call.num_rows - row);
+                for (int64_t strip = 0; strip < rows; strip += rows_of_strip) {  // rows that stay in the first cache for all tiles
+                    for (int64_t tile = first_tile; tile < end_tile; ++tile) {
+                        const int64_t output = first_output(group + tile), count = first_output(group + tile + 1) - output;
+                        kernels.pack_rows(
+                            static_cast<const char*>(call.grad) + ((row + strip) * call.num_outputs + output) * bytes, call.num_outputs,
+                            std::min(rows_of_strip, rows - strip), count,
+                            grads.get() + static_cast<std::size_t>(tile) * tile_floats + strip / rows_of_step * tile_pitch, tile_pitch);
+                    }
                 }
-                for (int64_t i = first; i < last; ++i) {
-                    const int64_t input = i / size * panel_outputs, tile = i % size, output = first_output(group + tile);
-                    if (i == first || tile == 0) pack_columns(call.x + row * call.num_inputs + input, call.num_inputs, steps, call.num_inputs - input, x);
-                    WeightGradientTile part;
-                    part.grad = grads.get() + static_cast<std::size_t>(tile) * tile_floats;
-                    part.x = x;
-                    part.steps = steps;
-                    part.num_outputs = static_cast<int>(first_output(group + tile + 1) - output);
-                    part.num_inputs = std::min(panel_outputs, call.num_inputs - input);
-                    part.grad_weight = call.grad_weight + output * call.num_inputs + input;
-                    part.weight_stride = call.num_inputs;
-                    part.adds = call.adds || row > 0;
-                    kernels.weight_gradient(part);
+                for (int64_t panel = 0; panel < num_panels; ++panel) {
+                    const int64_t input = panel * panel_outputs, inputs = std::min(panel_outputs, call.num_inputs - input);
+                    kernels.pack_rows(
+                        static_cast<const char*>(call.x) + (row * call.num_inputs + input) * bytes, call.num_inputs, rows, inputs, x, panel_outputs);
+                    for (int64_t tile = first_tile; tile < end_tile; ++tile) {
+                        const int64_t number = tile * num_panels + panel, output = first_output(group + tile);
+                        if (number < first || number >= last) continue;  // of a tile that threads share
+                        WeightGradientTile part;
+                        part.grad = grads.get() + static_cast<std::size_t>(tile) * tile_floats;
+                        part.x = x;
+                        part.steps = (rows + rows_of_step - 1) / rows_of_step;
+                        part.num_outputs = static_cast<int>(first_output(group + tile + 1) - output);
+                        part.num_inputs = inputs;
+                        part.adds = call.adds || row > 0;
+                        const int64_t place = output * call.num_inputs + input;
+                        if (rounds) {
+                            part.sums = sums.data() + (number - first) * kernels.tile_outputs * panel_outputs;
+                            part.sums_stride = panel_outputs;
+                            if (row + rows == call.num_rows) part.rounded = static_cast<uint16_t*>(call.grad_weight) + place;
+                            part.rounded_stride = call.num_inputs;
+                        } else {
+                            part.sums = static_cast<float*>(call.grad_weight) + place;
+                            part.sums_stride = call.num_inputs;
+                        }
+                        kernels.weight_gradient(part);
+                    }
                 }
             }
         }
     }
 
-    void copy(const float* from, int64_t steps, int64_t count, float* to) const {
-        for (int64_t i = 0; i < steps; ++i, from += call.num_outputs, to += count) {
-            for (int64_t m = 0; m < count; ++m) to[m] = from[m];  // too few for memcpy to be worth its call
-        }
-    }
-
     const WeightGradient& call;
     LinearKernels kernels;
-    int64_t num_tiles, num_panels;
+    int64_t num_tiles, num_panels, rows_of_step;
+    bool rounds;
 };
 
 void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtype, Dtype y_dtype, int num_threads) {
@@ -170,11 +186,14 @@ PackedLinear::PackedLinear(
     memory_.reset(new char[static_cast<std::size_t>(num_panels * panel_bytes_ + 64)]);
     panels_ = aligned(memory_.get());
     const bool pairs = this->unit == Bfloat16Unit::pairs;
-    const auto pack = kernels_for(isa, this->unit).pack[static_cast<int>(pairs ? Dtype::float32 : dtype)];
-    const int64_t row_bytes = num_inputs * (dtype == Dtype::float32 ? 4 : 2);
+    const LinearKernels kernels = kernels_for(isa, this->unit);
+    const auto pack = kernels.pack[static_cast<int>(pairs ? Dtype::float32 : dtype)];
+    const int64_t row_bytes = num_inputs * bytes_of(dtype);
+    if (row_stride != 0) check_by_columns(dtype, this->unit);
     for (int64_t i = 0; i < num_panels && row_stride != 0; ++i) {
-        const int64_t first = i * panel_outputs;
-        pack_columns(static_cast<const float*>(weight) + first, row_stride, num_inputs, num_outputs - first, reinterpret_cast<float*>(panels_ + i * panel_bytes_));
+        const int64_t first = i * panel_outputs, count = std::min(panel_outputs, num_outputs - first);
+        auto* panel = reinterpret_cast<float*>(panels_ + i * panel_bytes_);
+        kernels.pack_rows(static_cast<const char*>(weight) + first * bytes_of(dtype), row_stride, num_inputs, count, panel, panel_outputs);
     }
     for (int64_t i = 0; i < num_panels && row_stride == 0; ++i) {
         const char* from = static_cast<const char*>(weight) + i * panel_outputs * row_bytes;
@@ -217,7 +236,7 @@ void linear(const PackedCall& call, int num_threads) {
         const PackedProduct* product = call.products;
         for (; block >= blocks_of(*product); ++product) block -= blocks_of(*product);
         const PackedLinear& weight = *product->weight;
-        const int64_t panel = block * panels_at_once, output = panel * panel_outputs, y_bytes = call.y_dtype == Dtype::float32 ? 4 : 2;
+        const int64_t panel = block * panels_at_once, output = panel * panel_outputs, y_bytes = bytes_of(call.y_dtype);
         PanelCall part;
         part.x = x.data();
         part.inputs = inputs_as_read(weight.num_inputs, weight.unit);
@@ -236,18 +255,18 @@ void linear(const PackedCall& call, int num_threads) {
 
 void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
     check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);
-    if (call.by_columns && call.dtype != Dtype::float32) refuse("by_columns takes float32, dtype 0", static_cast<int>(call.dtype));
     const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
+    if (call.by_columns) check_by_columns(call.dtype, unit);
     const Rows x(call.x, call.dtype, unit, call.num_rows, call.num_inputs);
     const auto multiply = kernels_for(isa, unit).multiply;
     const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs;
     // a panel is packed for so many rows: what lies in a core's second cache, in shares as even as the threads'
-    const int64_t most = std::max<int64_t>(448, (int64_t{512} << 10) / (call.num_inputs * (call.dtype == Dtype::float32 ? 4 : 2)));
+    const int64_t most = std::max<int64_t>(448, (int64_t{512} << 10) / (call.num_inputs * bytes_of(call.dtype)));
     const int64_t shares = std::max((call.num_rows + most - 1) / most, std::min<int64_t>(num_threads, (call.num_rows + 447) / 448));
     const int64_t rows_at_once = std::max<int64_t>(1, ((call.num_rows + shares - 1) / std::max<int64_t>(1, shares) + 15) / 16 * 16);
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * num_panels;
     for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, unit, count, num_threads), [&](int64_t i) {
-        const int64_t output = i % num_panels * panel_outputs, bytes = call.dtype == Dtype::float32 ? 4 : 2;
+        const int64_t output = i % num_panels * panel_outputs, bytes = bytes_of(call.dtype);
         const int64_t outputs = std::min(panel_outputs, call.num_outputs - output);
         const char* bias = call.bias ? static_cast<const char*>(call.bias) + output * bytes : nullptr;
         const char* weight = static_cast<const char*>(call.weight) + output * bytes * (call.by_columns ? 1 : call.num_inputs);
@@ -258,7 +277,7 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
         part.panels = part.next = packed.panel(0);
         part.bias = packed.bias(0);
         part.num_outputs = outputs;
-        part.y = static_cast<char*>(call.y) + output * (call.y_dtype == Dtype::float32 ? 4 : 2);
+        part.y = static_cast<char*>(call.y) + output * bytes_of(call.y_dtype);
         part.y_stride = call.num_outputs;
         part.y_dtype = call.y_dtype;
         part.first_row = i / num_panels * rows_at_once;
@@ -267,12 +286,16 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
     });
 }
 
-void weight_gradient(const WeightGradient& call, int num_threads, Isa isa) {
-    check(call.num_rows, call.num_inputs, call.num_outputs, Dtype::float32, Dtype::float32, num_threads);
-    const GradientTiles tiles(call, PARADIGM_DISPATCH(isa, linear_kernels)());
-    if (call.num_rows == 0 && !call.adds) std::memset(call.grad_weight, 0, static_cast<std::size_t>(call.num_outputs * call.num_inputs) * 4);
+void weight_gradient(const WeightGradient& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
+    check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.grad_weight_dtype, num_threads);
+    const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
+    check_by_columns(call.dtype, unit);
+    if (call.adds && call.grad_weight_dtype != Dtype::float32) refuse("what is added to must be float32, dtype 0", static_cast<int>(call.grad_weight_dtype));
+    const GradientTiles tiles(call, kernels_for(isa, unit));
+    const auto size = static_cast<std::size_t>(call.num_outputs * call.num_inputs * bytes_of(call.grad_weight_dtype));
+    if (call.num_rows == 0 && !call.adds) std::memset(call.grad_weight, 0, size);
     const int64_t threads = std::max<int64_t>(
-        1, threads_for(call.num_rows, call.num_inputs, call.num_outputs, Bfloat16Unit::none, tiles.num_panels * tiles.num_tiles, num_threads));
+        1, threads_for(call.num_rows, call.num_inputs, call.num_outputs, unit, tiles.num_panels * tiles.num_tiles, num_threads));
     for_each_block(threads, threads, [&](int64_t thread) { tiles.sum(thread, threads); });
 }
 

@@ -148,14 +148,49 @@ void multiply(const PanelCall& call) {
     }
 }
 
-#ifndef PARADIGM_HAS_BFLOAT16
+// to[step][c] = from[row][c] for c < count, else 0 up to `width`, which is 16 or 32; of both rows of a step where pairs are multiplied.
+void pack_rows(const void* from, int64_t row_stride, int64_t rows, int64_t count, float* to, int64_t width) {
+    for (int64_t c = 0; c < width; c += 16, to += 16) {
+        const int64_t left = count - c;
+        float* step = to;
+#if PARADIGM_SIMD_BYTES == 64
+        const __mmask16 held = static_cast<__mmask16>(left >= 16 ? 0xFFFF : left > 0 ? (1 << left) - 1 : 0);
+#endif
+#ifdef PARADIGM_HAS_BFLOAT16
+        auto store_pairs = [&](const __m256i& first, const __m256i& second) PARADIGM_BODY {
+            const auto low = (native_u32)_mm512_maskz_cvtepu16_epi32(0xFFFF, first), high = (native_u32)_mm512_maskz_cvtepu16_epi32(0xFFFF, second);
+            _mm512_storeu_si512(step, (__m512i)(low | high << 16));
+        };
+        const auto* row = static_cast<const bfloat16*>(from) + c;
+        for (int64_t i = rows / 2; i > 0; --i, row += 2 * row_stride, step += width) {
+            store_pairs(_mm256_maskz_loadu_epi16(held, row), _mm256_maskz_loadu_epi16(held, row + row_stride));
+        }
+        if (rows % 2) store_pairs(_mm256_maskz_loadu_epi16(held, row), __m256i{});
+#else
+        const auto* row = static_cast<const float*>(from) + c;
+        for (int64_t i = 0; i < rows; ++i, row += row_stride, step += width) {
+#if PARADIGM_SIMD_BYTES == 64
+            _mm512_storeu_ps(step, _mm512_maskz_loadu_ps(held, row));
+#else
+            store(step, load_first(row, left));
+#endif
+        }
+#endif
+    }
+}
+
 // sums[rows][16 * vectors] of a tile whose inputs end within these vectors.
 __attribute__((noinline)) void store_gradients(const WeightGradientTile& tile, int64_t first_vector, const float* sums, int rows, int vectors) {
     for (int i = 0; i < rows * vectors; ++i, sums += 16) {
-        const int64_t input = 16 * (first_vector + i % vectors), left = tile.num_inputs - input;
+        const int64_t output = i / vectors, input = 16 * (first_vector + i % vectors), left = tile.num_inputs - input;
         if (left <= 0) continue;
-        float* to = tile.grad_weight + i / vectors * tile.weight_stride + input;
-        store_first(to, left, tile.adds ? load_first(to, left) + load(sums) : load(sums));
+        float* held = tile.sums + output * tile.sums_stride + input;
+        const f32x16 sum = tile.adds ? load_first(held, left) + load(sums) : load(sums);
+        if (tile.rounded) {
+            store_first(tile.rounded + output * tile.rounded_stride + input, left, sum);
+        } else {
+            store_first(held, left, sum);
+        }
     }
 }
 
@@ -165,7 +200,7 @@ PARADIGM_INLINE void add_gradients(const WeightGradientTile& tile, int64_t first
 #pragma GCC unroll 28
     for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
     const float *grad = tile.grad, *x = tile.x + 16 * first_vector;
-    for (int64_t step = 0; step < tile.steps; ++step, grad += rows, x += 32) {
+    for (int64_t step = 0; step < tile.steps; ++step, grad += tile_pitch, x += 32) {
         f32x16 b[vectors];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) {
@@ -174,22 +209,24 @@ PARADIGM_INLINE void add_gradients(const WeightGradientTile& tile, int64_t first
         }
 #pragma GCC unroll 14
         for (int m = 0; m < rows; ++m) {
-            const f32x16 a = broadcast(grad[m]);
+            const f32x16 a = in_every_lane(grad + m);
 #pragma GCC unroll 2
-            for (int v = 0; v < vectors; ++v) sum[m][v] = fma(a, b[v], sum[m][v]);
+            for (int v = 0; v < vectors; ++v) sum[m][v] = add_products(a, b[v], sum[m][v]);
         }
     }
     if (16 * (first_vector + vectors) <= tile.num_inputs) {
-        float* to = tile.grad_weight + 16 * first_vector;
+        float* held = tile.sums + 16 * first_vector;
         if (tile.adds) {
 #pragma GCC unroll 28
             for (int i = 0; i < rows * vectors; ++i) {
-                sum[i / vectors][i % vectors] = load(to + i / vectors * tile.weight_stride + i % vectors * 16) + sum[i / vectors][i % vectors];
+                sum[i / vectors][i % vectors] = load(held + i / vectors * tile.sums_stride + i % vectors * 16) + sum[i / vectors][i % vectors];
             }
         }
+        auto store_whole = [&](auto* to, int64_t stride) {
 #pragma GCC unroll 28
-        for (int i = 0; i < rows * vectors; ++i) store(to + i / vectors * tile.weight_stride + i % vectors * 16, sum[i / vectors][i % vectors]);
-        return;
+            for (int i = 0; i < rows * vectors; ++i) store(to + i / vectors * stride + i % vectors * 16, sum[i / vectors][i % vectors]);
+        };
+        return tile.rounded ? store_whole(tile.rounded + 16 * first_vector, tile.rounded_stride) : store_whole(held, tile.sums_stride);
     }
     alignas(64) float sums[rows][vectors][16];
 #pragma GCC unroll 28
@@ -207,10 +244,9 @@ void add_gradients_up_to(const WeightGradientTile& tile) {
     if constexpr (rows > 1) add_gradients_up_to<rows - 1>(tile);
 }
 
-LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply, add_gradients_up_to<max_tile_rows>, max_tile_rows}; }
-#else
-LinearKernels linear_kernels() { return {{pack_panel<float>, pack_panel<bfloat16>}, multiply, nullptr, 0}; }
-#endif
+LinearKernels linear_kernels() {
+    return {{pack_panel<float>, pack_panel<bfloat16>}, pack_rows, multiply, add_gradients_up_to<max_tile_rows>, max_tile_rows};
+}
 
 }  // namespace PARADIGM_SIMD
 }  // namespace paradigm

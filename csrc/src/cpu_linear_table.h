@@ -21,23 +21,29 @@ struct PanelCall {
     Dtype y_dtype = Dtype::float32;
 };
 
-// What `steps` rows add to a tile of a weight's gradient.
+constexpr int64_t tile_pitch = 16;
+
+// What some rows add to a tile of a weight's gradient.
 struct WeightGradientTile {
-    const float* grad = nullptr;  // [steps][num_outputs]
+    const float* grad = nullptr;  // [steps][tile_pitch], a step being a row, or where pairs of bfloat16 are multiplied two
     const float* x = nullptr;     // [steps][32]
     int64_t steps = 0;
-    int num_outputs = 0;          // at most LinearKernels::tile_outputs
+    int num_outputs = 0;          // at most LinearKernels::tile_outputs, and that at most tile_pitch
     int64_t num_inputs = 0;       // at most 32
-    float* grad_weight = nullptr;  // rows weight_stride apart
-    int64_t weight_stride = 0;
-    bool adds = false;  // to what is there
+    float* sums = nullptr;        // rows sums_stride apart
+    int64_t sums_stride = 0;
+    bool adds = false;            // to the sums that are there
+    uint16_t* rounded = nullptr;  // if not null, where the sums go instead, in bfloat16
+    int64_t rounded_stride = 0;
 };
 
 // panel[k * 32 + j] = weight[j][k] in float32 for j < count (<= 32), else 0. Where pairs of bfloat16 are multiplied, a pair stands for a float32.
 struct LinearKernels {
     void (*pack[2])(const void* weight, int64_t inputs, int64_t count, float* panel);  // by Dtype
+    // The same from rows that lie the other way, two of them a pair: to[step][c] = from[row][c] for c < count, else 0 up to width, 16 or 32.
+    void (*pack_rows)(const void* from, int64_t row_stride, int64_t rows, int64_t count, float* to, int64_t width);
     void (*multiply)(const PanelCall&);
-    void (*weight_gradient)(const WeightGradientTile&);  // of float32
+    void (*weight_gradient)(const WeightGradientTile&);
     int tile_outputs;
 };
 

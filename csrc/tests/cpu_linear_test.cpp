@@ -2,6 +2,7 @@
 // nothing else; and bfloat16's units of their own against it.
 #include "paradigm/cpu_linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -144,11 +145,35 @@ void test_shared_x() {
     CHECK(y == a.chain(false) && z == b.chain(true));
 }
 
+template <class T>
+std::vector<T> transposed(const std::vector<T>& x, int64_t rows, int64_t columns) {
+    std::vector<T> y(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) y[i % static_cast<std::size_t>(columns) * static_cast<std::size_t>(rows) + i / static_cast<std::size_t>(columns)] = x[i];
+    return y;
+}
+
+Floats by_columns_of(const Case& c, const void* weight, int threads, Isa isa) {
+    return c.result(c.shape.rows, [&](void* to) {
+        Linear call;
+        call.dtype = c.dtype;
+        call.y_dtype = c.y_dtype;
+        call.num_rows = c.shape.rows;
+        call.num_inputs = c.shape.inputs;
+        call.num_outputs = c.shape.outputs;
+        call.x = c.x_at(0);
+        call.weight = weight;
+        call.by_columns = true;
+        call.y = to;
+        linear(call, threads, isa);
+    });
+}
+
+const Shape gradient_shapes[] = {{1, 1, 1}, {3, 5, 2}, {127, 31, 13}, {128, 32, 14}, {129, 33, 15}, {300, 70, 29}, {260, 40, 461}, {700, 96, 64}, {513, 17, 33}};
+
 // The gradient of inputs is `linear` by a weight that lies the other way, the same chains; that of a weight, sums of chains of 128 rows.
 void test_gradients() {
     Draw draw;
-    const Shape more[] = {{1, 1, 1}, {3, 5, 2}, {127, 31, 13}, {128, 32, 14}, {129, 33, 15}, {300, 70, 29}, {260, 40, 461}, {700, 96, 64}};
-    for (const Shape& s : more) {
+    for (const Shape& s : gradient_shapes) {
         const Case c(s, Dtype::float32, Dtype::float32, draw);
         Floats by_columns(c.weight.size()), grad = draw.many(static_cast<std::size_t>(s.rows * s.outputs)), truth(c.weight.size(), 0.0f);
         for (int64_t n = 0; n < s.outputs; ++n) {
@@ -163,29 +188,70 @@ void test_gradients() {
                 }
             }
         }
+        auto call = [&](int64_t rows, Floats& to, bool adds) {
+            return WeightGradient{Dtype::float32, Dtype::float32, rows, s.inputs, s.outputs, grad.data(), c.x.data(), to.data(), adds};
+        };
         for (Isa isa : isas()) {
             for (int threads : {1, 2, 5}) {
-                const Floats y = c.result(s.rows, [&](void* to) {
-                    Linear call;
-                    call.num_rows = s.rows;
-                    call.num_inputs = s.inputs;
-                    call.num_outputs = s.outputs;
-                    call.x = c.x.data();
-                    call.weight = by_columns.data();
-                    call.by_columns = true;
-                    call.y = to;
-                    linear(call, threads, isa);
-                });
-                CHECK(y == c.chain(false));
+                CHECK(by_columns_of(c, by_columns.data(), threads, isa) == c.chain(false));
                 Floats once(truth.size(), 7.0f), added(truth.size(), 0.0f);
-                weight_gradient({s.rows, s.inputs, s.outputs, grad.data(), c.x.data(), once.data(), false}, threads, isa);
-                weight_gradient({s.rows, s.inputs, s.outputs, grad.data(), c.x.data(), added.data(), true}, threads, isa);
+                weight_gradient(call(s.rows, once, false), threads, isa);
+                weight_gradient(call(s.rows, added, true), threads, isa);
                 CHECK(once == truth && added == truth);
-                weight_gradient({0, s.inputs, s.outputs, grad.data(), c.x.data(), once.data(), true}, threads, isa);
+                weight_gradient(call(0, once, true), threads, isa);
                 CHECK(once == truth);
-                weight_gradient({0, s.inputs, s.outputs, grad.data(), c.x.data(), once.data(), false}, threads, isa);
+                weight_gradient(call(0, once, false), threads, isa);
                 CHECK(once == Floats(truth.size(), 0.0f));
             }
+        }
+    }
+}
+
+// By the unit of pairs as well: the same chains as `linear` by operands transposed, 256 rows at a time.
+void test_gradients_of_pairs() {
+    if (best_bfloat16_unit() != Bfloat16Unit::pairs) return;
+    Draw draw;
+    for (const Shape& s : gradient_shapes) {
+        const Case c(s, Dtype::bfloat16, Dtype::bfloat16, draw);
+        const Halves grad = rounded(draw.many(static_cast<std::size_t>(s.rows * s.outputs)));
+        const auto size = static_cast<std::size_t>(s.outputs * s.inputs);
+        Floats truth(size, 0.0f);
+        for (int64_t first = 0; first < s.rows; first += 256) {
+            const int64_t rows = std::min<int64_t>(256, s.rows - first);
+            auto part = [&](const Halves& from, int64_t width) {
+                return transposed(Halves(from.begin() + first * width, from.begin() + (first + rows) * width), rows, width);
+            };
+            const Halves grads = part(grad, s.outputs), inputs = part(c.x16, s.inputs);
+            Floats product(size);
+            Linear call;
+            call.dtype = Dtype::bfloat16;
+            call.num_rows = s.outputs;
+            call.num_inputs = rows;
+            call.num_outputs = s.inputs;
+            call.x = grads.data();
+            call.weight = inputs.data();
+            call.y = product.data();
+            linear(call, 1);
+            for (std::size_t i = 0; i < size; ++i) truth[i] += product[i];
+        }
+        for (int threads : {1, 2, 5}) {
+            CHECK(by_columns_of(c, transposed(c.weight16, s.outputs, s.inputs).data(), threads, best_isa()) == c.run(0, s.rows, false, 1, best_isa(), Bfloat16Unit::pairs));
+            Floats wide(size, 7.0f), added(size, 0.0f);
+            Halves narrow(size, 7);
+            WeightGradient call{Dtype::bfloat16, Dtype::float32, s.rows, s.inputs, s.outputs, grad.data(), c.x16.data(), wide.data(), false};
+            weight_gradient(call, threads);
+            call.grad_weight = added.data();
+            call.adds = true;
+            weight_gradient(call, threads);
+            call.grad_weight = narrow.data();
+            call.grad_weight_dtype = Dtype::bfloat16;
+            CHECK(refused([&] { weight_gradient(call, threads); }));
+            call.adds = false;
+            weight_gradient(call, threads);
+            CHECK(wide == truth && added == truth && narrow == rounded(truth));
+            call.num_rows = 0;
+            weight_gradient(call, threads);
+            CHECK(narrow == Halves(size, 0));
         }
     }
 }
@@ -210,9 +276,15 @@ void test_bad_arguments() {
     CHECK(refuses([](Linear& c) { c.num_inputs = 0; }));
     CHECK(refuses([](Linear& c) { c.num_outputs = 0; }));
     CHECK(refuses([](Linear& c) { c.y_dtype = Dtype::bfloat16; }));
-    CHECK(refuses([](Linear& c) { c.dtype = c.y_dtype = Dtype::bfloat16, c.by_columns = true; }));
     CHECK(refused([&] { linear(call, 0); }));
-    CHECK(refused([&] { weight_gradient({-1, 1, 1, x.data(), x.data(), y.data(), false}, 1); }));
+    call.dtype = Dtype::bfloat16;
+    call.by_columns = true;
+    CHECK(refused([&] { linear(call, 1, best_isa(), Bfloat16Unit::none); }));
+    WeightGradient gradient{Dtype::float32, Dtype::float32, -1, 1, 1, x.data(), x.data(), y.data(), false};
+    CHECK(refused([&] { weight_gradient(gradient, 1); }));
+    gradient.num_rows = 1;
+    gradient.dtype = Dtype::bfloat16;
+    CHECK(refused([&] { weight_gradient(gradient, 1, best_isa(), Bfloat16Unit::none); }));
     const PackedLinear narrow(Dtype::float32, weight.data(), nullptr, 4, 2), wide(Dtype::float32, weight.data(), nullptr, 8, 1);
     PackedCall packed;
     packed.num_rows = 1;
@@ -230,6 +302,7 @@ int main() {
     test_bfloat16_unit();
     test_shared_x();
     test_gradients();
+    test_gradients_of_pairs();
     test_bad_arguments();
     std::printf("cpu_linear: ok\n");
 }

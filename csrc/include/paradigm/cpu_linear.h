@@ -26,8 +26,8 @@ Bfloat16Unit best_bfloat16_unit();  // that this processor and kernel let us use
 // A weight [num_outputs, num_inputs] and perhaps a bias, packed.
 class PackedLinear {
   public:
-    // weight is contiguous; bias [num_outputs], of the same dtype, or null. row_stride: if not 0, weight is float32 [num_inputs, num_outputs] instead,
-    // with rows so far apart.
+    // weight is contiguous; bias [num_outputs], of the same dtype, or null. row_stride: if not 0, weight is [num_inputs, num_outputs] instead, with
+    // rows so far apart, in float32 or for the unit of pairs.
     PackedLinear(
         Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa = best_isa(),
         Bfloat16Unit unit = best_bfloat16_unit(), int64_t row_stride = 0);
@@ -74,23 +74,25 @@ struct Linear {
     const void* weight = nullptr;  // [num_outputs, num_inputs], contiguous
     const void* bias = nullptr;    // [num_outputs] or null; added in float32
     void* y = nullptr;             // [num_rows, num_outputs], contiguous
-    bool by_columns = false;       // weight is [num_inputs, num_outputs], float32: y = x weight, a gradient of inputs
+    bool by_columns = false;       // weight is [num_inputs, num_outputs]: y = x weight, a gradient of inputs; in float32, or for the unit of pairs
 };
 
 void linear(const Linear& call, int num_threads, Isa isa = best_isa(), Bfloat16Unit unit = best_bfloat16_unit());
 
-// grad_weight = grad^T x in float32, or added to what grad_weight holds: rows are summed 128 at a time, in a chain from zero, and these sums in order,
-// whatever the number of threads.
+// grad_weight = grad^T x, or added to what grad_weight holds: rows are summed 128 at a time, or 256 by the unit of pairs, in a chain from zero, and
+// these sums in order in float32, whatever the number of threads.
 struct WeightGradient {
+    Dtype dtype = Dtype::float32;              // of grad and x: float32, or for the unit of pairs bfloat16
+    Dtype grad_weight_dtype = Dtype::float32;  // dtype, or float32
     int64_t num_rows = 0;
     int64_t num_inputs = 0;
     int64_t num_outputs = 0;
-    const float* grad = nullptr;   // [num_rows, num_outputs], contiguous
-    const float* x = nullptr;      // [num_rows, num_inputs], contiguous
-    float* grad_weight = nullptr;  // [num_outputs, num_inputs], contiguous
-    bool adds = false;
+    const void* grad = nullptr;   // [num_rows, num_outputs], contiguous
+    const void* x = nullptr;      // [num_rows, num_inputs], contiguous
+    void* grad_weight = nullptr;  // [num_outputs, num_inputs], contiguous
+    bool adds = false;            // to float32 only
 };
 
-void weight_gradient(const WeightGradient& call, int num_threads, Isa isa = best_isa());
+void weight_gradient(const WeightGradient& call, int num_threads, Isa isa = best_isa(), Bfloat16Unit unit = best_bfloat16_unit());
 
 }  // namespace paradigm
