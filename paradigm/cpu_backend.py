@@ -51,7 +51,7 @@ def _parent(layout: Layout) -> Tensor | None:
     return None if layout.parent is None else torch.tensor(layout.parent, dtype=torch.int32)
 
 
-def _attention(
+def attention(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout, causal: bool, window: int | None, scale: float, softcap: float | None, needs_lse: bool
 ) -> tuple[Tensor, Tensor | None]:
     q, k, v = _heads(q), _heads(k), _heads(v)
@@ -70,19 +70,20 @@ def _attention(
     return out, lse
 
 
-def _attention_backward(
+def attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, layout: Layout, causal: bool, window: int | None, scale: float,
-    softcap: float | None,
+    softcap: float | None, grad_v: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """grad_v: None, or where to put that of v, with contiguous heads."""
     grad, q, k, v = _heads(grad), _heads(q), _heads(k), _heads(v)
     num_rows, query_heads, dim = q.shape
-    grads = (_result(q), _result(k), _result(v))
+    grads = (_result(q), _result(k), _result(v) if grad_v is None else grad_v)
     parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
     _cpu.attention_backward(
         _CODES[q.dtype], grad.data_ptr(), grad.stride(0), grad.stride(1), q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0),
         k.stride(1), v.data_ptr(), v.stride(0), v.stride(1), num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent),
         layout.num_documents, causal, window or 0, scale, softcap or 0.0, out.data_ptr(), lse.data_ptr(), *(g.data_ptr() for g in grads),
-        torch.get_num_threads(),
+        grads[2].stride(0), torch.get_num_threads(),
     )
     return grads
 
@@ -112,7 +113,7 @@ def _weight(weight: Tensor, bias: Tensor | None) -> tuple[int, int, int, int]:
     return weight.data_ptr(), _address(bias), *weight.shape
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
     x, weight = x.contiguous(), weight.contiguous()
     bias = None if bias is None else bias.contiguous()
     y = torch.empty(x.shape[0], weight.shape[0], dtype=torch.float32 if widen else x.dtype)
@@ -204,7 +205,7 @@ def _packed_decoder(
     return decode
 
 
-def _rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, needs_scale: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+def rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, needs_scale: bool) -> tuple[Tensor, Tensor, Tensor | None]:
     x, weight = x.contiguous(), weight.contiguous()
     residual = None if residual is None else residual.contiguous()
     y = torch.empty_like(x)
@@ -217,7 +218,7 @@ def _rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, ne
     return y, total, scale
 
 
-def _rms_norm_backward(grad: Tensor | None, grad_total: Tensor | None, total: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def rms_norm_backward(grad: Tensor | None, grad_total: Tensor | None, total: Tensor, weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     grad = None if grad is None else grad.contiguous()
     grad_total = None if grad_total is None else grad_total.contiguous()
     weight = weight.contiguous()
@@ -229,7 +230,7 @@ def _rms_norm_backward(grad: Tensor | None, grad_total: Tensor | None, total: Te
     return grad_x, grad_weight.to(weight.dtype)
 
 
-def _rotary(
+def rotary(
     q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
     cos, sin = cos.contiguous(), sin.contiguous()
@@ -252,36 +253,62 @@ def _rotary_backward(
     grad_q: Tensor, grad_k: Tensor, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     cos, sin = cos.contiguous(), sin.contiguous()
-    grads: list[Tensor] = []
-    weight_grads: list[Tensor | None] = []
-    for grad, x, weight in ((_heads(grad_q), _heads(q), q_weight), (_heads(grad_k), _heads(k), k_weight)):
-        weight = None if weight is None else weight.contiguous()
-        grad_x = _result(x)
-        grad_weight = None if weight is None else torch.empty(x.shape[2])
-        _cpu.rotary_backward(
-            _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
-            grad.data_ptr(), grad.stride(0), grad.stride(1), grad_x.data_ptr(), _address(grad_weight), torch.get_num_threads(),
-        )
-        grads.append(grad_x)
-        weight_grads.append(None if grad_weight is None else grad_weight.to(x.dtype))
-    return grads[0], grads[1], weight_grads[0], weight_grads[1]
+    q, k = _heads(q), _heads(k)
+    into_q, into_k = _result(q), _result(k)
+    by_q = rotate_backward(grad_q, q, cos, sin, q_weight, eps, into_q)
+    by_k = rotate_backward(grad_k, k, cos, sin, k_weight, eps, into_k)
+    return into_q, into_k, by_q, by_k
+
+
+def rotate_backward(grad: Tensor, x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: float, into: Tensor) -> Tensor | None:
+    """Writes the gradient of x [T, H, D] `into` rows of contiguous heads. Returns: that of the norm's weight."""
+    grad, weight = _heads(grad), None if weight is None else weight.contiguous()
+    grad_weight = None if weight is None else torch.empty(x.shape[2])
+    _cpu.rotary_backward(
+        _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
+        grad.data_ptr(), grad.stride(0), grad.stride(1), into.data_ptr(), into.stride(0), _address(grad_weight), torch.get_num_threads(),
+    )
+    return None if grad_weight is None else grad_weight.to(x.dtype)
 
 
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
     gate, up = gate.contiguous(), up.contiguous()
     y = torch.empty_like(gate)
-    _cpu.swiglu(_CODES[gate.dtype], gate.data_ptr(), up.data_ptr(), y.data_ptr(), gate.numel(), torch.get_num_threads())
+    size = gate.numel()
+    _cpu.swiglu(_CODES[gate.dtype], size, 1, 1, gate.data_ptr(), up.data_ptr(), y.data_ptr(), torch.get_num_threads())
     return y
 
 
 def _swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
     grad, gate, up = grad.contiguous(), gate.contiguous(), up.contiguous()
     grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
+    size = gate.numel()
     _cpu.swiglu_backward(
-        _CODES[gate.dtype], grad.data_ptr(), gate.data_ptr(), up.data_ptr(), grad_gate.data_ptr(), grad_up.data_ptr(), gate.numel(),
+        _CODES[gate.dtype], size, 1, 1, gate.data_ptr(), up.data_ptr(), grad.data_ptr(), grad_gate.data_ptr(), grad_up.data_ptr(),
         torch.get_num_threads(),
     )
     return grad_gate, grad_up
+
+
+def gated(both: Tensor) -> Tensor:
+    """SwiGLU of gate and up side by side, [T, 2 F] -> [T, F]."""
+    num_rows, width = both.shape[0], both.shape[1] // 2
+    y, start = both.new_empty(num_rows, width), both.data_ptr()
+    _cpu.swiglu(
+        _CODES[both.dtype], num_rows, width, 2 * width, start, start + width * both.element_size(), y.data_ptr(), torch.get_num_threads()
+    )
+    return y
+
+
+def gated_backward(grad: Tensor, both: Tensor) -> Tensor:
+    """The gradient of `both` of `gated`."""
+    num_rows, width = grad.shape
+    grads, offset = torch.empty_like(both), width * both.element_size()
+    _cpu.swiglu_backward(
+        _CODES[both.dtype], num_rows, width, 2 * width, both.data_ptr(), both.data_ptr() + offset, grad.data_ptr(), grads.data_ptr(),
+        grads.data_ptr() + offset, torch.get_num_threads(),
+    )
+    return grads
 
 
 def _row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
@@ -353,9 +380,9 @@ def register() -> None:
     if _cpu is None:
         return
     CPU.update(
-        attention=_attention, attention_backward=_attention_backward, paged_attention=_paged_attention, rms_norm=_rms_norm,
-        rms_norm_backward=_rms_norm_backward, rotary=_rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
-        linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
+        attention=attention, attention_backward=attention_backward, paged_attention=_paged_attention, rms_norm=rms_norm,
+        rms_norm_backward=rms_norm_backward, rotary=rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
+        linear=linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
         row_statistics=_row_statistics, logits_gradient=_logits_gradient, sample_token=_sample_token, gae=_gae, vtrace=_vtrace,
     )
     if _cpu.has_avx512:  # on a Zen 5 torch's, which are MKL's, take twice as long

@@ -11,13 +11,16 @@ from typing import Literal, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook as has_global_hooks
 
 from paradigm import compiled
+from paradigm.cpu_layer import LayerShape, LayerWeights, decoder_layer
 from paradigm.fp8 import fp8_linear
 from paradigm.kernels.attention import attention, fits_cpu
-from paradigm.kernels.cpu_slots import cpu_slot
+from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
 from paradigm.kernels.layout import Layout
 from paradigm.kernels.linear import exact_linear, exact_linears
+from paradigm.kernels.operators import is_traced
 from paradigm.kernels.paged_attention import paged_attention
 from paradigm.kernels.rms_norm import rms_norm
 from paradigm.kernels.rotary import rotary
@@ -63,15 +66,15 @@ class Linear(nn.Linear):
         return exact_linear(x, self.weight, self.bias) if exact else F.linear(x, self.weight, self.bias)
 
 
-def _is_hooked(module: nn.Module) -> bool:
-    """Whether more happens forward than its own code."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _is_hooked(module: nn.Module, backward: bool = False) -> bool:
+    """Whether more happens forward than its own code, or `backward`."""
+    is_hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+    return is_hooked or (backward and bool(module._backward_hooks or module._backward_pre_hooks))
 
 
 def _is_plain(module: nn.Module) -> bool:
     """Whether to call it and go back through it is `exact_linear`, on the CPU."""
-    is_hooked = _is_hooked(module) or module._backward_hooks or module._backward_pre_hooks
-    return type(module) is Linear and module.exact is not False and not is_hooked
+    return type(module) is Linear and module.exact is not False and not _is_hooked(module, backward=True)
 
 
 class _Norm(nn.Module):
@@ -139,6 +142,11 @@ class _Layer(nn.Module):
 
     def forward(self, update: Tensor, x: Tensor | None, step: Step) -> tuple[Tensor, Tensor]:
         """Adds the previous layer's update to the residual stream x. Returns: this layer's update, and x before it."""
+        weights = self._of_one_node(update, step)
+        if weights is not None:
+            attn = self.self_attn
+            shape = LayerShape((attn.num_heads, attn.num_kv_heads), attn.head_dim, attn.eps, step.causal, attn.window)
+            return decoder_layer(update, x, step.layout, step.cos, step.sin, shape, weights)
         normed, x = self.input_layernorm(update, x)
         return compiled.call(_Layer.rest, self, normed, x, step) if step.compiled else self.rest(normed, x, step)
 
@@ -146,6 +154,23 @@ class _Layer(nn.Module):
         """All that follows the first norm."""
         normed, x = self.post_attention_layernorm(self.self_attn(normed, step), x)
         return self.mlp(normed, step), x
+
+    def _of_one_node(self, update: Tensor, step: Step) -> LayerWeights | None:
+        """The layer's weights where autograd takes it as one node: on the CPU, in training, if to call its modules is no more than their own code."""
+        if step.compiled or step.fp8 or step.layout.is_paged or not torch.is_grad_enabled() or cpu_slot("attention", update) is None:
+            return None
+        attn, mlp = self.self_attn, self.mlp
+        norms, projections, _ = self.parts()
+        of_heads = (attn.q_norm, attn.k_norm) if attn.qk_norm else ()
+        blocks = (attn, mlp, self.input_layernorm, self.post_attention_layernorm, *of_heads)
+        if not all(map(_is_plain, projections)) or any(type(block) not in _BLOCKS or _is_hooked(block, backward=True) for block in blocks):
+            return None
+        weights = LayerWeights(*norms, *(p.weight for p in projections), *(p.bias for p in projections))  # type: ignore[arg-type]
+        given = [w for w in weights if w is not None]
+        is_own = update.shape[0] > 0 and fits_cpu(attn.head_dim) and not is_traced() and not has_global_hooks()
+        if not is_own or any(w.dtype != update.dtype for w in given) or not needs_grad(update, *given):
+            return None
+        return weights
 
     def parts(self) -> tuple[tuple[Tensor | None, ...], tuple[Linear, ...], int | None]:
         """Norms, projections and window, as the CPU's packed decoder takes them."""

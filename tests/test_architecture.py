@@ -25,7 +25,7 @@ LAYERS = [
      "async_sampler", "sequences", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "compiled", "fp8", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes",
-     "chat_template", "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cuda_backend",
+     "chat_template", "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cpu_layer", "cuda_backend",
      "distributed", "sharding", "grammar"},
     {"kernels", "_core", "_cuda"},
 ]

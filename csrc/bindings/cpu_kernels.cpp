@@ -33,7 +33,7 @@ void bind_attention(py::module_& m) {
     bind_kernel<AttentionGradient>(m, "attention_backward", attention_backward, [](Arguments& in, AttentionGradient& call) {
         in.read(call.forward.dtype, call.grad_out);
         read_attention(in, call.forward);
-        in.read(call.grad_q, call.grad_k, call.grad_v);
+        in.read(call.grad_q, call.grad_k, call.grad_v, call.grad_v_stride);
     });
     bind_kernel<PagedAttention>(m, "paged_attention", paged_attention, [](Arguments& in, PagedAttention& call) {
         in.read(call.dtype, call.q, call.k, call.v, call.num_rows);
@@ -66,23 +66,20 @@ void bind_rotary(py::module_& m) {
     });
     bind_kernel<RotaryGradient>(m, "rotary_backward", rotary_backward, [](Arguments& in, RotaryGradient& call) {
         read_rotary(in, call.forward);
-        in.read(call.grad_y, call.grad_x, call.grad_weight);
+        in.read(call.grad_y, call.grad_x, call.grad_x_stride, call.grad_weight);
     });
 }
 
 void bind_pointwise(py::module_& m) {
-    m.def("swiglu", [](int dtype, uintptr_t gate, uintptr_t up, uintptr_t y, int64_t size, int num_threads) {
-        py::gil_scoped_release release;
-        swiglu(static_cast<Dtype>(dtype), pointer<const void>(gate), pointer<const void>(up), pointer<void>(y), size, num_threads);
+    auto read = [](Arguments& in, Swiglu& call) { in.read(call.dtype, call.num_rows, call.width, call.row_stride, call.gate, call.up); };
+    bind_kernel<Swiglu>(m, "swiglu", swiglu, [read](Arguments& in, Swiglu& call) {
+        read(in, call);
+        in.read(call.y);
     });
-    m.def(
-        "swiglu_backward",
-        [](int dtype, uintptr_t grad, uintptr_t gate, uintptr_t up, uintptr_t grad_gate, uintptr_t grad_up, int64_t size, int num_threads) {
-            py::gil_scoped_release release;
-            swiglu_backward(
-                static_cast<Dtype>(dtype), pointer<const void>(grad), pointer<const void>(gate), pointer<const void>(up), pointer<void>(grad_gate),
-                pointer<void>(grad_up), size, num_threads);
-        });
+    bind_kernel<SwigluGradient>(m, "swiglu_backward", swiglu_backward, [read](Arguments& in, SwigluGradient& call) {
+        read(in, call.forward);
+        in.read(call.grad_y, call.grad_gate, call.grad_up);
+    });
     bind_kernel<LogitsGradient>(m, "logits_gradient", logits_gradient, [](Arguments& in, LogitsGradient& call) {
         in.read(call.logits, call.num_rows, call.vocab_size, call.target, call.grad_logprob, call.grad_entropy, call.temperature, call.support,
                 call.support_table, call.support_rows, call.support_words);

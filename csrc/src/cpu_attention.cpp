@@ -176,6 +176,7 @@ void attention_backward(const AttentionGradient& call, int num_threads, Isa isa)
     check_heads(o, f.num_rows, num_threads);
     if (f.num_rows == 0) return;  // tensors without rows have no memory
     if (!f.lse) throw std::invalid_argument("lse must be what the forward stored, got null");
+    if (call.grad_v_stride < o.num_kv_heads * o.head_dim) refuse("grad_v_stride must be at least num_kv_heads * head_dim", call.grad_v_stride);
     const std::vector<int64_t> counts = key_counts(f);
     const std::size_t n = static_cast<std::size_t>(f.num_documents);
     std::vector<int32_t> first_child(n, -1), next_sibling(n, -1);
@@ -203,13 +204,15 @@ void attention_backward(const AttentionGradient& call, int num_threads, Isa isa)
     run_items(items, o, longest, true, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         kernel(call, item, links, scratch);
     });
-    const int64_t used = f.cu_seqlens[f.num_documents], unused = f.num_rows - used, head = o.head_dim * bytes_of(f.dtype);
-    auto clear = [&](void* grad, int64_t heads) {
-        std::memset(static_cast<char*>(grad) + used * heads * head, 0, static_cast<std::size_t>(unused * heads * head));
+    const int64_t used = f.cu_seqlens[f.num_documents], bytes = bytes_of(f.dtype), queries = o.num_query_heads * o.head_dim, keys = o.num_kv_heads * o.head_dim;
+    auto clear = [&](void* grad, int64_t stride, int64_t width) {
+        for (int64_t row = used; row < f.num_rows; ++row) {
+            std::memset(static_cast<char*>(grad) + row * stride * bytes, 0, static_cast<std::size_t>(width * bytes));
+        }
     };
-    clear(call.grad_q, o.num_query_heads);
-    clear(call.grad_k, o.num_kv_heads);
-    clear(call.grad_v, o.num_kv_heads);
+    clear(call.grad_q, queries, queries);
+    clear(call.grad_k, keys, keys);
+    clear(call.grad_v, call.grad_v_stride, keys);
 }
 
 namespace {

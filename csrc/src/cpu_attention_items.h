@@ -96,8 +96,9 @@ PARADIGM_INLINE void family_gradients(
     const int64_t root_length = cuts[item.document + 1] - cuts[item.document];
     auto store_both = [&](int64_t first, int64_t length, int64_t to) {
         T *keys = static_cast<T*>(call.grad_k) + item.kv_head * dim, *values = static_cast<T*>(call.grad_v) + item.kv_head * dim;
+        const int64_t value_stride = call.grad_v_stride;
         store_rows(scratch.grad_keys + first * padded, length, dim, padded, keys + to * stride, stride);
-        store_rows(scratch.grad_values + first * padded, length, dim, padded, values + to * stride, stride);
+        store_rows(scratch.grad_values + first * padded, length, dim, padded, values + to * value_stride, value_stride);
     };
     for (int64_t document = item.document; document >= 0;
          document = document == item.document ? links.first_child[document] : links.next_sibling[document]) {

@@ -21,10 +21,16 @@ PARADIGM_INLINE f32x16 add_products(const f32x16& sum, Pair everywhere, const Pa
 }
 // Of two rows, side by side: what they have in each lane.
 PARADIGM_INLINE u32x16 paired(const f32x16& first, const f32x16& second) { return shift_right<16>(bits_of(first)) | bits_of(second); }
-PARADIGM_INLINE f32x16 rounded(const f32x16& x) {
-    bfloat16 halves[16];
-    store(halves, x);
-    return load(halves);
+// Both rounded, the first in the lower half; and those paired.
+PARADIGM_INLINE __m512i halves_of(const f32x16& first, const f32x16& second) {
+    return (__m512i)_mm512_cvtne2ps_pbh((__m512)second.part[0], (__m512)first.part[0]);
+}
+PARADIGM_INLINE u32x16 paired(const __m512i& halves) {
+    alignas(64) static constexpr uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    u32x16 r;
+    r.part[0] = (native_u32)_mm512_maskz_permutexvar_epi16(0xFFFFFFFFu, _mm512_load_si512(order), halves);
+    return r;
 }
 
 // s[r * lds + t * 16 + lane] = sum over pairs d of q[r * ldq + d] * k[(t * num_pairs + d) * 16 + lane].
@@ -99,27 +105,35 @@ struct PairRow {
 // place of the other's, and that gradient's rows of bfloat16.
 PARADIGM_INLINE void softmax_pairs(
     float* s, float* g, int64_t lds, int64_t num_tiles, const PairRow* rows, const AttentionOptions& o, bfloat16* by_row) {
-    const f32x16 zero = broadcast(0.0f), one = broadcast(1.0f), cap = broadcast(o.softcap * log2_e);
-    const f32x16 scale = broadcast(o.softcap > 0.0f ? o.scale / o.softcap : o.scale * log2_e);
-    for (int64_t t = 0; t < num_tiles; ++t) {
-        f32x16 p[2], slope[2];
+    const f32x16 zero = broadcast(0.0f), one = broadcast(1.0f), cap = broadcast(o.softcap * log2_e), lse[2] = {broadcast(rows[0].lse), broadcast(rows[1].lse)};
+    const f32x16 scale = broadcast(o.softcap > 0.0f ? o.scale / o.softcap : o.scale * log2_e), slope = broadcast(o.scale);
+    const f32x16 delta[2] = {broadcast(rows[0].delta), broadcast(rows[1].delta)};
+    auto tile = [&](int64_t t, auto is_whole) PARADIGM_BODY {
+        f32x16 p[2], by_score[2];
 #pragma GCC unroll 2
         for (int r = 0; r < 2; ++r) {
-            f32x16 x = load(s + r * lds + t * 16) * scale, by_score = broadcast(o.scale);
+            f32x16 x = load(s + r * lds + t * 16) * scale, factor = slope;
             if (o.softcap > 0.0f) {
                 x = tanh(x);
-                by_score = by_score * (one - x * x);
+                factor = factor * (one - x * x);
                 x = cap * x;
             }
-            const mask16 inside = lanes_inside(t, rows[r].first, rows[r].last);
-            const f32x16 weight = select(inside, exp2(x - broadcast(rows[r].lse)), zero);
-            p[r] = rounded(weight);
-            slope[r] = rounded(select(inside, weight * (load(g + r * lds + t * 16) - broadcast(rows[r].delta)) * by_score, zero));
-            store(by_row + r * lds + t * 16, slope[r]);
+            p[r] = exp2(x - lse[r]);
+            if constexpr (!is_whole.value) p[r] = select(lanes_inside(t, rows[r].first, rows[r].last), p[r], zero);
+            by_score[r] = p[r] * (load(g + r * lds + t * 16) - delta[r]) * factor;
+            if constexpr (!is_whole.value) by_score[r] = select(lanes_inside(t, rows[r].first, rows[r].last), by_score[r], zero);
         }
-        store(reinterpret_cast<Pair*>(s) + t * 16, paired(p[0], p[1]));
-        store(reinterpret_cast<Pair*>(g) + t * 16, paired(slope[0], slope[1]));
-    }
+        const __m512i halves = halves_of(by_score[0], by_score[1]);
+        const __m256i first = _mm512_maskz_extracti64x4_epi64(0xF, halves, 0), second = _mm512_maskz_extracti64x4_epi64(0xF, halves, 1);
+        std::memcpy(by_row + t * 16, &first, 32);
+        std::memcpy(by_row + lds + t * 16, &second, 32);
+        store(reinterpret_cast<Pair*>(s) + t * 16, paired(halves_of(p[0], p[1])));
+        store(reinterpret_cast<Pair*>(g) + t * 16, paired(halves));
+    };
+    const int64_t both_seen = rows[0].last < rows[1].last ? rows[0].last : rows[1].last;
+    const int64_t num_whole = rows[0].first > 0 || rows[1].first > 0 ? 0 : both_seen / 16;  // without a window, from the first on
+    for (int64_t t = 0; t < num_whole; ++t) tile(t, std::true_type());
+    for (int64_t t = num_whole; t < num_tiles; ++t) tile(t, std::false_type());
 }
 
 // Rows from `first` on, which is even, two by two; those from num_keys up to `end` are zero.
@@ -138,10 +152,20 @@ struct PairedRows {
     bfloat16* rows;
     Pair* pairs;
     PairedRows(float* memory, int64_t padded) : rows(reinterpret_cast<bfloat16*>(memory)), pairs(reinterpret_cast<Pair*>(memory) + paired_rows / 2 * padded) {}
-    void pair(int64_t padded) const {
-        for (int r = 0; r < paired_rows; r += 2) {
-            for (int64_t c = 0; c < padded; c += 16) store(pairs + r / 2 * padded + c, paired(load(rows + r * padded + c), load(rows + (r + 1) * padded + c)));
-        }
+    __attribute__((always_inline)) void put(int r, int64_t padded, int64_t c, const f32x16& first, const f32x16& second) const {
+        store(rows + r * padded + c, first);
+        store(rows + (r + 1) * padded + c, second);
+        store(pairs + r / 2 * padded + c, paired(first, second));
+    }
+};
+
+// Tokens of a document and heads of a group, in the order of a block's rows: counted, since divisions take longer than a short row.
+struct RowCounter {
+    int64_t token, head, group;
+    void next() {
+        if (++head < group) return;
+        head = 0;
+        ++token;
     }
 };
 
@@ -155,30 +179,33 @@ static void paired_document(const AttentionGradient& call, int64_t kv_head, int6
     const Pair* key_pairs = reinterpret_cast<Pair*>(scratch.key_rows);
     const PairedRows q(scratch.raw_q, padded), grad(scratch.grad_out, padded);
     bfloat16* slopes = reinterpret_cast<bfloat16*>(scratch.values);  // [paired_rows][lds]
+    static const bfloat16 nothing[256] = {};
+    RowCounter read{0, 0, group}, written = read;
     for (int64_t begin = 0; begin < length * group; begin += paired_rows) {
         const int count = static_cast<int>(length * group - begin < paired_rows ? length * group - begin : paired_rows);
         PairRow rows[paired_rows] = {};
-        std::memset(q.rows, 0, static_cast<std::size_t>(paired_rows * padded) * sizeof(bfloat16));
-        std::memset(grad.rows, 0, static_cast<std::size_t>(paired_rows * padded) * sizeof(bfloat16));
-        for (int r = 0; r < count; ++r) {
-            const int64_t token = (begin + r) / group, here = shared + token, row = start + token;
-            const int64_t head = kv_head * group + (begin + r) % group;
-            const bfloat16* from = static_cast<const bfloat16*>(f.q.data) + row * f.q.row_stride + head * f.q.head_stride;
-            const bfloat16* grad_out = static_cast<const bfloat16*>(call.grad_out.data) + row * call.grad_out.row_stride + head * call.grad_out.head_stride;
-            const bfloat16* out = static_cast<const bfloat16*>(f.out) + (row * o.num_query_heads + head) * dim;
-            std::memcpy(q.rows + r * padded, from, static_cast<std::size_t>(dim) * sizeof(bfloat16));
-            std::memcpy(grad.rows + r * padded, grad_out, static_cast<std::size_t>(dim) * sizeof(bfloat16));
-            f32x16 sum = broadcast(0.0f);
+        for (int r = 0; r < paired_rows; r += 2) {
+            const bfloat16 *queries[2] = {nothing, nothing}, *grads[2] = {nothing, nothing}, *outs[2] = {nothing, nothing};
+            for (int i = 0; i < 2 && r + i < count; ++i, read.next()) {
+                const int64_t here = shared + read.token, row = start + read.token, head = kv_head * group + read.head;
+                queries[i] = static_cast<const bfloat16*>(f.q.data) + row * f.q.row_stride + head * f.q.head_stride;
+                grads[i] = static_cast<const bfloat16*>(call.grad_out.data) + row * call.grad_out.row_stride + head * call.grad_out.head_stride;
+                outs[i] = static_cast<const bfloat16*>(f.out) + (row * o.num_query_heads + head) * dim;
+                rows[r + i].lse = f.lse[row * o.num_query_heads + head];
+                rows[r + i].first = o.window > 0 && here + 1 > o.window ? here + 1 - o.window : 0;
+                rows[r + i].last = o.causal ? here + 1 : num_keys;
+            }
+            f32x16 sums[2] = {broadcast(0.0f), broadcast(0.0f)};
             for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
-                sum = fma(load_first(grad_out + c, lanes), load_first(out + c, lanes), sum);
+                const f32x16 first = load_first(grads[0] + c, lanes), second = load_first(grads[1] + c, lanes);
+                sums[0] = fma(first, load_first(outs[0] + c, lanes), sums[0]);
+                sums[1] = fma(second, load_first(outs[1] + c, lanes), sums[1]);
+                grad.put(r, padded, c, first, second);
+                q.put(r, padded, c, load_first(queries[0] + c, lanes), load_first(queries[1] + c, lanes));
             });
-            rows[r].delta = sum_lanes(sum);
-            rows[r].lse = f.lse[row * o.num_query_heads + head];
-            rows[r].first = o.window > 0 && here + 1 > o.window ? here + 1 - o.window : 0;
-            rows[r].last = o.causal ? here + 1 : num_keys;
+            rows[r].delta = sum_lanes(sums[0]);
+            rows[r + 1].delta = sum_lanes(sums[1]);
         }
-        q.pair(padded);
-        grad.pair(padded);
         const int64_t base = rows[0].first / 16, origin = base * 16, num_tiles = (rows[count - 1].last - origin + 15) / 16;
         for (int r = 0; r < count; ++r) {
             rows[r].first -= origin;
@@ -194,8 +221,8 @@ static void paired_document(const AttentionGradient& call, int64_t kv_head, int6
         weigh_all<false>(words(slopes), lds / 2, 1, key_pairs + origin / 2 * padded, num_tiles * 8, paired_rows, scratch.out, padded);
         weigh_all<true>(p, 1, 2 * lds, grad.pairs, paired_rows / 2, num_tiles * 16, scratch.grad_values + origin * padded, padded);
         weigh_all<true>(slope, 1, 2 * lds, q.pairs, paired_rows / 2, num_tiles * 16, scratch.grad_keys + origin * padded, padded);
-        for (int r = 0; r < count; ++r) {
-            const int64_t row = start + (begin + r) / group, head = kv_head * group + (begin + r) % group;
+        for (int r = 0; r < count; ++r, written.next()) {
+            const int64_t row = start + written.token, head = kv_head * group + written.head;
             store_rows(
                 scratch.out + r * padded, 1, dim, padded, static_cast<bfloat16*>(call.grad_q) + (row * o.num_query_heads + head) * dim, 0);
         }

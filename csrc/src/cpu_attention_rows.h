@@ -131,65 +131,72 @@ PARADIGM_INLINE mask16 lanes_inside(int64_t t, int64_t first, int64_t last) {
     return from & (high >= 16 ? 0xFFFFu : high <= 0 ? 0u : (1u << high) - 1u);
 }
 
-// Scores of keys [first, last) become softmax numerators; what else lies in their tiles becomes 0.
-PARADIGM_INLINE void softmax_row(float* s, int64_t first, int64_t last, float cap, float* maximum, float* denominator) {
-    const int64_t begin = first / 16, end = (last + 15) / 16;
-    f32x16 top = broadcast(-__builtin_inff());
-    for (int64_t t = begin; t < end; ++t) {
-        f32x16 x = load(s + t * 16);
-        if (cap > 0.0f) x = broadcast(cap) * tanh(x);
-        if (t == begin || t == end - 1) x = select(lanes_inside(t, first, last), x, broadcast(-__builtin_inff()));
-        store(s + t * 16, x);
-        top = max(top, x);  // a NaN score shows in the sum below
-    }
-    *maximum = max_lanes(top);
-    const f32x16 m = broadcast(*maximum);
-    f32x16 sum = broadcast(0.0f);
-    for (int64_t t = begin; t < end; ++t) {
-        f32x16 e = exp2(load(s + t * 16) - m);
-        if (t == begin || t == end - 1) e = select(lanes_inside(t, first, last), e, broadcast(0.0f));
-        store(s + t * 16, e);
-        sum = sum + e;
-    }
-    *denominator = sum_lanes(sum);
+// out[c] += sum over keys j in [first, last) of p[j] * v_j[c]: as weigh_rows<1>, where the keys are few.
+template <class V>
+PARADIGM_INLINE void weigh_few(int64_t padded, const float* p, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out) {
+    if (first >= last) return;
+    auto weigh = [&](int64_t channel, auto width) PARADIGM_BODY {
+        f32x16 sum[width.value];
+#pragma GCC unroll 2
+        for (int c = 0; c < width.value; ++c) sum[c] = load(out + channel + c * 16);
+        for (int64_t j = first; j < last; ++j) {
+            const f32x16 weight = broadcast(p[j]);
+            const V* value = v[j / 16] + j % 16 * ldv + channel;
+#pragma GCC unroll 2
+            for (int c = 0; c < width.value; ++c) sum[c] = fma(weight, load(value + c * 16), sum[c]);
+        }
+#pragma GCC unroll 2
+        for (int c = 0; c < width.value; ++c) store(out + channel + c * 16, sum[c]);
+    };
+    int64_t c = 0;
+    for (; c + 32 <= padded; c += 32) weigh(c, std::integral_constant<int, 2>());
+    if (c < padded) weigh(c, std::integral_constant<int, 1>());
 }
 
-// The same for rows that all see keys [first, last), side by side.
+// The scores of each row's keys [first, last), both ascending from row to row, become softmax numerators; what else lies in the rows' tiles becomes 0.
 template <int rows>
-PARADIGM_INLINE void softmax_rows(float* s, int64_t lds, int64_t first, int64_t last, float cap, float* maximum, float* denominator) {
-    const int64_t begin = first / 16, end = (last + 15) / 16;
+PARADIGM_INLINE void softmax_rows(float* s, int64_t lds, const int64_t* first, const int64_t* last, float cap, float* maximum, float* denominator) {
+    const int64_t begin = first[0] / 16, end = (last[rows - 1] + 15) / 16;
+    // tiles from here to there are seen by all rows whole
+    const int64_t whole = (first[rows - 1] + 15) / 16 < end ? (first[rows - 1] + 15) / 16 : end, ragged = last[0] / 16 > whole ? last[0] / 16 : whole;
     const f32x16 lowest = broadcast(-__builtin_inff()), zero = broadcast(0.0f);
     f32x16 top[rows], sum[rows];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) top[r] = lowest;
-    for (int64_t t = begin; t < end; ++t) {
-        const mask16 inside = lanes_inside(t, first, last);
+    auto each = [&](int64_t from, int64_t to, auto is_ragged, const auto& body) PARADIGM_BODY {
+        for (int64_t t = from; t < to; ++t) {
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; ++r) {
-            float* at = s + r * lds + t * 16;
-            f32x16 x = load(at);
-            if (cap > 0.0f) x = broadcast(cap) * tanh(x);
-            x = select(inside, x, lowest);
-            store(at, x);
-            top[r] = max(top[r], x);
+            for (int r = 0; r < rows; ++r) {
+                mask16 inside = 0xFFFF;
+                if constexpr (is_ragged.value) inside = lanes_inside(t, first[r], last[r]);
+                body(s + r * lds + t * 16, r, inside, is_ragged);
+            }
         }
-    }
+    };
+    auto everywhere = [&](const auto& body) PARADIGM_BODY {
+        each(begin, whole, std::true_type(), body);
+        each(whole, ragged, std::false_type(), body);
+        each(ragged, end, std::true_type(), body);
+    };
+    everywhere([&](float* at, int r, mask16 inside, auto is_ragged) PARADIGM_BODY {
+        f32x16 x = load(at);
+        if (cap > 0.0f) x = broadcast(cap) * tanh(x);
+        if constexpr (is_ragged.value) x = select(inside, x, lowest);
+        if (cap > 0.0f || is_ragged.value) store(at, x);
+        top[r] = max(top[r], x);  // a NaN score shows in the sum below
+    });
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
         maximum[r] = max_lanes(top[r]);
         top[r] = broadcast(maximum[r]);
         sum[r] = zero;
     }
-    for (int64_t t = begin; t < end; ++t) {
-        const mask16 inside = lanes_inside(t, first, last);
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; ++r) {
-            float* at = s + r * lds + t * 16;
-            const f32x16 e = select(inside, exp2(load(at) - top[r]), zero);
-            store(at, e);
-            sum[r] = sum[r] + e;
-        }
-    }
+    everywhere([&](float* at, int r, mask16 inside, auto is_ragged) PARADIGM_BODY {
+        f32x16 e = exp2(load(at) - top[r]);
+        if constexpr (is_ragged.value) e = select(inside, e, zero);
+        store(at, e);
+        sum[r] = sum[r] + e;
+    });
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) denominator[r] = sum_lanes(sum[r]);
 }
@@ -218,29 +225,22 @@ void attend_rows(AttentionBlock<T>& b) {
     const T *const* v = b.v + base, *const* ahead = b.ahead_v + base;
     score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ahead_k + base, b.ldk, num_tiles, b.s, b.lds);
     for (int64_t i = 0; i < rows * b.padded; i += 16) store(b.out + i, broadcast(0.0f));
-    if (rows > 1 && b.first[0] == b.first[rows - 1] && b.last[0] == b.last[rows - 1]) {  // both ascend: all rows see the same keys
-        const int64_t first = b.first[0] - origin, last = b.last[0] - origin;
-        softmax_rows<rows>(b.s, b.lds, first, last, b.cap, b.maximum, b.denominator);
-        weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, first, last, b.out, b.padded);
-    } else {
-        int64_t first[rows], last[rows];
-        for (int r = 0; r < rows; ++r) {
-            first[r] = b.first[r] - origin;
-            last[r] = b.last[r] - origin;
-            softmax_row(b.s + r * b.lds, first[r], last[r], b.cap, &b.maximum[r], &b.denominator[r]);
-        }
-        // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
-        const bool overlap = first[rows - 1] < last[0];
-        const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
-        for (int r = 0; r < rows; ++r) {
-            const int64_t stop = from < last[r] ? from : last[r];
-            weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, first[r], stop, b.out + r * b.padded, 0);
-        }
-        weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, from, to, b.out, b.padded);
-        for (int r = 0; r < rows; ++r) {
-            weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, to, last[r], b.out + r * b.padded, 0);
-        }
+    int64_t first[rows], last[rows];
+    for (int r = 0; r < rows; ++r) {
+        first[r] = b.first[r] - origin;
+        last[r] = b.last[r] - origin;
     }
+    softmax_rows<rows>(b.s, b.lds, first, last, b.cap, b.maximum, b.denominator);
+    // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
+    const bool overlap = first[rows - 1] < last[0];
+    const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
+    auto weigh_own = [&](int r, int64_t start, int64_t stop) PARADIGM_BODY {
+        if (stop - start <= 16) return weigh_few(b.padded, b.s + r * b.lds, v, b.ldv, start, stop, b.out + r * b.padded);
+        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, start, stop, b.out + r * b.padded, 0);
+    };
+    for (int r = 0; r < rows && first[r] < from; ++r) weigh_own(r, first[r], from < last[r] ? from : last[r]);
+    weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, from, to, b.out, b.padded);
+    for (int r = rows - 1; r >= 0 && to < last[r]; --r) weigh_own(r, to, last[r]);
     for (int r = 0; r < rows; ++r) {
         const f32x16 scale = broadcast(1.0f / b.denominator[r]);
         for (int64_t c = 0; c < b.padded; c += 16) store(b.out + r * b.padded + c, load(b.out + r * b.padded + c) * scale);

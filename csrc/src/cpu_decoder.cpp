@@ -281,7 +281,7 @@ class Stack {
         project(at(attended_, queries_, range), {{&layer.o, at(update_, width_, range)}}, range);
         norm(update_, residual, layer.post_norm, own.normed, range);
         project(own.normed, {{&layer.gate, own.gate}, {&layer.up, own.up}}, range);
-        swiglu(decoder_.dtype, own.gate, own.up, own.product, range.count * intermediate_, range.threads);
+        swiglu({decoder_.dtype, range.count, intermediate_, intermediate_, own.gate, own.up, own.product}, range.threads);
         project(own.product, {{&layer.down, at(update_, width_, range)}}, range);
     }
 

@@ -50,6 +50,23 @@ void check_rotary(const Rotary& call, int num_threads) {
     if (call.pairs < 0 || 2 * call.pairs > call.head_dim) refuse("pairs must be in [0, head_dim / 2]", call.pairs);
 }
 
+void check_swiglu(const Swiglu& call, int num_threads) {
+    check(call.num_rows, call.width, num_threads);
+    if (call.row_stride < call.width) refuse("row_stride must be at least the width", call.row_stride);
+}
+
+// Calls body(contiguous, strided, count) for runs of neighbours, as they lie in y and in gate.
+template <class Body>
+void for_ranges(const Swiglu& call, int num_threads, const Body& body) {
+    if (call.row_stride == call.width) {
+        for_blocks(call.num_rows * call.width, 4096, 1, num_threads, [&](int64_t first, int64_t last) { body(first, first, last - first); });
+        return;
+    }
+    for_blocks(call.num_rows, 8, call.width, num_threads, [&](int64_t first, int64_t last) {
+        for (int64_t row = first; row < last; ++row) body(row * call.width, row * call.row_stride, call.width);
+    });
+}
+
 }  // namespace
 
 void rms_norm(const RmsNorm& call, int num_threads, Isa isa) {
@@ -77,6 +94,7 @@ void rotary_backward(const RotaryGradient& call, int num_threads, Isa isa) {
     check_rotary(f, num_threads);
     const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().rotary_backward[static_cast<int>(f.dtype)];
     const int64_t cost = f.num_heads * f.head_dim;
+    if (call.grad_x_stride < cost) refuse("grad_x_stride must be at least num_heads * head_dim", call.grad_x_stride);
     if (!f.weight) {
         for_blocks(f.num_rows, 32, cost, num_threads, [&](int64_t first, int64_t last) { kernel(call, first, last, nullptr); });
         return;
@@ -86,17 +104,16 @@ void rotary_backward(const RotaryGradient& call, int num_threads, Isa isa) {
     });
 }
 
-void swiglu(Dtype dtype, const void* gate, const void* up, void* y, int64_t size, int num_threads, Isa isa) {
-    check(size, 1, num_threads);
-    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().swiglu[static_cast<int>(dtype)];
-    for_blocks(size, 4096, 1, num_threads, [&](int64_t first, int64_t last) { kernel(gate, up, y, first, last); });
+void swiglu(const Swiglu& call, int num_threads, Isa isa) {
+    check_swiglu(call, num_threads);
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().swiglu[static_cast<int>(call.dtype)];
+    for_ranges(call, num_threads, [&](int64_t contiguous, int64_t strided, int64_t count) { kernel(call, contiguous, strided, count); });
 }
 
-void swiglu_backward(
-    Dtype dtype, const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t size, int num_threads, Isa isa) {
-    check(size, 1, num_threads);
-    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().swiglu_backward[static_cast<int>(dtype)];
-    for_blocks(size, 4096, 1, num_threads, [&](int64_t first, int64_t last) { kernel(grad_y, gate, up, grad_gate, grad_up, first, last); });
+void swiglu_backward(const SwigluGradient& call, int num_threads, Isa isa) {
+    check_swiglu(call.forward, num_threads);
+    const auto kernel = PARADIGM_DISPATCH_BFLOAT16(isa, elementwise_kernels)().swiglu_backward[static_cast<int>(call.forward.dtype)];
+    for_ranges(call.forward, num_threads, [&](int64_t contiguous, int64_t strided, int64_t count) { kernel(call, contiguous, strided, count); });
 }
 
 void logits_gradient(const LogitsGradient& call, int num_threads, Isa isa) {

@@ -209,7 +209,7 @@ void rotate_whole_heads_backward(const RotaryGradient& call, int64_t first, int6
         }
         const T* grad = static_cast<const T*>(call.grad_y.data) + row * call.grad_y.row_stride;
         const T* from = static_cast<const T*>(f.x.data) + row * f.x.row_stride;
-        T* to = static_cast<T*>(call.grad_x) + row * f.num_heads * f.head_dim;
+        T* to = static_cast<T*>(call.grad_x) + row * call.grad_x_stride;
         for (int64_t head = 0; head < f.num_heads; ++head) {
             rotate_whole_head_backward<vectors>(grad, from, static_cast<const T*>(f.weight), cosine, sine, f.eps, sums, to);
             grad += call.grad_y.head_stride;
@@ -236,7 +236,7 @@ void rotary_backward_rows(const RotaryGradient& call, int64_t first, int64_t las
             const T* grad = static_cast<const T*>(call.grad_y.data) + row * call.grad_y.row_stride + head * call.grad_y.head_stride;
             load_head(grad, static_cast<const T*>(nullptr), dim, 0.0f, g);
             rotate(g, f.cos + row * f.pairs, f.sin + row * f.pairs, f.pairs, true);
-            T* to = static_cast<T*>(call.grad_x) + (row * f.num_heads + head) * dim;
+            T* to = static_cast<T*>(call.grad_x) + row * call.grad_x_stride + head * dim;
             if (!weight) {
                 store_head(g, dim, to);
                 continue;
@@ -262,25 +262,27 @@ void rotary_backward_rows(const RotaryGradient& call, int64_t first, int64_t las
 }
 
 template <class T>
-void swiglu_range(const void* gate, const void* up, void* y, int64_t first, int64_t last) {
+void swiglu_range(const Swiglu& call, int64_t contiguous, int64_t strided, int64_t count) {
     const f32x16 one = broadcast(1.0f), zero = broadcast(0.0f);
-    for_vectors(last - first, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
-        const int64_t i = first + c;
-        const f32x16 g = load_first(static_cast<const T*>(gate) + i, lanes);
-        store_first(static_cast<T*>(y) + i, lanes, g / (one + exp(zero - g)) * load_first(static_cast<const T*>(up) + i, lanes));
+    const T *gate = static_cast<const T*>(call.gate) + strided, *up = static_cast<const T*>(call.up) + strided;
+    T* y = static_cast<T*>(call.y) + contiguous;
+    for_vectors(count, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+        const f32x16 g = load_first(gate + c, lanes);
+        store_first(y + c, lanes, g / (one + exp(zero - g)) * load_first(up + c, lanes));
     });
 }
 
 template <class T>
-void swiglu_backward_range(
-    const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t first, int64_t last) {
+void swiglu_backward_range(const SwigluGradient& call, int64_t contiguous, int64_t strided, int64_t count) {
     const f32x16 one = broadcast(1.0f), zero = broadcast(0.0f);
-    for_vectors(last - first, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
-        const int64_t i = first + c;
-        const f32x16 g = load_first(static_cast<const T*>(gate) + i, lanes), u = load_first(static_cast<const T*>(up) + i, lanes);
-        const f32x16 dy = load_first(static_cast<const T*>(grad_y) + i, lanes), sigmoid = one / (one + exp(zero - g));
-        store_first(static_cast<T*>(grad_gate) + i, lanes, dy * u * sigmoid * (one + g * (one - sigmoid)));
-        store_first(static_cast<T*>(grad_up) + i, lanes, dy * g * sigmoid);
+    const T *gate = static_cast<const T*>(call.forward.gate) + strided, *up = static_cast<const T*>(call.forward.up) + strided;
+    const T* grad_y = static_cast<const T*>(call.grad_y) + contiguous;
+    T *grad_gate = static_cast<T*>(call.grad_gate) + strided, *grad_up = static_cast<T*>(call.grad_up) + strided;
+    for_vectors(count, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
+        const f32x16 g = load_first(gate + c, lanes), u = load_first(up + c, lanes);
+        const f32x16 dy = load_first(grad_y + c, lanes), sigmoid = one / (one + exp(zero - g));
+        store_first(grad_gate + c, lanes, dy * u * sigmoid * (one + g * (one - sigmoid)));
+        store_first(grad_up + c, lanes, dy * g * sigmoid);
     });
 }
 

@@ -12,9 +12,9 @@ struct ElementwiseKernels {
     void (*rms_norm_backward[2])(const RmsNormGradient&, int64_t first, int64_t last, float* weight_sums);
     void (*rotary[2])(const Rotary&, int64_t first, int64_t last);
     void (*rotary_backward[2])(const RotaryGradient&, int64_t first, int64_t last, float* weight_sums);
-    void (*swiglu[2])(const void* gate, const void* up, void* y, int64_t first, int64_t last);
-    void (*swiglu_backward[2])(
-        const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t first, int64_t last);
+    // of `count` neighbours from y's element `contiguous` and gate's element `strided` on
+    void (*swiglu[2])(const Swiglu&, int64_t contiguous, int64_t strided, int64_t count);
+    void (*swiglu_backward[2])(const SwigluGradient&, int64_t contiguous, int64_t strided, int64_t count);
     void (*logits_gradient)(const LogitsGradient&, int64_t first, int64_t last);
 };
 

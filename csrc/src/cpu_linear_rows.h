@@ -149,35 +149,37 @@ void multiply(const PanelCall& call) {
 }
 
 // to[step][c] = from[row][c] for c < count, else 0 up to `width`, which is 16 or 32; of both rows of a step where pairs are multiplied.
-void pack_rows(const void* from, int64_t row_stride, int64_t rows, int64_t count, float* to, int64_t width) {
-    for (int64_t c = 0; c < width; c += 16, to += 16) {
-        const int64_t left = count - c;
-        float* step = to;
-#if PARADIGM_SIMD_BYTES == 64
-        const __mmask16 held = static_cast<__mmask16>(left >= 16 ? 0xFFFF : left > 0 ? (1 << left) - 1 : 0);
-#endif
 #ifdef PARADIGM_HAS_BFLOAT16
-        auto store_pairs = [&](const __m256i& first, const __m256i& second) PARADIGM_BODY {
-            const auto low = (native_u32)_mm512_maskz_cvtepu16_epi32(0xFFFF, first), high = (native_u32)_mm512_maskz_cvtepu16_epi32(0xFFFF, second);
-            _mm512_storeu_si512(step, (__m512i)(low | high << 16));
-        };
-        const auto* row = static_cast<const bfloat16*>(from) + c;
-        for (int64_t i = rows / 2; i > 0; --i, row += 2 * row_stride, step += width) {
-            store_pairs(_mm256_maskz_loadu_epi16(held, row), _mm256_maskz_loadu_epi16(held, row + row_stride));
-        }
-        if (rows % 2) store_pairs(_mm256_maskz_loadu_epi16(held, row), __m256i{});
-#else
-        const auto* row = static_cast<const float*>(from) + c;
-        for (int64_t i = 0; i < rows; ++i, row += row_stride, step += width) {
-#if PARADIGM_SIMD_BYTES == 64
-            _mm512_storeu_ps(step, _mm512_maskz_loadu_ps(held, row));
-#else
-            store(step, load_first(row, left));
-#endif
-        }
-#endif
+void pack_rows(const void* from, int64_t row_stride, int64_t rows, int64_t count, float* to, int64_t width) {
+    alignas(64) uint16_t order[2][32];  // of the first row's lanes and, from 32 on, the second's
+    for (uint16_t i = 0; i < 32; ++i) {
+        order[0][i] = static_cast<uint16_t>(i / 2 + i % 2 * 32);
+        order[1][i] = static_cast<uint16_t>(order[0][i] + 16);
+    }
+    const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
+    const __mmask32 held = count >= 32 ? 0xFFFFFFFFu : (1u << count) - 1u;
+    const auto* row = static_cast<const bfloat16*>(from);
+    for (int64_t i = 0; i < rows; i += 2, row += 2 * row_stride, to += width) {
+        const __m512i first = _mm512_maskz_loadu_epi16(held, row), second = _mm512_maskz_loadu_epi16(i + 1 < rows ? held : 0, row + row_stride);
+        _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, low, second));
+        if (width == 32) _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(first, high, second));
     }
 }
+#else
+void pack_rows(const void* from, int64_t row_stride, int64_t rows, int64_t count, float* to, int64_t width) {
+    const auto* row = static_cast<const float*>(from);
+    for (int64_t i = 0; i < rows; ++i, row += row_stride, to += width) {
+        for (int64_t c = 0; c < width; c += 16) {
+#if PARADIGM_SIMD_BYTES == 64
+            const int64_t left = count - c;
+            _mm512_storeu_ps(to + c, _mm512_maskz_loadu_ps(static_cast<__mmask16>(left >= 16 ? 0xFFFF : left > 0 ? (1 << left) - 1 : 0), row + c));
+#else
+            store(to + c, load_first(row + c, count - c));
+#endif
+        }
+    }
+}
+#endif
 
 // sums[rows][16 * vectors] of a tile whose inputs end within these vectors.
 __attribute__((noinline)) void store_gradients(const WeightGradientTile& tile, int64_t first_vector, const float* sums, int rows, int vectors) {

@@ -133,6 +133,7 @@ void test_attention() {
                 gradient.grad_q = grad_q.data();
                 gradient.grad_k = grad_k.data();
                 gradient.grad_v = grad_v.data();
+                gradient.grad_v_stride = p.kv_heads * p.dim;
                 attention_backward(gradient, threads, isa);
                 CHECK(near(grad_q, truth.grad_q, 3e-5) && near(grad_k, truth.grad_k, 3e-5) && near(grad_v, truth.grad_v, 3e-5));
                 grad_q.insert(grad_q.end(), grad_k.begin(), grad_k.end());
@@ -170,6 +171,7 @@ void test_attention_in_bfloat16() {
                 gradient.grad_q = grad_q.data();
                 gradient.grad_k = grad_k.data();
                 gradient.grad_v = grad_v.data();
+                gradient.grad_v_stride = p.kv_heads * p.dim;
                 attention_backward(gradient, threads, isa);
                 CHECK(near(widened(grad_q), truth.grad_q, 1.0 / 32) && near(widened(grad_k), truth.grad_k, 1.0 / 32));
                 CHECK(near(widened(grad_v), truth.grad_v, 1.0 / 64));

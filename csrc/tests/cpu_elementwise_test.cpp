@@ -103,6 +103,7 @@ void test_rotary() {
             gradient.forward = call;
             gradient.grad_y = {y.data(), heads * dim, dim};
             gradient.grad_x = back.data();
+            gradient.grad_x_stride = heads * dim;
             rotary_backward(gradient, 2, isa);
             CHECK(near(back, std::vector<double>(x.begin(), x.end()), 1e-5));
             for (int64_t r = 0; r < rows * heads; ++r) {
@@ -126,7 +127,7 @@ void test_swiglu() {
     Floats first;
     for (Isa isa : isas()) {
         Floats y(gate.size(), NAN);
-        swiglu(Dtype::float32, gate.data(), up.data(), y.data(), static_cast<int64_t>(y.size()), 2, isa);
+        swiglu({Dtype::float32, 1, 1037, 1037, gate.data(), up.data(), y.data()}, 2, isa);
         CHECK(near(y, truth, 1e-6));
         if (first.empty()) first = y;
         CHECK(y == first);
@@ -145,10 +146,11 @@ void test_rounding_to_bfloat16() {
     }
     for (Isa isa : isas()) {
         Halves y(up.size());
-        swiglu(Dtype::bfloat16, gate.data(), up.data(), y.data(), static_cast<int64_t>(up.size()), 1, isa);
+        const auto size = static_cast<int64_t>(up.size());
+        swiglu({Dtype::bfloat16, 1, size, size, gate.data(), up.data(), y.data()}, 1, isa);
         CHECK(y == expected);
         Halves nan{0x7FC1, 0xFFA0, 0x7F81};
-        swiglu(Dtype::bfloat16, gate.data(), nan.data(), nan.data(), 3, 1, isa);
+        swiglu({Dtype::bfloat16, 1, 3, 3, gate.data(), nan.data(), nan.data()}, 1, isa);
         for (uint16_t v : nan) CHECK(std::isnan(widened({v})[0]));
     }
 }
@@ -173,11 +175,30 @@ void test_elementwise_in_bfloat16() {
             const HeadRows in{x.data(), heads * width, width}, back{grad.data(), heads * width, width};
             const Rotary turn{bf16, rows, heads, width, width / 2, in, angles.data(), angles.data() + rows, weight.data(), 1e-6f, y[3].data()};
             rotary(turn, 1, isa);
-            rotary_backward({turn, back, y[4].data(), sums.data() + width}, 1, isa);
-            swiglu(bf16, x.data(), other.data(), y[5].data(), static_cast<int64_t>(size), 1, isa);
-            swiglu_backward(bf16, grad.data(), x.data(), other.data(), y[6].data(), y[7].data(), static_cast<int64_t>(size), 1, isa);
+            rotary_backward({turn, back, y[4].data(), heads * width, sums.data() + width}, 1, isa);
+            const Swiglu gated{bf16, rows * heads, width, width, x.data(), other.data(), y[5].data()};
+            swiglu(gated, 1, isa);
+            swiglu_backward({gated, grad.data(), y[6].data(), y[7].data()}, 1, isa);
             if (first.empty()) first = y, first_sums = sums;
             CHECK(y == first && sums == first_sums);
+            // rows that lie apart: gate and up side by side, and their gradients; a rotation's gradient beside others
+            const int64_t both = 2 * width;
+            Halves side(2 * size), grads(2 * size), apart(size), turned(2 * size, 7);
+            for (std::size_t i = 0; i < size; ++i) {
+                const std::size_t at = i / channels * 2 * channels + i % channels;
+                side[at] = x[i];
+                side[at + channels] = other[i];
+            }
+            const Swiglu beside{bf16, rows * heads, width, both, side.data(), side.data() + width, apart.data()};
+            swiglu(beside, 2, isa);
+            swiglu_backward({beside, grad.data(), grads.data(), grads.data() + width}, 2, isa);
+            CHECK(apart == y[5]);
+            rotary_backward({turn, back, turned.data(), 2 * heads * width, sums.data() + width}, 2, isa);
+            for (std::size_t i = 0; i < size; ++i) {
+                const std::size_t at = i / channels * 2 * channels + i % channels, heads_of_row = 3 * channels;
+                CHECK(grads[at] == y[6][i] && grads[at + channels] == y[7][i]);
+                CHECK(turned[i / heads_of_row * 2 * heads_of_row + i % heads_of_row] == y[4][i]);
+            }
         }
     }
 }

@@ -50,9 +50,10 @@ struct Attention {
 struct AttentionGradient {
     Attention forward;  // out and lse hold what the forward stored
     HeadRows grad_out;
-    void* grad_q = nullptr;  // contiguous, of q's, k's and v's shape and dtype
+    void* grad_q = nullptr;  // of q's, k's and v's shape and dtype, the first two contiguous
     void* grad_k = nullptr;
-    void* grad_v = nullptr;
+    void* grad_v = nullptr;     // heads are contiguous
+    int64_t grad_v_stride = 0;  // elements from a row to the next
 };
 
 // Keys lie [blocks, kv_heads, head_dim, block_size], values [blocks, kv_heads, block_size, head_dim]: kernels/layout.py's PagedCache.
@@ -135,18 +136,34 @@ struct Rotary {
 struct RotaryGradient {
     Rotary forward;  // y is not read
     HeadRows grad_y;
-    void* grad_x = nullptr;        // contiguous
+    void* grad_x = nullptr;        // heads are contiguous
+    int64_t grad_x_stride = 0;     // elements from a row to the next
     float* grad_weight = nullptr;  // [head_dim]; null without a norm
 };
 
 void rotary(const Rotary& call, int num_threads, Isa isa = best_isa());
 void rotary_backward(const RotaryGradient& call, int num_threads, Isa isa = best_isa());
 
-// y = gate / (1 + exp(-gate)) up, over `size` contiguous elements. The backward writes both gradients.
-void swiglu(Dtype dtype, const void* gate, const void* up, void* y, int64_t size, int num_threads, Isa isa = best_isa());
-void swiglu_backward(
-    Dtype dtype, const void* grad_y, const void* gate, const void* up, void* grad_gate, void* grad_up, int64_t size, int num_threads,
-    Isa isa = best_isa());
+// y = gate / (1 + exp(-gate)) up. The backward writes both gradients.
+struct Swiglu {
+    Dtype dtype = Dtype::float32;
+    int64_t num_rows = 0;
+    int64_t width = 0;
+    int64_t row_stride = 0;  // elements from a row of gate, up and their gradients to the next; y is contiguous
+    const void* gate = nullptr;
+    const void* up = nullptr;
+    void* y = nullptr;
+};
+
+struct SwigluGradient {
+    Swiglu forward;  // y is not read
+    const void* grad_y = nullptr;
+    void* grad_gate = nullptr;
+    void* grad_up = nullptr;
+};
+
+void swiglu(const Swiglu& call, int num_threads, Isa isa = best_isa());
+void swiglu_backward(const SwigluGradient& call, int num_threads, Isa isa = best_isa());
 
 // Turns logits into the gradient by them, in place: with p the softmax over the row's legal tokens of logits / temperature, H its entropy,
 //     (grad_logprob (1[v = target] - p_v) - grad_entropy p_v (log p_v + H)) / temperature.
