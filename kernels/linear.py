@@ -13,7 +13,7 @@ bf16 from K = 512 on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -43,20 +43,6 @@ def exact_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, widen
     if needs_grad(x, weight, bias):
         return _Linear.apply(x, weight, bias, widen)
     return _product(x, weight, bias, widen)
-
-
-def exact_linears(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-    """`exact_linear` of one x by several weights: the same bits forward, and one gradient of x, one product of them side by side.
-
-    Separate layers would multiply thrice for three weights, round each gradient of x to 16 bits and then their sums.
-
-    Args: weights: [N_i, K]. biases: [N_i] or None each. Returns: [T, N_i] each. Raises: as `exact_linear`.
-    """
-    if is_traced() or not needs_grad(x, *weights, *biases):
-        return tuple(exact_linear(x, weight, bias) for weight, bias in zip(weights, biases))
-    for weight, bias in zip(weights, biases):
-        _check(x, weight, bias)
-    return _Linears.apply(x, len(weights), *weights, *biases)  # type: ignore[no-any-return]
 
 
 def input_gradient(grad: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
@@ -186,25 +172,6 @@ class _Linear(torch.autograd.Function):
         return _product(x, weight, bias, widen)
 
     backward = staticmethod(_gradients)
-
-
-class _Linears(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, count, *parameters):  # type: ignore[no-untyped-def]
-        weights, biases = parameters[:count], parameters[count:]
-        ctx.save_for_backward(x, *weights)
-        return tuple(_product(x, weight, bias, False) for weight, bias in zip(weights, biases))
-
-    @staticmethod
-    def backward(ctx, *grads):  # type: ignore[no-untyped-def]
-        x, *weights = ctx.saved_tensors
-        count, wanted = len(weights), ctx.needs_input_grad
-        grad = torch.cat(grads, 1)
-        grad_x = input_gradient(grad, torch.cat(weights)) if wanted[0] else None
-        is_wanted = any(wanted[2 : 2 + count])
-        grad_weights = weight_gradient(grad, x).split([len(weight) for weight in weights]) if is_wanted else (None,) * count
-        grad_biases = (own.sum(0) if want else None for own, want in zip(grads, wanted[2 + count :]))
-        return grad_x, None, *grad_weights, *grad_biases
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:

@@ -5,7 +5,7 @@ The residual sum is taken inside the next norm, so that a layer costs one pass l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -19,7 +19,7 @@ from paradigm.fp8 import fp8_linear
 from paradigm.kernels.attention import attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
 from paradigm.kernels.layout import Layout
-from paradigm.kernels.linear import exact_linear, exact_linears
+from paradigm.kernels.linear import exact_linear
 from paradigm.kernels.operators import is_traced
 from paradigm.kernels.paged_attention import paged_attention
 from paradigm.kernels.rms_norm import rms_norm
@@ -45,13 +45,6 @@ class Step(NamedTuple):
 
     def project(self, projection: nn.Module, x: Tensor) -> Tensor:
         return cast(Tensor, projection(x, fp8=True) if self.fp8 and isinstance(projection, Linear) else projection(x))
-
-    def project_all(self, projections: Sequence[nn.Module], x: Tensor) -> Sequence[Tensor]:
-        """Several projections of one x. In bfloat16 on the CPU they share a product backward; in float32 that gains little and would change sums."""
-        if x.is_cpu and x.dtype == torch.bfloat16 and not self.fp8 and all(map(_is_plain, projections)):
-            linears = cast(Sequence[Linear], projections)
-            return exact_linears(x, [linear.weight for linear in linears], [linear.bias for linear in linears])
-        return [self.project(projection, x) for projection in projections]
 
 
 class Linear(nn.Linear):
@@ -109,7 +102,7 @@ class _Attention(nn.Module):
         return (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
-        projected = step.project_all((self.q_proj, self.k_proj, self.v_proj), x)
+        projected = (step.project(projection, x) for projection in (self.q_proj, self.k_proj, self.v_proj))
         heads = self.num_heads, self.num_kv_heads, self.num_kv_heads
         q, k, v = (y.view(-1, count, self.head_dim) for y, count in zip(projected, heads))
         q_weight, k_weight = self.norm_weights()
@@ -160,14 +153,18 @@ class _Layer(nn.Module):
         if step.compiled or step.fp8 or step.layout.is_paged or not torch.is_grad_enabled() or cpu_slot("attention", update) is None:
             return None
         attn, mlp = self.self_attn, self.mlp
-        norms, projections, _ = self.parts()
-        of_heads = (attn.q_norm, attn.k_norm) if attn.qk_norm else ()
-        blocks = (attn, mlp, self.input_layernorm, self.post_attention_layernorm, *of_heads)
-        if not all(map(_is_plain, projections)) or any(type(block) not in _BLOCKS or _is_hooked(block, backward=True) for block in blocks):
+        if type(attn) is not _Attention or type(mlp) is not _MLP:
             return None
-        weights = LayerWeights(*norms, *(p.weight for p in projections), *(p.bias for p in projections))  # type: ignore[arg-type]
+        of_heads = (attn.q_norm, attn.k_norm) if attn.qk_norm else ()
+        norms = (self.input_layernorm, self.post_attention_layernorm, *of_heads)
+        if any(_is_hooked(block, backward=True) for block in (attn, mlp, *norms)) or any(type(norm) is not _Norm for norm in norms):
+            return None
+        of_norms, projections, _ = self.parts()
+        if not all(map(_is_plain, projections)):
+            return None
+        weights = LayerWeights(*of_norms, *(p.weight for p in projections), *(p.bias for p in projections))  # type: ignore[arg-type]
         given = [w for w in weights if w is not None]
-        is_own = update.shape[0] > 0 and fits_cpu(attn.head_dim) and not is_traced() and not has_global_hooks()
+        is_own = len(update) > 0 and fits_cpu(attn.head_dim) and step.cos.dtype == torch.float32 and not is_traced() and not has_global_hooks()
         if not is_own or any(w.dtype != update.dtype for w in given) or not needs_grad(update, *given):
             return None
         return weights

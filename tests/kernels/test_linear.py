@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from paradigm import cpu_backend
 from paradigm.kernels.cpu_slots import CPU
-from paradigm.kernels.linear import exact_linear, exact_linears, input_gradient, packed_linear, weight_gradient
+from paradigm.kernels.linear import exact_linear, input_gradient, packed_linear, weight_gradient
 
 
 @pytest.fixture(params=["core", "torch"])
@@ -165,24 +165,3 @@ def test_weight_gradient_adds_to_wider_sums_and_without_rows() -> None:
     grad, x = torch.ones(4, 2, dtype=torch.bfloat16), torch.ones(4, 3, dtype=torch.bfloat16)
     assert torch.equal(weight_gradient(grad, x, into=torch.full((2, 3), 0.5)), torch.full((2, 3), 4.5))
     assert torch.equal(weight_gradient(torch.zeros(0, 2), torch.zeros(0, 3), into=torch.ones(2, 3)), torch.ones(2, 3))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_several_layers_of_one_input_are_each_layer_and_sum_their_gradients(dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x, *parameters = (torch.randn(*size, generator=generator).to(dtype) for size in ((50, 24), (40, 24), (8, 24), (40,)))
-    leaves = [t.requires_grad_() for t in (x, *parameters)]
-    outputs = exact_linears(x, parameters[:2], (parameters[2], None))
-    assert torch.equal(outputs[0], exact_linear(x, parameters[0], parameters[2])) and torch.equal(outputs[1], exact_linear(x, parameters[1]))
-    grads = [torch.randn(y.shape, generator=generator).to(dtype) for y in outputs]
-    ours = torch.autograd.grad(outputs, leaves, grads)
-    wide = [t.detach().double().requires_grad_() for t in leaves]
-    truth = torch.autograd.grad([F.linear(wide[0], wide[1], wide[3]), F.linear(wide[0], wide[2])], wide, [grad.double() for grad in grads])
-    for a, t in zip(ours, truth):
-        assert a.dtype == dtype and (a.double() - t).abs().max() <= (1e-6 if dtype == torch.float32 else 8e-3) * t.abs().max()
-    parameters[0].requires_grad_(False)
-    only = torch.autograd.grad(exact_linears(x, parameters[:2], (None, None)), (x, parameters[1]), grads)
-    assert torch.equal(only[0], ours[0]) and torch.equal(only[1], ours[2])
-    bias = torch.zeros(8, dtype=dtype, requires_grad=True)
-    second = exact_linears(x.detach(), [p.detach() for p in parameters[:2]], (None, bias))[1]
-    assert torch.equal(torch.autograd.grad(second, bias, grads[1])[0], grads[1].sum(0))
