@@ -17,8 +17,7 @@ SMALL: dict[str, Any] = {  # 2.4M parameters
     "family": "qwen3", "vocab_size": 272, "hidden_size": 192, "num_layers": 6, "num_heads": 6, "num_kv_heads": 2, "head_dim": 32,
     "intermediate_size": 512, "max_position_embeddings": 1024, "tie_word_embeddings": True,
 }  # fmt: skip
-# to a batch of SMALL's in training, by dtype: on two cores of a Zen 5 within noise of the best of 1,024 to 8,192 for a GRPO step's update, as peers
-# get the best of their micro-batches
+# to a batch of SMALL's in training, by dtype: chosen on two cores of a Zen 5, as peers get the best of their micro-batches
 PACK_TOKENS = {"float32": 2048, "bfloat16": 4096}
 POLICY_1_8M: dict[str, Any] = {**SMALL, "num_layers": 5, "intermediate_size": 448}
 

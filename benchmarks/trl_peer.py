@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import math
 import sys
@@ -32,14 +33,20 @@ def rest_openmp_threads() -> None:
     """Ends the calling thread's idle OpenMP threads, which come again when it needs them.
 
     libgomp keeps some for every thread that has ever used it, and while there are more of them than processors, none waits awake for its next work:
-    whoever runs is then woken at each of its kernels, which takes a step of many short ones a sixth longer.
+    whoever runs is then woken at each of its kernels, which tells where they are many and short.
     """
+    for pause in _pauses():
+        pause(1)  # omp_pause_soft
+
+
+@functools.cache
+def _pauses() -> list[Callable[[int], int]]:
+    """Of the libgomps that have been loaded when first asked."""
     if sys.platform != "linux":
-        return
-    for path in {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line}:
-        pause = getattr(ctypes.CDLL(path), "omp_pause_resource_all", None)
-        if pause is not None:
-            pause(1)  # omp_pause_soft
+        return []
+    paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libgomp" in line}
+    found = (getattr(ctypes.CDLL(path), "omp_pause_resource_all", None) for path in sorted(paths))
+    return [pause for pause in found if pause is not None]
 
 
 class Stepped:

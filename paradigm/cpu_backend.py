@@ -271,44 +271,31 @@ def rotate_backward(grad: Tensor, x: Tensor, cos: Tensor, sin: Tensor, weight: T
     return None if grad_weight is None else grad_weight.to(x.dtype)
 
 
-def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    gate, up = gate.contiguous(), up.contiguous()
-    y = torch.empty_like(gate)
-    size = gate.numel()
-    _cpu.swiglu(_CODES[gate.dtype], size, 1, 1, gate.data_ptr(), up.data_ptr(), y.data_ptr(), torch.get_num_threads())
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    gate, up, layout = _rows_of(gate, up)
+    y = _result(gate)
+    _cpu.swiglu(_CODES[gate.dtype], *layout, gate.data_ptr(), up.data_ptr(), y.data_ptr(), torch.get_num_threads())
     return y
 
 
-def _swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
-    grad, gate, up = grad.contiguous(), gate.contiguous(), up.contiguous()
-    grad_gate, grad_up = torch.empty_like(gate), torch.empty_like(up)
-    size = gate.numel()
+def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor, into: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
+    """into: None, or where to put the gradients of gate and up, all four rows lying equally far apart."""
+    grad = grad.contiguous()
+    if into is None:
+        gate, up = gate.contiguous(), up.contiguous()
+        into = _result(gate), _result(up)
+    gate, up, layout = _rows_of(gate, up)
     _cpu.swiglu_backward(
-        _CODES[gate.dtype], size, 1, 1, gate.data_ptr(), up.data_ptr(), grad.data_ptr(), grad_gate.data_ptr(), grad_up.data_ptr(),
-        torch.get_num_threads(),
+        _CODES[gate.dtype], *layout, gate.data_ptr(), up.data_ptr(), grad.data_ptr(), into[0].data_ptr(), into[1].data_ptr(), torch.get_num_threads()
     )
-    return grad_gate, grad_up
+    return into
 
 
-def gated(both: Tensor) -> Tensor:
-    """SwiGLU of gate and up side by side, [T, 2 F] -> [T, F]."""
-    num_rows, width = both.shape[0], both.shape[1] // 2
-    y, start = both.new_empty(num_rows, width), both.data_ptr()
-    _cpu.swiglu(
-        _CODES[both.dtype], num_rows, width, 2 * width, start, start + width * both.element_size(), y.data_ptr(), torch.get_num_threads()
-    )
-    return y
-
-
-def gated_backward(grad: Tensor, both: Tensor) -> Tensor:
-    """The gradient of `both` of `gated`."""
-    num_rows, width = grad.shape
-    grads, offset = torch.empty_like(both), width * both.element_size()
-    _cpu.swiglu_backward(
-        _CODES[both.dtype], num_rows, width, 2 * width, both.data_ptr(), both.data_ptr() + offset, grad.data_ptr(), grads.data_ptr(),
-        grads.data_ptr() + offset, torch.get_num_threads(),
-    )
-    return grads
+def _rows_of(gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
+    """Both, copied unless they have one layout that the kernel reads; and number, width and distance of its rows, in elements."""
+    if gate.dim() == 2 and gate.numel() and gate.stride() == up.stride() and gate.stride(1) == 1 and gate.stride(0) >= gate.shape[1]:
+        return gate, up, (*gate.shape, gate.stride(0))
+    return gate.contiguous(), up.contiguous(), (gate.numel(), 1, 1)
 
 
 def _row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
@@ -381,7 +368,7 @@ def register() -> None:
         return
     CPU.update(
         attention=attention, attention_backward=attention_backward, paged_attention=_paged_attention, rms_norm=rms_norm,
-        rms_norm_backward=rms_norm_backward, rotary=rotary, rotary_backward=_rotary_backward, swiglu=_swiglu, swiglu_backward=_swiglu_backward,
+        rms_norm_backward=rms_norm_backward, rotary=rotary, rotary_backward=_rotary_backward, swiglu=swiglu, swiglu_backward=swiglu_backward,
         linear=linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
         row_statistics=_row_statistics, logits_gradient=_logits_gradient, sample_token=_sample_token, gae=_gae, vtrace=_vtrace,
     )

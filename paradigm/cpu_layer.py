@@ -1,7 +1,7 @@
 """A whole layer of the decoder as one node of autograd's graph, on the CPU: the same kernels, hence the same bits forward, as operator by operator.
 
-It spares most of the interpreter's and autograd's time between kernels, and projections that share their inputs share their products: query, key and
-value one of three, gate and up one of two. So the gradient of what they share is summed within one product, where operators would round a gradient
+It spares calls between kernels, and projections that share their inputs share their products: query, key and value one of three, gate and up one of
+two. So the gradient of what they share is summed within one product, where operators would round a gradient
 each to the model's dtype and then their sum.
 """
 
@@ -75,9 +75,7 @@ def decoder_layer(
 def _joined(*parts: Tensor | None) -> Tensor | None:
     """Biases of projections side by side; None if none has one."""
     given = [part for part in parts if part is not None]
-    if not given:
-        return None
-    return torch.cat(given)
+    return torch.cat(given) if given else None
 
 
 class _DecoderLayer(torch.autograd.Function):
@@ -92,7 +90,7 @@ class _DecoderLayer(torch.autograd.Function):
         attended = cpu.linear(heads.view(-1, queries * dim), w.o, w.o_bias, False)
         post_normed, post_x, post_scale = cpu.rms_norm(attended, w.post_norm, x, shape.eps, True)
         both = cpu.linear(post_normed, torch.cat((w.gate, w.up)), _joined(w.gate_bias, w.up_bias), False)
-        product = cpu.gated(both)
+        product = cpu.swiglu(*both.chunk(2, 1))
         ctx.save_for_backward(
             cos, sin, x, scale, normed, qkv, turned_q, turned_k, heads, lse, post_x, post_scale, post_normed, both, product, *tensors
         )
@@ -118,7 +116,9 @@ class _DecoderLayer(torch.autograd.Function):
                 found.update(zip(biases, grad.sum(0).split(sizes)))
 
         weigh(grad, product, "down")
-        grad_both = cpu.gated_backward(input_gradient(grad, w.down), both)
+        grad_both = torch.empty_like(both)
+        gate, up = both.chunk(2, 1)
+        cpu.swiglu_backward(input_gradient(grad, w.down), gate, up, grad_both.chunk(2, 1))
         weigh(grad_both, post_normed, "gate", "up")
         grad_normed = input_gradient(grad_both, torch.cat((w.gate, w.up)))
         grad_x, found["post_norm"] = cpu.rms_norm_backward(grad_normed, grad_x, post_x, w.post_norm, post_scale)

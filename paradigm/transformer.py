@@ -59,15 +59,10 @@ class Linear(nn.Linear):
         return exact_linear(x, self.weight, self.bias) if exact else F.linear(x, self.weight, self.bias)
 
 
-def _is_hooked(module: nn.Module, backward: bool = False) -> bool:
-    """Whether more happens forward than its own code, or `backward`."""
-    is_hooked = bool(module._forward_hooks or module._forward_pre_hooks)
-    return is_hooked or (backward and bool(module._backward_hooks or module._backward_pre_hooks))
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether to call it and go back through it is `exact_linear`, on the CPU."""
-    return type(module) is Linear and module.exact is not False and not _is_hooked(module, backward=True)
+def _is_own(module: nn.Module, backward: bool = False) -> bool:
+    """Whether to call it, and `backward` to go back through it, is no more than this file's code, on the CPU in exact mode."""
+    hooks = module._forward_hooks or module._forward_pre_hooks or (backward and (module._backward_hooks or module._backward_pre_hooks))
+    return type(module) in _BLOCKS and not hooks and getattr(module, "exact", None) is not False
 
 
 class _Norm(nn.Module):
@@ -152,20 +147,13 @@ class _Layer(nn.Module):
         """The layer's weights where autograd takes it as one node: on the CPU, in training, if to call its modules is no more than their own code."""
         if step.compiled or step.fp8 or step.layout.is_paged or not torch.is_grad_enabled() or cpu_slot("attention", update) is None:
             return None
-        attn, mlp = self.self_attn, self.mlp
-        if type(attn) is not _Attention or type(mlp) is not _MLP:
+        if not all(_is_own(module, backward=True) for module in self.modules() if module is not self):
             return None
-        of_heads = (attn.q_norm, attn.k_norm) if attn.qk_norm else ()
-        norms = (self.input_layernorm, self.post_attention_layernorm, *of_heads)
-        if any(_is_hooked(block, backward=True) for block in (attn, mlp, *norms)) or any(type(norm) is not _Norm for norm in norms):
-            return None
-        of_norms, projections, _ = self.parts()
-        if not all(map(_is_plain, projections)):
-            return None
-        weights = LayerWeights(*of_norms, *(p.weight for p in projections), *(p.bias for p in projections))  # type: ignore[arg-type]
+        norms, projections, _ = self.parts()
+        weights = LayerWeights(*norms, *(p.weight for p in projections), *(p.bias for p in projections))  # type: ignore[arg-type]
         given = [w for w in weights if w is not None]
-        is_own = len(update) > 0 and fits_cpu(attn.head_dim) and step.cos.dtype == torch.float32 and not is_traced() and not has_global_hooks()
-        if not is_own or any(w.dtype != update.dtype for w in given) or not needs_grad(update, *given):
+        fits = len(update) > 0 and fits_cpu(self.self_attn.head_dim) and step.cos.dtype == torch.float32
+        if not fits or is_traced() or has_global_hooks() or any(w.dtype != update.dtype for w in given) or not needs_grad(update, *given):
             return None
         return weights
 
@@ -200,11 +188,8 @@ class Decoder(nn.Module):
         slot = cpu_slot("packed_decoder", weight)
         if slot is None or not self.layers:
             return None
-        for module in self.layers.modules():
-            if module is self.layers:
-                continue
-            if type(module) not in _BLOCKS or _is_hooked(module) or getattr(module, "exact", None) is False:
-                return None
+        if not all(_is_own(module) for module in self.layers.modules() if module is not self.layers):
+            return None
         layers = cast(list[_Layer], list(self.layers))
         attn = layers[0].self_attn
         if not fits_cpu(attn.head_dim) or any(parameter.dtype != weight.dtype for parameter in self.layers.parameters()):

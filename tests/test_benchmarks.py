@@ -437,20 +437,3 @@ def test_the_linear_layers_rivals_compute_the_same() -> None:
     assert {case.shape.split()[0] for case in cases} == {"M=1", "M=32"}
     assert all(case.providers[name]().run() is None for case in cases for name in ("paradigm", "torch"))
     assert cases[0].work == 2 * 192 * 512 / 1e12
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_idle_openmp_threads_end_and_come_again() -> None:
-    code = """
-import os, torch
-from benchmarks.trl_peer import rest_openmp_threads
-torch.set_num_threads(4)
-count = lambda: len(os.listdir('/proc/self/task'))
-alone, x = count(), torch.ones(1 << 22)
-first, working = float(x.sum()), count()
-rest_openmp_threads()
-rested = count()
-print(first == float(x.sum()) == 1 << 22, working - alone, rested - alone, count() - alone)
-"""
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["True", "3", "0", "3"]

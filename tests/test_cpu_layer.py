@@ -42,18 +42,17 @@ def _policy(family: str, dtype: str) -> Policy:
     return policy
 
 
-def _run(policy: Policy, layout: Layout = LAYOUT) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def _run(policy: Policy) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     policy.zero_grad()
-    tokens = torch.arange(layout.num_tokens) * 7 % 40
-    hidden = policy(tokens, layout)
+    hidden = policy(torch.arange(LAYOUT.num_tokens) * 7 % 40, LAYOUT)
     weight = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(2))
     (hidden.float() * weight).sum().backward()
     return hidden.detach(), {name: p.grad.double() for name, p in policy.named_parameters() if p.grad is not None}
 
 
-def _by_operators(policy: Policy, **kwargs: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def _by_operators(policy: Policy) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     hooks = [layer.mlp.register_forward_hook(lambda *_: None) for layer in policy.model.layers]  # type: ignore[union-attr, operator]
-    result = _run(policy, **kwargs)
+    result = _run(policy)
     for hook in hooks:
         hook.remove()
     return result

@@ -1,6 +1,9 @@
 """What the training benchmarks race: the same job on both sides, and a floor that counts what must be multiplied."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,8 +108,8 @@ class TestAgainstTRL:
             bench_grpo_step.compare_gradients(SHAPE, JOB)
 
     def test_its_loop_goes_on_by_one_step_a_call(self) -> None:
-        threads = threading.active_count()
         stepped = bench_grpo_step._stepped(JOB, SHAPE, "float32", 4, "sdpa", False, "cpu")
+        threads = threading.active_count()  # with those that its libraries leave behind
         weight = next(stepped.trainer.model.parameters())
         before = weight.detach().clone()
         assert stepped() is None and stepped.trainer.state.global_step == 1
@@ -155,3 +158,20 @@ def test_time_to_a_reward_trains_from_one_imitated_policy_in_every_way() -> None
     assert details == ["as in the recipe", "rl.share_prompts=True", "rl.max_lag=1"]
     for contestant in contestants.values():
         assert contestant.run() is None and len(contestant.parts["step"]) == 1 and contestant.parts["step"][0] > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_idle_openmp_threads_end_and_come_again() -> None:
+    code = """
+import os, torch
+from benchmarks.trl_peer import rest_openmp_threads
+torch.set_num_threads(4)
+count = lambda: len(os.listdir('/proc/self/task'))
+alone, x = count(), torch.ones(1 << 22)
+first, working = float(x.sum()), count()
+rest_openmp_threads()
+rested = count()
+print(first == float(x.sum()) == 1 << 22, working - alone, rested - alone, count() - alone)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["True", "3", "0", "3"]

@@ -29,7 +29,7 @@ std::vector<char> copied(Dtype dtype, const Norm& norm) {
     const auto [address, width] = norm;
     const char* from = pointer<const char>(address);
     if (!from) return {};
-    return std::vector<char>(from, from + width * (dtype == Dtype::float32 ? 4 : 2));
+    return std::vector<char>(from, from + width * bytes_of(dtype));
 }
 
 }  // namespace

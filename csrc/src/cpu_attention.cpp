@@ -126,8 +126,6 @@ void check_heads(const AttentionOptions& o, int64_t num_rows, int num_threads) {
     if (num_threads < 1) refuse("num_threads must be >= 1", num_threads);
 }
 
-int64_t bytes_of(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 2; }
-
 // Every document's length, its parent's included.
 std::vector<int64_t> key_counts(const Attention& call) {
     check_cuts(call.cu_seqlens, call.num_documents, call.num_rows);

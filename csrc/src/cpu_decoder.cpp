@@ -206,7 +206,7 @@ class Stack {
         return sum;
     }
 
-    int64_t element_bytes() const { return decoder_.dtype == Dtype::float32 ? 4 : 2; }
+    int64_t element_bytes() const { return bytes_of(decoder_.dtype); }
     char* at(void* rows, int64_t width, const Range& range) const { return static_cast<char*>(rows) + range.first * width * element_bytes(); }
     const char* at(const void* rows, int64_t width, const Range& range) const {
         return static_cast<const char*>(rows) + range.first * width * element_bytes();

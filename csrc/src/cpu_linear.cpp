@@ -52,8 +52,6 @@ std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t
     return copy;
 }
 
-int64_t bytes_of(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 2; }
-
 // Products by operands that lie the other way.
 void check_by_columns(Dtype dtype, Bfloat16Unit unit) {
     if (dtype != Dtype::float32 && unit != Bfloat16Unit::pairs) refuse("gradients in bfloat16 take its unit of pairs, 1", static_cast<int>(unit));
@@ -149,8 +147,8 @@ class GradientTiles {
         }
     }
 
-    // Reads rows [first, last) of the share line by line as they lie in memory, at the speed of a copy: packing jumps from row to row, which from memory
-    // takes several times as long. Prefetches, tried instead, gained nothing.
+    // Reads rows [first, last) of the share line by line as they lie in memory: packing jumps from row to row, which takes longer where none of them is
+    // in a cache. Prefetches, tried instead, gained nothing.
     void bring(const Share& share, int64_t first, int64_t last) const {
         const int64_t output = first_output(share.tile + share.first_tile), outputs = first_output(share.tile + share.end_tile) - output;
         const int64_t input = share.panel * panel_outputs, inputs = std::min(share.panels * panel_outputs, call_.num_inputs - input);

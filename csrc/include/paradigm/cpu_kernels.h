@@ -16,6 +16,8 @@ namespace paradigm {
 
 enum class Dtype { float32 = 0, bfloat16 = 1 };
 
+constexpr int64_t bytes_of(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 2; }
+
 // A [rows, heads, head_dim] tensor whose heads are contiguous.
 struct HeadRows {
     const void* data = nullptr;
