@@ -140,20 +140,32 @@ class PolicyStep:
             self._copy_blocks(self._cache, swaps)
 
     def _copy_blocks(self, cache: PagedCache, swaps: list[tuple[str, int, list[int]]]) -> None:
-        """Copies blocks out of the cache and back."""
+        """Copies blocks out of the cache, back, and within it; the last as many at once as do not meet."""
+        copies: dict[int, int] = {}  # within the cache: source by destination
         for kind, slot, blocks in swaps:
-            at = torch.tensor(blocks, device=self._device)
-            if kind == "out":
+            if copies and (kind != "copy" or not copies.keys().isdisjoint(blocks)):
+                self._copy_within(cache, copies)
+                copies = {}
+            if kind == "copy":
+                copies[blocks[1]] = blocks[0]
+            elif kind == "out":
+                at = torch.tensor(blocks, device=self._device)
                 self._swapped[slot] = cache.keys[:, at].cpu(), cache.values[:, at].cpu()
             elif kind == "in":
+                at = torch.tensor(blocks, device=self._device)
                 keys, values = (copy[:, : len(blocks)].to(self._device) for copy in self._swapped.pop(slot))
                 cache.keys[:, at], cache.values[:, at] = keys, values
-            elif kind == "copy":
-                cache.keys[:, blocks[1]], cache.values[:, blocks[1]] = cache.keys[:, blocks[0]], cache.values[:, blocks[0]]
             elif kind == "fork":
                 self._swapped[slot] = self._swapped[blocks[0]]
             else:
                 del self._swapped[slot]
+        if copies:
+            self._copy_within(cache, copies)
+
+    def _copy_within(self, cache: PagedCache, copies: dict[int, int]) -> None:
+        to, source = (torch.tensor(list(blocks), device=self._device) for blocks in (copies.keys(), copies.values()))
+        for blocks in (cache.keys, cache.values):
+            blocks.index_copy_(1, to, blocks.index_select(1, source))
 
     def _share_prefixes(self) -> tuple[int, int, int]:
         """Has the core look in the plan last made for blocks that attention can read once. Returns: tokens and groups of who shares, most splits."""

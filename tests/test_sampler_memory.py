@@ -76,10 +76,12 @@ def test_a_groups_prompt_is_prefilled_once_and_again_under_new_weights() -> None
         with torch.no_grad():
             policy.model.layers[0].mlp.down_proj.weight.mul_(-1)
         buffer, stats = collect(policy, worlds, 24, 8, slots, max_step_tokens=max_step_tokens)
-        assert (stats.prefixes_shared, stats.tokens_shared, stats.evictions) == (3 * 7, 3 * 7 * 64, 0)  # 4 blocks of 16
-        assert stats.tokens_prefilled == 3 * (70 + 7 * 6) and stats.tokens_sampled == 24 * 9
+        assert (stats.prefixes_shared, stats.evictions) == (3 * 7, 0)
+        # all but the last token, or 4 blocks of 16 where who was fed the rest has left
+        assert 3 * 7 * 64 < stats.tokens_shared <= 3 * 7 * 69 and (stats.tokens_shared == 3 * 7 * 69 or (slots, max_step_tokens) != (256, 2048))
+        assert stats.tokens_prefilled == 24 * 70 - stats.tokens_shared and stats.tokens_sampled == 24 * 9
         assert greatest_difference(policy, buffer) == 0.0
-        alone, unshared = collect(policy, worlds, 24, 8, slots, block_size=80)
+        alone, unshared = collect(policy, worlds, 24, 8, 1, block_size=80)
         assert_same(buffer, alone)
         assert unshared.prefixes_shared == 0 and unshared.flops == stats.flops
 

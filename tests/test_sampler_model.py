@@ -57,12 +57,12 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    num_operations = num_evictions = num_shared = num_swaps = num_ahead = num_overrun = 0
+    num_operations = num_evictions = num_shared = num_swaps = num_ahead = num_overrun = num_copied = 0
 
     @initialize(
         num_seats=st.integers(1, 2), num_turns=st.integers(1, 5), head=st.integers(0, 12), tail=st.integers(1, 6), most=st.integers(1, 12),
         listen=st.integers(1, 6), num_tasks=st.integers(1, 6), group_size=st.integers(1, 5), slots=st.integers(2, 8), spare=st.integers(0, 12),
-        block_size=st.sampled_from([1, 2, 3, 4]), max_step_tokens=st.integers(1, 24), threads=st.integers(1, 2),
+        block_size=st.sampled_from([1, 2, 3, 4, 8]), max_step_tokens=st.integers(1, 24), threads=st.integers(1, 2),
     )  # fmt: skip
     def start(
         self, num_seats: int, num_turns: int, head: int, tail: int, most: int, listen: int, num_tasks: int, group_size: int, slots: int, spare: int,
@@ -121,6 +121,7 @@ class Machine(RuleBasedStateMachine):
         assert self.core.close()
         Machine.num_evictions += counters["evictions"]
         Machine.num_shared += counters["prefixes_shared"]
+        Machine.num_copied += counters["blocks_copied"]  # of prompts whose last block was shared
         Machine.num_ahead += counters["tokens_ahead"]
         Machine.num_overrun += counters["tokens_overrun"]
 
@@ -202,5 +203,5 @@ def test_100_000_operations() -> None:
     )
     run_state_machine_as_test(Machine, settings=settings)
     assert Machine.num_evictions > 1000 and Machine.num_shared > 1000 and Machine.num_swaps > 30
-    assert Machine.num_ahead > 1000 and Machine.num_overrun > 50
+    assert Machine.num_ahead > 1000 and Machine.num_overrun > 50 and Machine.num_copied > 100
     assert Machine.num_operations >= 100_000

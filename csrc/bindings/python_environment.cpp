@@ -18,6 +18,42 @@ namespace paradigm {
 
 namespace {
 
+bool is_finalizing() {
+#if PY_VERSION_HEX >= 0x030D0000
+    return !Py_IsInitialized() || Py_IsFinalizing();
+#else
+    return !Py_IsInitialized() || _Py_IsFinalizing();
+#endif
+}
+
+// What Python knows of a thread that it has not started, from its first call into Python until the thread ends: made and freed at every call, as
+// pybind11 does by itself, it takes longer than a short call.
+class ForeignThread {
+  public:
+    ForeignThread() : is_foreign_(PyGILState_GetThisThreadState() == nullptr) {
+        if (!is_foreign_) return;
+        py::gil_scoped_acquire gil;
+        gil.inc_ref();
+    }
+    ~ForeignThread() {
+        if (!is_foreign_ || is_finalizing()) return;
+        py::gil_scoped_acquire gil;
+        gil.dec_ref();
+    }
+
+  private:
+    bool is_foreign_;
+};
+
+// Holds the GIL, in whichever thread.
+class Gil {
+    struct Known {
+        Known() { thread_local const ForeignThread thread; }
+    };
+    Known known_;  // before it is held
+    py::gil_scoped_acquire gil_;
+};
+
 // What a Python exception wants to be counted as: its `failure_reason`, if it has one.
 std::string reason_of(const py::error_already_set& error) {
     if (!py::hasattr(error.value(), "failure_reason")) return "raise";
@@ -152,7 +188,7 @@ class PythonEnvironment final : public Environment {
   public:
     PythonEnvironment(SharedObject prototype, SharedObject tasks, int num_seats)
         : prototype_(std::move(prototype)), tasks_(std::move(tasks)), num_seats_(num_seats) {
-        const py::gil_scoped_acquire gil;
+        const Gil gil;
         without_python_errors([this] {
             instance_ = share(py::hasattr(*prototype_, "clone") ? prototype_->attr("clone")()
                                                                 : py::module_::import("copy").attr("deepcopy")(*prototype_));
@@ -162,7 +198,7 @@ class PythonEnvironment final : public Environment {
     int num_seats() const override { return num_seats_; }
 
     Step reset(const std::string& task, uint64_t seed) override {
-        const py::gil_scoped_acquire gil;
+        const Gil gil;
         return without_python_errors([&] {
             uint64_t number = 0;
             std::memcpy(&number, task.data(), sizeof number);
@@ -172,7 +208,7 @@ class PythonEnvironment final : public Environment {
     }
 
     Step step(const int32_t* action, std::size_t length) override {
-        const py::gil_scoped_acquire gil;
+        const Gil gil;
         return without_python_errors([&] {
             return to_step(instance_->attr("step")(py::array_t<int32_t>(static_cast<py::ssize_t>(length), action)), num_seats_);
         });
@@ -193,7 +229,7 @@ class PythonPlayer final : public Player {
         : callable_(std::move(callable)), observation_type_(std::move(observation_type)) {}
 
     std::vector<int32_t> act(const Environment& environment, const Observation& observation, uint64_t seed) const override {
-        const py::gil_scoped_acquire gil;
+        const Gil gil;
         return without_python_errors([&] {
             py::object legal = py::none();
             if (observation.legal != nullptr) {
@@ -229,7 +265,7 @@ class PythonPlayer final : public Player {
 
 template <class Function>
 auto by_grammar(Function&& function) {
-    const py::gil_scoped_acquire gil;
+    const Gil gil;
     try {
         return function();
     } catch (const EpisodeError&) {
@@ -280,7 +316,7 @@ class PythonGrammar final : public TokenGrammar {
 
 SharedObject share(py::object object) {
     return {new py::object(std::move(object)), [](py::object* held) {
-                const py::gil_scoped_acquire gil;
+                const Gil gil;
                 delete held;
             }};
 }

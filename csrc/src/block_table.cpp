@@ -8,7 +8,7 @@ namespace paradigm {
 
 BlockTable::BlockTable(int32_t num_slots, int32_t max_tokens, int32_t num_blocks, int32_t block_size)
     : has_cache_(num_blocks > 0), block_size_(has_cache_ ? block_size : 1), pool_(has_cache_ ? num_blocks : 0),
-      prefixes_(has_cache_ ? num_blocks : 0, block_size_ < 1 ? 0 : block_size_), room_(static_cast<std::size_t>(num_slots), 0) {
+      prefixes_(has_cache_ ? num_blocks : 0, block_size_ < 1 ? 0 : block_size_), prompts_(num_slots), room_(static_cast<std::size_t>(num_slots), 0) {
     if (!has_cache_) {
         rows_.assign(static_cast<std::size_t>(num_slots), 0);
         room_.assign(static_cast<std::size_t>(num_slots), INT32_MAX);
@@ -95,6 +95,7 @@ void BlockTable::forget(int32_t slot, int32_t number) {
 
 void BlockTable::release(int32_t slot) {
     if (!has_cache_) return;
+    prompts_.forget(slot);
     int32_t* row = this->row(slot);
     // the last block first: of a prefix, the end is overwritten before the beginning, without which it could not be found
     for (int32_t i = num_held(slot) - 1; i >= 0; --i) {

@@ -12,7 +12,8 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
-constexpr double kHandOverS = 2e-6;  // about what it costs to hand an episode to another thread, its memory included
+constexpr double kHandOverS = 2e-6;      // about what it costs to hand an episode to another thread, its memory included
+constexpr double kLongestLinger = 0.02;  // seconds
 
 std::chrono::steady_clock::duration duration(double seconds) {
     return std::chrono::duration_cast<std::chrono::steady_clock::duration>(Seconds(seconds));
@@ -297,11 +298,13 @@ bool Scheduler::await(Clock::time_point deadline, std::size_t enough) {
     return any;
 }
 
-// A step costs much the same for few sequences as for many, so it may wait for environments a fraction of what a step takes.
+// A step costs much the same for few sequences as for many, so it may wait for environments a fraction of what a step takes. The first waits for all:
+// they begin together, and those with one prompt are to find it fed.
 void Scheduler::linger(const PolicyState& policy) {
     const std::size_t num_ready = policy.decoding.size() + policy.prefilling.size(), num_refused = std::min(policy.num_refused, num_ready);
-    if (num_running_ == 0 || 2 * (num_ready - num_refused) >= num_live_ - num_refused) return;
-    if (await(Clock::now() + duration(std::min(0.25 * policy.step_s, 0.02)), num_running_)) drain();
+    const bool is_first = policy.counters.steps == 0;
+    if (num_running_ == 0 || (!is_first && 2 * (num_ready - num_refused) >= num_live_ - num_refused)) return;
+    if (await(Clock::now() + duration(is_first ? kLongestLinger : std::min(0.25 * policy.step_s, kLongestLinger)), num_running_)) drain();
 }
 
 void Scheduler::wait(std::chrono::milliseconds patience) {

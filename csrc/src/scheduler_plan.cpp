@@ -18,6 +18,8 @@ void copy_tokens(const Seat& seat, int32_t first, std::vector<int32_t>& tokens) 
 
 bool is_older(const Seat* a, const Seat* b) { return a->trajectory < b->trajectory; }
 
+constexpr int32_t kFewestForked = 4;  // tokens for which a sequence waits for another to be fed, and a block is copied
+
 }  // namespace
 
 int32_t Scheduler::room(const PolicyState& policy) { return policy.limits.max_step_tokens - policy.steps[policy.last].plan.num_tokens; }
@@ -89,7 +91,7 @@ void Scheduler::fill_decoding(PolicyState& policy) {
 void Scheduler::fill_prefilling(PolicyState& policy) {
     std::size_t num_waiting = 0;
     for (Seat* seat : policy.prefilling) {
-        if (room(policy) > 0 && take_over_prefix(policy, *seat)) {
+        if (room(policy) > 0 && take_over_prefix(policy, *seat) && take_over_rest(policy, *seat)) {
             const int32_t num_tokens = std::min(num_left(*seat), room(policy));
             policy.counters.tokens_prefilled += num_tokens;
             append(policy, *seat, num_tokens);
@@ -205,7 +207,7 @@ bool Scheduler::take_over_prefix(PolicyState& policy, Seat& seat) {
     if (seat.fed == 0) seat.prefix = blocks.prefixes().root();
     const int32_t size = blocks.block_size();
     const int32_t limit = std::min(seat.prompt_length, seat.length() - 1);  // its last token it feeds itself: something has to be predicted from
-    while (seat.fed + size <= limit && seat.fed % size == 0 && blocks.num_held(seat.slot) * size == seat.fed) {
+    while (seat.fed + size <= limit && holds_what_is_fed(policy, seat)) {
         copy_tokens(seat, seat.fed, policy.block_tokens);
         const PrefixIndex::Match match = blocks.prefixes().find(seat.prefix, policy.block_tokens.data());
         if (match.block == 0) return true;
@@ -215,6 +217,30 @@ bool Scheduler::take_over_prefix(PolicyState& policy, Seat& seat) {
         seat.prefix = match.prefix;
         if (seat.has_started) policy.counters.tokens_shared += size;
     }
+    return true;
+}
+
+bool Scheduler::holds_what_is_fed(const PolicyState& policy, const Seat& seat) {
+    return policy.blocks.num_held(seat.slot) * policy.blocks.block_size() == seat.fed;
+}
+
+// What of its prompt is behind whole blocks, but for the last token, from a live sequence with the same prompt: they share its block as forks do, until
+// it is fed, now. Returns false if the other sequence is being fed it.
+bool Scheduler::take_over_rest(PolicyState& policy, Seat& seat) {
+    BlockTable& blocks = policy.blocks;
+    const int32_t end = seat.prompt_length - 1;
+    if (!blocks.has_cache() || seat.has_started || end - seat.fed < kFewestForked || !holds_what_is_fed(policy, seat)) return true;
+    policy.rest_tokens.resize(static_cast<std::size_t>(end - seat.fed));
+    copy_tokens(seat, seat.fed, policy.rest_tokens);
+    const int32_t slot = blocks.prompts().find(seat.prefix, policy.rest_tokens);
+    if (slot < 0 || slot == seat.slot) return true;
+    Seat& other = *policy.by_slot[static_cast<std::size_t>(slot)];
+    if (other.fed < end) return other.num_out == 0;
+    blocks.share(seat.slot, blocks.blocks_of(slot)[end / blocks.block_size()]);
+    seat.fed = end;
+    seat.prefix = PrefixIndex::kNone;  // its block has been published
+    seat.shares_tail = true;
+    other.shares_tail = true;
     return true;
 }
 
@@ -235,13 +261,20 @@ bool Scheduler::own_tail(PolicyState& policy, Seat& seat, int32_t start) {
     return true;
 }
 
-// Publishes the blocks of its prompt that the tokens [fed, end) fill.
+// Publishes the blocks of its prompt that the tokens [fed, end) fill, and the prompt itself once its last block is begun.
 void Scheduler::publish_prefix(PolicyState& policy, Seat& seat, int32_t end) {
-    const int32_t size = policy.blocks.block_size();
-    if (seat.fed == 0) seat.prefix = policy.blocks.prefixes().root();
-    for (int32_t number = seat.fed / size; (number + 1) * size <= std::min(end, seat.prompt_length); ++number) {
+    BlockTable& blocks = policy.blocks;
+    const int32_t size = blocks.block_size(), rest = seat.prompt_length - 1;
+    if (seat.fed == 0) seat.prefix = blocks.prefixes().root();
+    for (int32_t number = seat.fed / size; number * size < end; ++number) {
+        if (number == rest / size && blocks.prefixes().is_current(seat.prefix)) {
+            policy.rest_tokens.resize(static_cast<std::size_t>(rest % size));
+            copy_tokens(seat, number * size, policy.rest_tokens);
+            blocks.prompts().note(seat.slot, seat.prefix, policy.rest_tokens);
+        }
+        if ((number + 1) * size > std::min(end, seat.prompt_length)) return;
         copy_tokens(seat, number * size, policy.block_tokens);
-        seat.prefix = policy.blocks.publish(seat.slot, number, seat.prefix, policy.block_tokens.data());
+        seat.prefix = blocks.publish(seat.slot, number, seat.prefix, policy.block_tokens.data());
     }
 }
 

@@ -52,7 +52,7 @@ std::unique_ptr<EpisodeRules> one_turn(std::vector<std::string> tasks, std::size
 void a_groups_prompt_is_fed_once() {
     for (const int32_t length : {21, 24}) {  // the second in whole blocks, of which the last is each member's own
         const auto make = [length] { return one_turn({"a", "b"}, static_cast<std::size_t>(length), 5, 8); };
-        const Outcome apart = play(make(), limits_of(16, 1000, 16 * 64, 64));  // no block is ever full
+        const Outcome apart = play(make(), limits_of(1, 1000, 64, 64));  // no block is ever full, and nobody is there to share one
         CHECK(apart.counters.prefixes_shared == 0 && apart.counters.tokens_shared == 0 && apart.counters.tokens_prefilled == 16 * length);
         for (const auto& [slots, max_step_tokens] : {std::pair(16, 1000), std::pair(16, 7), std::pair(3, 1000), std::pair(1, 1000)}) {
             const Outcome shared = play(make(), limits_of(slots, max_step_tokens, slots * 32, 4));
@@ -61,6 +61,23 @@ void a_groups_prompt_is_fed_once() {
             CHECK(shared.counters.tokens_prefilled == 2 * (length + 7 * (length - 20)) && shared.counters.evictions == 0);
             CHECK(shared.counters.tokens_fed == shared.counters.tokens_prefilled + 16 * 4);
         }
+    }
+}
+
+void the_rest_of_a_groups_prompt_is_shared_until_it_is_fed() {
+    for (const int32_t length : {21, 24}) {  // 4 and 7 tokens behind two whole blocks, and the last token, which each member feeds itself
+        const auto make = [length] { return one_turn({"a", "b"}, static_cast<std::size_t>(length), 5, 8); };
+        const Outcome alone = play(make(), limits_of(1, 1000, 64, 64));
+        for (const int32_t max_step_tokens : {1000, 7}) {
+            const Outcome shared = play(make(), limits_of(16, max_step_tokens, 16 * 32, 8));
+            check_equal(alone.buffer, shared.buffer);
+            const int64_t num_shared = shared.counters.tokens_shared;
+            CHECK(shared.counters.prefixes_shared == 2 * 7 && num_shared > 2 * 7 * 16 && shared.counters.tokens_prefilled == 16 * length - num_shared);
+            CHECK(max_step_tokens == 7 || (num_shared == 2 * 7 * (length - 1) && shared.counters.blocks_copied == 2 * 7));
+        }
+        // where blocks are scarce nothing but whole blocks is shared
+        const Outcome tight = play(make(), limits_of(16, 1000, 80, 8));
+        check_equal(alone.buffer, tight.buffer);
     }
 }
 
@@ -229,6 +246,7 @@ void two_policies_with_a_cache_each() {
 
 int main() {
     a_groups_prompt_is_fed_once();
+    the_rest_of_a_groups_prompt_is_shared_until_it_is_fed();
     members_of_a_group_are_found_in_a_plan();
     a_common_beginning_is_shared_by_groups_that_go_on_differently();
     new_weights_share_nothing_of_the_old();

@@ -2,8 +2,8 @@
 //
 // A sequence holds as many blocks as its tokens need, from a pool of fixed size; sequences that begin with the same tokens hold the
 // same blocks. Of what the prefix index finds, only whole blocks are shared, and a sequence writes none of them: it feeds at least the last
-// token of its prompt itself, into a block of its own. A fork also shares the last block, filled or not: whoever writes there first replaces it
-// by a copy. Without a cache (num_blocks 0) everything fits and every entry stays 0.
+// token of its prompt itself, into a block of its own. A fork, and who has the prompt of another that is alive, also share the last block, filled
+// or not: whoever writes there first replaces it by a copy. Without a cache (num_blocks 0) everything fits and every entry stays 0.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,7 @@
 
 #include "paradigm/block_pool.h"
 #include "paradigm/prefix_index.h"
+#include "paradigm/prompt_index.h"
 
 namespace paradigm {
 
@@ -70,6 +71,7 @@ class BlockTable {
     void release(int32_t slot);
 
     const PrefixIndex& prefixes() const { return prefixes_; }
+    PromptIndex& prompts() { return prompts_; }
 
     // Indexes block number `number` of the sequence, pending, unless its tokens are indexed there already or the prefix is not current;
     // returns the number of the prefix that the block ends.
@@ -101,6 +103,7 @@ class BlockTable {
     int32_t num_holding_ = 0;
     BlockPool pool_;
     PrefixIndex prefixes_;
+    PromptIndex prompts_;
     std::vector<int32_t> rows_;
     bool keeps_changes_ = false;
     std::vector<int32_t> changes_;

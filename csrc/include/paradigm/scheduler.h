@@ -6,8 +6,8 @@
 // its index, its task, the key and the tokens that it is given.
 //
 // Memory. A sequence takes blocks of its policy's cache as its tokens need them. Sequences that begin with the same prompt share its whole
-// blocks: one computes them, and others that want them in the same step wait for the next one. The rest of the prompt, at most a block, each
-// computes itself, which needs no copying of cache contents and costs less than a block's tokens. When blocks run out, sequences are
+// blocks: one computes them, and others that want them in the same step wait for the next one. The rest of the prompt, but for its last token,
+// they take over from one that has been fed it, whose last block they share as forks do (below). When blocks run out, sequences are
 // planned oldest first, by the index of their episode; one that finds no free block takes those of the youngest, which is fed again later
 // from its first token that no other sequence's blocks hold. The oldest that is ready may take from all others, so it is in every such
 // plan; and a trajectory of the greatest length fits an otherwise empty cache. Blocks are taken back only once no plan that could write them is
@@ -105,7 +105,7 @@ struct PolicyCounters {
     int64_t evictions = 0, tokens_recomputed = 0;    // sequences that lost their blocks; tokens fed again, for that or for new weights
     int64_t swaps = 0;  // of these evictions, those whose blocks were copied out
     int64_t tokens_ahead = 0, tokens_overrun = 0;  // fed before their value was known here; those of them behind an end
-    int64_t tokens_forked = 0, blocks_copied = 0;  // tokens not fed because a fork took them over; last blocks that forks had to copy
+    int64_t tokens_forked = 0, blocks_copied = 0;  // tokens not fed because a fork took them over; last blocks that were shared and had to be copied
 };
 
 // What new weights mean for the live sequences: everything is fed again under them, or what lies in the cache stays.
@@ -274,6 +274,7 @@ class Scheduler {
         std::vector<Seat*> by_slot;     // live sequences
         std::vector<Seat*> by_age;      // of a plan when blocks are scarce: those that could be fed, the oldest first
         std::vector<int32_t> block_tokens;  // of the block looked up or published last
+        std::vector<int32_t> rest_tokens;   // of the end of a prompt that was
         std::vector<PrefixGroup> groups;  // of the plan looked at last ...
         std::vector<std::pair<uint64_t, std::size_t>> group_of_chain;  // ... by the chain of their first split: a hash table
         int32_t num_seats = 0;          // of an episode
@@ -313,6 +314,8 @@ class Scheduler {
     static int32_t room(const PolicyState& policy);
     static bool claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed);
     static bool take_over_prefix(PolicyState& policy, Seat& seat);
+    static bool take_over_rest(PolicyState& policy, Seat& seat);
+    static bool holds_what_is_fed(const PolicyState& policy, const Seat& seat);
     static void publish_prefix(PolicyState& policy, Seat& seat, int32_t end);
     static bool evict_for(PolicyState& policy, const Seat& seat);
     static void swap_out(PolicyState& policy, Seat& seat);
