@@ -17,20 +17,20 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from paradigm import distributed
 from paradigm.allocator import keep_freed_memory
 from paradigm.batch import PackedBatch
 from paradigm.batch_loss import backward
-from paradigm.checkpoint import check_same_tensors, load_checkpoint, save_checkpoint
+from paradigm.checkpoint import load_checkpoint, save_checkpoint
 from paradigm.kernels import check_flags
 from paradigm.kernels.flags import check_taken, take_flags
 from paradigm.objective_rows import Objective, SequenceObjective
 from paradigm.optimizer import Muon, Schedule, adamw, decay_groups, freeze, obeys_found_inf
 from paradigm.policy import Policy
-from paradigm.sharding import fitted, fitted_slots, gathered, whole
+from paradigm.sharding import fitted_slots, gathered, whole
 from paradigm.timeline import span
+from paradigm.trained_weights import TrainedWeights
 from paradigm.transfer import Transfer
 from paradigm.weights import HEADS_FILE, read_safetensors, read_weights
 
@@ -120,19 +120,9 @@ class Learner:
                 raise ValueError("policy must have a parameter that requires a gradient, got none")
         else:
             groups = optimizer.param_groups
-        names = {id(parameter): name for name, parameter in policy.named_parameters()}
-        self._trained: dict[str, nn.Parameter] = {}
-        for parameter in (p for group in groups for p in group["params"]):
-            if id(parameter) not in names:
-                raise ValueError(f"optimizer must hold parameters of the policy only, got one of shape {list(parameter.shape)} that is none")
-            self._trained[names[id(parameter)]] = parameter
         if optimizer is not None and optimizer.state:
             raise ValueError("optimizer must not have taken a step, since its state would not be that of the weights it is given here")
-        # what the optimizer moves: the float32 master of a parameter of lower precision, else the parameter itself
-        is_low = {name: p.dtype in (torch.bfloat16, torch.float16) for name, p in self._trained.items()}
-        self._moved: dict[str, Tensor] = {name: p.detach().float() if is_low[name] else p for name, p in self._trained.items()}
-        for group in groups:
-            group["params"] = [self._moved[names[id(p)]] for p in group["params"]]
+        self._weights = TrainedWeights(policy, groups, ema)
         if optimizer is None:
             optimizer = adamw(groups, learning_rate=3e-4 if learning_rate is None else learning_rate)
         self.optimizer = optimizer
@@ -144,7 +134,6 @@ class Learner:
         self.late = can_be_late and policy.head_weight.is_cuda if late is None else late
         self._found: _Found | None = None  # by the last step of a late learner, not yet booked
         self._ema_decay = ema
-        self.ema = None if ema is None else {name: p.detach().clone() for name, p in self._moved.items()}
         self._loss_is_finite: Tensor | None = None
         self.num_steps = self.num_skipped = self.num_skipped_in_a_row = self.num_tokens = self.num_rows = self.flops = 0
         self._summed = [0 for _ in _SUMMED]  # at the last step, over all ranks
@@ -168,18 +157,10 @@ class Learner:
         Raises: ValueError if a stream, pairs or a head is missing.
         """
         total, metrics = backward(self.policy, batch, objective, teacher=teacher, divergence=divergence)
-        self._sum_gradients()
+        self._weights.sum_gradients()
         finite = torch.isfinite(total)
         self._loss_is_finite = finite if self._loss_is_finite is None else self._loss_is_finite & finite
         return {"train/loss": total, **self._count(batch, total.device), **metrics}
-
-    @torch.no_grad()
-    def _sum_gradients(self) -> None:
-        for name, parameter in self._trained.items():
-            moved = self._moved[name]
-            if moved is not parameter and parameter.grad is not None:
-                moved.grad = parameter.grad.float() if moved.grad is None else moved.grad.add_(parameter.grad)
-                parameter.grad = None
 
     def _count(self, batch: PackedBatch, device: torch.device) -> dict[str, Tensor]:
         num_rows = batch.position.numel()
@@ -205,12 +186,12 @@ class Learner:
             return self._step()
 
     def _step(self) -> Tensor:
-        gradients = [p.grad for p in self._moved.values() if p.grad is not None]
+        gradients = self._weights.gradients()
         if self._loss_is_finite is None or not gradients:
             raise RuntimeError("step() must follow a forward_backward() that reaches a trained parameter")
         if self.late:
             return self._step_late(self._loss_is_finite, gradients)
-        norm = whole(torch.nn.utils.get_total_norm(gradients))
+        norm = whole(torch.nn.utils.get_total_norm(gradients.values()))
         finite = torch.stack([self._loss_is_finite, torch.isfinite(norm)]).tolist()  # the step's one wait
         check_flags()
         loss_is_finite, gradient_is_finite = self._join_ranks(*finite)
@@ -219,23 +200,22 @@ class Learner:
                 self._move(norm)
                 self.num_skipped_in_a_row = 0
             else:
-                bad = [name for name, p in self._moved.items() if p.grad is not None and not torch.isfinite(whole(p.grad)).all()]
+                bad = [name for name, gradient in gradients.items() if not torch.isfinite(whole(gradient)).all()]
                 self._skip(self.num_steps, loss_is_finite, bad)
         finally:
             self.num_steps += 1
             self._clear_gradients()
         return norm
 
-    def _step_late(self, loss_is_finite: Tensor, gradients: list[Tensor]) -> Tensor:
+    def _step_late(self, loss_is_finite: Tensor, gradients: dict[str, Tensor]) -> Tensor:
         try:
             self.settle()  # the step before is long done: behind it the device has all that this one's forward_backward gave it
-            norms = torch.stack(torch._foreach_norm(gradients))
+            norms = torch.stack(torch._foreach_norm(list(gradients.values())))
             norm = torch.linalg.vector_norm(norms)  # as get_total_norm has it
             finite = torch.cat([torch.stack([loss_is_finite, torch.isfinite(norm)]), torch.isfinite(norms)])
             self._move(norm, (~finite[:2].all()).float())
-            names = [name for name, p in self._moved.items() if p.grad is not None]
             flags = {device: Transfer(taken) for device, taken in take_flags().items()}
-            self._found = _Found(self.num_steps, names, Transfer(finite), flags)
+            self._found = _Found(self.num_steps, list(gradients), Transfer(finite), flags)
         finally:
             self.num_steps += 1
             self._clear_gradients()
@@ -250,7 +230,7 @@ class Learner:
         loss_is_finite, gradient_is_finite, *each = found.finite.tolist()
         if loss_is_finite and gradient_is_finite:
             self.num_skipped_in_a_row = 0
-            self._average()
+            self._weights.average()
         elif isinstance(self.optimizer, Muon):
             self.optimizer.uncount()
         check_taken({device: flags.tolist() for device, flags in found.flags.items()})
@@ -268,13 +248,12 @@ class Learner:
 
     def _clear_gradients(self) -> None:
         self._loss_is_finite = None
-        for parameter in (*self._moved.values(), *self.policy.parameters()):
-            parameter.grad = None
+        self._weights.clear_gradients()
 
     def _move(self, norm: Tensor, found_inf: Tensor | None = None) -> None:
         """found_inf: of a late learner, 1 if nothing is to move; the average is then for `settle`."""
         if self.max_grad_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._moved.values(), self.max_grad_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(self._weights.moved.values(), self.max_grad_norm, norm)
         if self.schedule is not None:
             ratio = self.schedule.ratio(self.num_steps)
             for group in self.optimizer.param_groups:
@@ -286,13 +265,9 @@ class Learner:
         optimizer: Any = self.optimizer
         optimizer.found_inf = found_inf
         optimizer.step()
-        self._round_masters()
+        self._weights.round_masters()
         if found_inf is None:
-            self._average()
-
-    def _average(self) -> None:
-        if self.ema is not None and self._ema_decay is not None:
-            get_ema_multi_avg_fn(self._ema_decay)(list(self.ema.values()), [p.detach() for p in self._moved.values()], None)
+            self._weights.average()
 
     def _skip(self, step: int, loss_is_finite: bool, bad: Sequence[str]) -> None:
         """bad: the parameters whose gradients are not finite."""
@@ -307,39 +282,22 @@ class Learner:
                 f"(max_nonfinite={self.max_nonfinite}); the weights are those of the last good step: lower the learning rate or look at the data"
             )
 
-    def _round_masters(self) -> None:
-        for name, parameter in self._trained.items():
-            if self._moved[name] is not parameter:
-                parameter.copy_(self._moved[name])
-
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within the block the policy has the moving average of its weights (`ema`); then its own again. Raises: RuntimeError without `ema`."""
         self.settle()
-        if self.ema is None:
-            raise RuntimeError("averaged() needs a Learner with ema=decay, got None")
-        own = {name: parameter.detach().clone() for name, parameter in self._trained.items()}
-        try:
-            self._set(self.ema)
+        with self._weights.averaged():
             yield
-        finally:
-            self._set(own)
 
-    @torch.no_grad()
-    def _set(self, weights: Mapping[str, Tensor]) -> None:
-        for name, parameter in self._trained.items():
-            parameter.copy_(weights[name])
+    @property
+    def ema(self) -> dict[str, Tensor] | None:
+        """The moving average by name, if it is kept."""
+        return self._weights.ema
 
     @property
     def learning_rate(self) -> float:
         """Learning rate of the first parameter group in the last step (before any: its base value)."""
         return float(self.optimizer.param_groups[0]["lr"])
-
-    def _weights(self) -> dict[str, Tensor]:
-        """Parameters, a shared one once, and persistent buffers."""
-        buffers = self.policy.state_dict().keys() & dict(self.policy.named_buffers())
-        weights = {name: p.detach() for name, p in self.policy.named_parameters()}
-        return weights | {name: b.detach() for name, b in self.policy.named_buffers() if name in buffers}
 
     def state_dict(self) -> dict[str, Any]:
         """All that later steps depend on, by reference: weights, masters, average, optimizer, counters, and the options of the learner.
@@ -353,9 +311,7 @@ class Learner:
         self.settle()
         schedule = None if self.schedule is None else dataclasses.asdict(self.schedule)
         return gathered({
-            "weights": self._weights(),
-            "masters": {name: moved for name, moved in self._moved.items() if moved is not self._trained[name]},
-            "ema": self.ema,
+            **self._weights.state(),
             "optimizer": {"kind": type(self.optimizer).__name__, "trained": self._trained_names(), "state": self.optimizer.state_dict()},
             "counters": {name: getattr(self, name) for name in _COUNTERS},
             "options": {
@@ -365,7 +321,7 @@ class Learner:
         })  # fmt: skip
 
     def _trained_names(self) -> list[list[str]]:
-        names = {id(moved): name for name, moved in self._moved.items()}
+        names = {id(moved): name for name, moved in self._weights.moved.items()}
         return [[names[id(p)] for p in group["params"]] for group in self.optimizer.param_groups]
 
     @torch.no_grad()
@@ -374,12 +330,7 @@ class Learner:
 
         Raises: ValueError, before anything is changed, if it is of another architecture, precision, optimizer, or set of trained parameters.
         """
-        masters = {name: moved for name, moved in self._moved.items() if moved is not self._trained[name]}
-        check_same_tensors("policy", self._weights(), state["weights"])
-        check_same_tensors("policy's float32 master", masters, state["masters"])
-        if (self.ema is None) != (state["ema"] is None):
-            raise ValueError(f"ema must be {'None' if state['ema'] is None else 'a decay'}, as in the saved learner, got {self._ema_decay}")
-        check_same_tensors("policy's average", self.ema or {}, state["ema"] or {})
+        self._weights.check_state(state)
         saved, kind = state["optimizer"], type(self.optimizer).__name__
         if saved["kind"] != kind:
             raise ValueError(f"optimizer must be {saved['kind']}, as in the saved learner, got {kind}")
@@ -388,9 +339,7 @@ class Learner:
                 f"optimizer must have the saved learner's groups of {[len(names) for names in saved['trained']]} parameters with the same names, "
                 f"got {[len(group['params']) for group in self.optimizer.param_groups]}"
             )
-        for own, given in ((self._weights(), state["weights"]), (masters, state["masters"]), (self.ema or {}, state["ema"] or {})):
-            for name, tensor in own.items():
-                tensor.copy_(fitted(given[name], tensor))
+        self._weights.load_state(state)
         moved = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.optimizer.load_state_dict(copy.deepcopy(fitted_slots(saved["state"], moved)))
         for name in _COUNTERS:

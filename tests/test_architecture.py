@@ -25,8 +25,8 @@ LAYERS = [
      "async_sampler", "sequences", "sources", "environments", "verifiers", "interop"},
     {"objective", "objective_rows", "kl", "sequence_objective", "actor_critic", "preference", "importance", "advantage", "rewards", "policy",
      "policy_config", "compiled", "fp8", "transformer", "rope", "weights", "batch", "shared_prompts", "trajectory", "tokenizer", "token_bytes",
-     "chat_template", "checkpoint", "optimizer", "run_folder", "statistics", "state_format", "cpu_backend", "cpu_layer", "cuda_backend",
-     "distributed", "sharding", "grammar"},
+     "chat_template", "checkpoint", "optimizer", "trained_weights", "run_folder", "statistics", "state_format", "cpu_backend", "cpu_layer",
+     "cuda_backend", "distributed", "sharding", "grammar"},
     {"kernels", "_core", "_cuda"},
 ]
 LEAVES = {"allocator", "config", "metrics", "openmp", "timeline", "transfer"}

@@ -232,7 +232,7 @@ def test_low_precision_gradients_are_summed_in_float32():
         exact.zero_grad()
         gradient = torch.autograd.grad(-(batch.streams["ce"] * plain_logprobs(exact, batch)[0]).sum(), [exact.norm.bias])[0]
         total = total + gradient.double()
-    summed = learner._moved["norm.bias"].grad
+    summed = learner._weights.moved["norm.bias"].grad
     assert summed.dtype == torch.float32
     torch.testing.assert_close(summed.double(), total, rtol=2e-3, atol=2e-4)
 

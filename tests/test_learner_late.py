@@ -44,11 +44,11 @@ def test_moves_to_the_same_bits_and_leaves_them_after_bad_steps(optimizer, dtype
         schedule = Schedule(kind="linear", total_steps=9)
         learners.append(Learner(policy, OPTIMIZERS[optimizer](policy), schedule, 0.05, ema=0.5, max_nonfinite=3, late=late))
     for number, bad in enumerate(["loss", "", "", "gradient", "loss", "", ""]):
-        before = copy_of(learners[1]._weights())
+        before = copy_of(learners[1]._weights.state()["weights"])
         norms = [step(learner, number, bad) for learner in learners]
         assert torch.equal(*norms) or bad
-        assert torch.equal(copy_of(learners[1]._weights())["/lm_head.weight"], before["/lm_head.weight"]) == bool(bad)
-        assert_same_state(*(learner._weights() for learner in learners))
+        assert torch.equal(copy_of(learners[1]._weights.state()["weights"])["/lm_head.weight"], before["/lm_head.weight"]) == bool(bad)
+        assert_same_state(*(learner._weights.state()["weights"] for learner in learners))
     assert_same_state(*(learner.state_dict() for learner in learners))
     assert learners[1].num_skipped == 3 and learners[1].num_steps == 7
 
@@ -74,12 +74,12 @@ def test_a_bad_step_is_booked_by_the_next(where, caplog):
 
 def test_too_many_skipped_steps_in_a_row_stop_the_run_a_step_later():
     learner = Learner(small_policy(), max_nonfinite=2, late=True)
-    before = copy_of(learner._weights())
+    before = copy_of(learner._weights.state()["weights"])
     step(learner, 0, "loss")
     step(learner, 1, "loss")
     with pytest.raises(FloatingPointError, match=r"the loss is not finite at step 1, the 2th skipped step in a row \(max_nonfinite=2\)"):
         step(learner, 2)
-    assert_same_state(before, copy_of(learner._weights()))
+    assert_same_state(before, copy_of(learner._weights.state()["weights"]))
     assert learner.state_dict()["counters"]["num_skipped"] == 2
 
 
