@@ -1,5 +1,7 @@
 """The sampler on worlds whose transcripts are worked out by hand, with policies that look only at the previous token."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -259,6 +261,20 @@ def test_players_may_look_at_an_environment_in_python() -> None:
     assert all(rollout.failed and "Python only" in rollout.extras["failure"] for rollout in native)
     with pytest.raises(TypeError, match="object with act"):
         Sampler(None, vocab_size=VOCAB).collect(world, [1], opponents={0: "nobody"}, record_players=True)
+
+
+def test_a_thread_that_steps_environments_is_one_thread_to_python() -> None:
+    kept, threads = threading.local(), set()
+
+    def answer(task: int, seed: int, actions: list[list[int]]) -> Step:
+        kept.calls = getattr(kept, "calls", 0) + 1  # what a thread of Python's keeps is lost when its state is freed
+        threads.add(threading.get_ident())
+        counts.append(kept.calls)
+        return over() if actions else ask([1, 2, 3], 2)
+
+    counts: list[int] = []
+    Sampler(successor()).collect(Scripted(answer), list(range(5)), group_size=1, threads=1)
+    assert counts == list(range(1, 11)) and len(threads) == 1 and threading.get_ident() not in threads
 
 
 def test_players_alone_need_no_policy() -> None:

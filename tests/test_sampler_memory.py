@@ -7,6 +7,7 @@ import torch
 from paradigm.batch import PackedBatch
 from paradigm.environments.protocol import Observation, Step
 from paradigm.policy import Policy, PolicyConfig
+from paradigm.policy_step import PolicyStep
 from paradigm.sampler import CollectionStats, Sampler
 from paradigm.trajectory import TrajectoryBuffer
 from tests.sampler_cases import Scripted, ask, assert_same, one_thread, over  # noqa: F401  # a fixture
@@ -109,3 +110,17 @@ def test_no_log_prob_differs_over_10_000_trajectories_with_eviction() -> None:
                 for buffer in buffers[1:]:
                     assert_same(buffers[0], buffer)
     assert num_trajectories >= 10_000
+
+
+def test_blocks_are_copied_in_the_order_asked_for() -> None:
+    policy = make()
+    swaps = [("copy", 0, [1, 2]), ("copy", 1, [1, 3]), ("copy", 2, [2, 4]), ("copy", 3, [5, 2]), ("copy", 4, [4, 1])]
+    caches = [policy.new_cache(6, 16) for _ in range(2)]
+    for blocks, drawn in zip((caches[0].keys, caches[0].values), (1, 2)):
+        blocks.copy_(torch.randn(blocks.shape, generator=torch.Generator().manual_seed(drawn)))
+    caches[1].keys.copy_(caches[0].keys), caches[1].values.copy_(caches[0].values)
+    PolicyStep(policy, caches[0], is_exact=True)._copy_blocks(caches[0], swaps)
+    for _, _, (source, to) in swaps:
+        for blocks in (caches[1].keys, caches[1].values):
+            blocks[:, to] = blocks[:, source]
+    assert torch.equal(caches[0].keys, caches[1].keys) and torch.equal(caches[0].values, caches[1].values)
