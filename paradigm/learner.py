@@ -133,7 +133,6 @@ class Learner:
             raise ValueError(f"late must not be True with {type(optimizer).__name__} over {distributed.world()} ranks: see Learner")
         self.late = can_be_late and policy.head_weight.is_cuda if late is None else late
         self._found: _Found | None = None  # by the last step of a late learner, not yet booked
-        self._ema_decay = ema
         self._loss_is_finite: Tensor | None = None
         self.num_steps = self.num_skipped = self.num_skipped_in_a_row = self.num_tokens = self.num_rows = self.flops = 0
         self._summed = [0 for _ in _SUMMED]  # at the last step, over all ranks
@@ -315,7 +314,7 @@ class Learner:
             "optimizer": {"kind": type(self.optimizer).__name__, "trained": self._trained_names(), "state": self.optimizer.state_dict()},
             "counters": {name: getattr(self, name) for name in _COUNTERS},
             "options": {
-                "schedule": schedule, "max_grad_norm": self.max_grad_norm, "max_nonfinite": self.max_nonfinite, "ema": self._ema_decay,
+                "schedule": schedule, "max_grad_norm": self.max_grad_norm, "max_nonfinite": self.max_nonfinite, "ema": self._weights.decay,
                 "trainable": self._trainable,
             },
         })  # fmt: skip

@@ -25,12 +25,12 @@ class TrainedWeights:
         ema: decay per step, in (0, 1), of a moving average; None keeps none.
     Attributes:
         moved: what the optimizer moves: of a parameter in bfloat16 or float16 its float32 master, else the parameter itself.
-        ema: the moving average, of `moved`'s dtypes, or None.
+        ema: the moving average, of `moved`'s dtypes, or None. decay: its decay.
     Raises: ValueError if a group has a parameter that is none of the policy's.
     """
 
     def __init__(self, policy: nn.Module, groups: Sequence[dict[str, Any]], ema: float | None):
-        self._policy, self._decay = policy, ema
+        self._policy, self.decay = policy, ema
         names = {id(parameter): name for name, parameter in policy.named_parameters()}
         self._parameters: dict[str, nn.Parameter] = {}
         for parameter in (p for group in groups for p in group["params"]):
@@ -70,8 +70,8 @@ class TrainedWeights:
 
     def average(self) -> None:
         """Counts the weights as they are now into the moving average."""
-        if self.ema is not None and self._decay is not None:
-            get_ema_multi_avg_fn(self._decay)(list(self.ema.values()), [p.detach() for p in self.moved.values()], None)
+        if self.ema is not None and self.decay is not None:
+            get_ema_multi_avg_fn(self.decay)(list(self.ema.values()), [p.detach() for p in self.moved.values()], None)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -104,7 +104,7 @@ class TrainedWeights:
         check_same_tensors("policy", own["weights"], state["weights"])
         check_same_tensors("policy's float32 master", own["masters"], state["masters"])
         if (self.ema is None) != (state["ema"] is None):
-            raise ValueError(f"ema must be {'None' if state['ema'] is None else 'a decay'}, as in the saved learner, got {self._decay}")
+            raise ValueError(f"ema must be {'None' if state['ema'] is None else 'a decay'}, as in the saved learner, got {self.decay}")
         check_same_tensors("policy's average", self.ema or {}, state["ema"] or {})
 
     @torch.no_grad()

@@ -15,10 +15,7 @@ PrefixIndex::PrefixIndex(int32_t num_blocks, int32_t block_size)
 }
 
 std::size_t PrefixIndex::bucket_of(uint64_t prefix, const int32_t* tokens) const {
-    uint64_t hash = prefix;
-    for (std::size_t i = 0; i < block_size_; ++i) hash = (hash ^ static_cast<uint32_t>(tokens[i])) * 0x9E3779B97F4A7C15u;
-    hash ^= hash >> 32;  // the product's low bits have seen only the low bits of the tokens
-    return hash & (buckets_.size() - 1);
+    return hash_behind(prefix, tokens, block_size_) & (buckets_.size() - 1);
 }
 
 PrefixIndex::Match PrefixIndex::find(uint64_t prefix, const int32_t* tokens) const {

@@ -224,8 +224,8 @@ bool Scheduler::holds_what_is_fed(const PolicyState& policy, const Seat& seat) {
     return policy.blocks.num_held(seat.slot) * policy.blocks.block_size() == seat.fed;
 }
 
-// What of its prompt is behind whole blocks, but for the last token, from a live sequence with the same prompt: they share its block as forks do, until
-// it is fed, now. Returns false if the other sequence is being fed it.
+// For a sequence that is about to be fed: what of its prompt is behind whole blocks, but for the last token, it takes over from a live sequence with
+// the same prompt, whose block it shares as forks do. Returns false if it has to wait, since the other is being fed that now.
 bool Scheduler::take_over_rest(PolicyState& policy, Seat& seat) {
     BlockTable& blocks = policy.blocks;
     const int32_t end = seat.prompt_length - 1;

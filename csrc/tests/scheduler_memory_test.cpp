@@ -75,7 +75,6 @@ void the_rest_of_a_groups_prompt_is_shared_until_it_is_fed() {
             CHECK(shared.counters.prefixes_shared == 2 * 7 && num_shared > 2 * 7 * 16 && shared.counters.tokens_prefilled == 16 * length - num_shared);
             CHECK(max_step_tokens == 7 || (num_shared == 2 * 7 * (length - 1) && shared.counters.blocks_copied == 2 * 7));
         }
-        // where blocks are scarce nothing but whole blocks is shared
         const Outcome tight = play(make(), limits_of(16, 1000, 80, 8));
         check_equal(alone.buffer, tight.buffer);
     }

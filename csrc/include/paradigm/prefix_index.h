@@ -12,6 +12,13 @@
 
 namespace paradigm {
 
+// A hash of tokens behind a prefix, fit to be cut to its low bits.
+inline uint64_t hash_behind(uint64_t prefix, const int32_t* tokens, std::size_t count) {
+    uint64_t hash = prefix;
+    for (std::size_t i = 0; i < count; ++i) hash = (hash ^ static_cast<uint32_t>(tokens[i])) * 0x9E3779B97F4A7C15u;
+    return hash ^ hash >> 32;  // the product's low bits have seen only the low bits of the tokens
+}
+
 class PrefixIndex {
   public:
     static constexpr uint64_t kNone = 0;  // the number of a prefix that is not indexed

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "paradigm/prefix_index.h"
+
 namespace paradigm {
 
 class PromptIndex {
@@ -60,10 +62,7 @@ class PromptIndex {
     }
 
     std::size_t bucket_of(uint64_t prefix, const std::vector<int32_t>& rest) const {
-        uint64_t hash = prefix;
-        for (const int32_t token : rest) hash = (hash ^ static_cast<uint32_t>(token)) * 0x9E3779B97F4A7C15u;
-        hash ^= hash >> 32;  // the product's low bits have seen only the low bits of the tokens
-        return hash & (buckets_.size() - 1);
+        return hash_behind(prefix, rest.data(), rest.size()) & (buckets_.size() - 1);
     }
 
     std::vector<Entry> entries_;    // by slot
