@@ -6,8 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "cpu_linear_table.h"
-#include "cpu_threads.h"
+#include "cpu_linear_setup.h"
 #if PARADIGM_HAS_X86_ISAS
 #include <immintrin.h>
 #endif
@@ -20,28 +19,12 @@
 namespace paradigm {
 namespace {
 
-constexpr double work_of_a_thread = 3e5;             // multiply-adds: some microseconds, as starting a thread costs
-constexpr double speed_of_unit[] = {1.0, 2.0, 8.0};  // by Bfloat16Unit
-
-Bfloat16Unit unit_for(Dtype dtype, Isa isa, Bfloat16Unit unit) { return isa >= Isa::avx512 && dtype == Dtype::bfloat16 ? unit : Bfloat16Unit::none; }
-
 // How many inputs the loops take, each a float32, a pair of bfloat16, or for tiles a bfloat16.
 int64_t inputs_as_read(int64_t num_inputs, Bfloat16Unit unit) { return unit == Bfloat16Unit::pairs ? (num_inputs + 1) / 2 : num_inputs; }
 
 int64_t bytes_of_panel(int64_t num_inputs, Bfloat16Unit unit) {
     return unit == Bfloat16Unit::tiles ? (num_inputs + 31) / 32 * 2048 : inputs_as_read(num_inputs, unit) * panel_outputs * 4;
 }
-
-LinearKernels kernels_for(Isa isa, Bfloat16Unit unit) {
-#if PARADIGM_HAS_X86_ISAS
-    if (unit == Bfloat16Unit::pairs) return avx512bf16::linear_kernels();
-#endif
-    LinearKernels kernels = PARADIGM_DISPATCH(isa, linear_kernels)();
-    if (unit == Bfloat16Unit::tiles) kernels.multiply = multiply_tiles;
-    return kernels;
-}
-
-char* aligned(char* memory) { return memory + (64 - reinterpret_cast<std::uintptr_t>(memory) % 64) % 64; }
 
 // Rows of bfloat16 with a zero after an odd number of them, so that they are whole pairs.
 std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t num_inputs) {
@@ -50,131 +33,6 @@ std::unique_ptr<uint16_t[]> whole_pairs(const void* rows, int64_t count, int64_t
         std::memcpy(copy.get() + i * (num_inputs + 1), static_cast<const uint16_t*>(rows) + i * num_inputs, static_cast<std::size_t>(num_inputs) * 2);
     }
     return copy;
-}
-
-// Products by operands that lie the other way.
-void check_by_columns(Dtype dtype, Bfloat16Unit unit) {
-    if (dtype != Dtype::float32 && unit != Bfloat16Unit::pairs) refuse("gradients in bfloat16 take its unit of pairs, 1", static_cast<int>(unit));
-}
-
-// A weight's gradient as tiles of a few outputs by a panel of 32 inputs, which threads share out. Some rows at a time are packed, for as many tiles as a
-// core's second cache has room for beside them.
-class GradientTiles {
-  public:
-    GradientTiles(const WeightGradient& call, const LinearKernels& kernels)
-        : call_(call), kernels_(kernels), num_tiles_((call.num_outputs + kernels.tile_outputs - 1) / kernels.tile_outputs),
-          num_panels_((call.num_inputs + panel_outputs - 1) / panel_outputs), rows_of_step_(call.dtype == Dtype::float32 ? 1 : 2),
-          rows_at_once_(steps_at_once * rows_of_step_), bytes_(bytes_of(call.dtype)), rounds_(call.grad_weight_dtype == Dtype::bfloat16) {}
-
-    int64_t count() const { return num_tiles_ * num_panels_; }
-
-    // The tiles of one thread; what a tile becomes does not depend on whose it is.
-    void sum(int64_t thread, int64_t threads) const {
-        Memory memory;
-        memory.x.reset(new float[static_cast<std::size_t>(std::min(panels_at_once, num_panels_) * panel_floats)]);
-        memory.grads.reset(new float[static_cast<std::size_t>(std::min(tiles_at_once, num_tiles_) * tile_floats)]);
-        for (int64_t tile = 0; tile < num_tiles_; tile += tiles_at_once) {
-            for (int64_t panel = 0; panel < num_panels_; panel += panels_at_once) {
-                const int64_t tiles = std::min(tiles_at_once, num_tiles_ - tile), panels = std::min(panels_at_once, num_panels_ - panel);
-                const int64_t first = thread * panels * tiles / threads, last = (thread + 1) * panels * tiles / threads;  // tile by tile
-                const Share share{tile, panel, panels, first, last, first / panels, (last + panels - 1) / panels};
-                if (rounds_) memory.sums.resize(static_cast<std::size_t>((last - first) * tile_sums));
-                for (int64_t row = 0; row < call_.num_rows && first < last; row += rows_at_once_) add_rows(share, row, memory);
-            }
-        }
-    }
-
-  private:
-    static constexpr int64_t steps_at_once = 128;  // a panel of their inputs stays in a core's first cache for all outputs
-    static constexpr int64_t rows_of_strip = 16;   // stay there for all panels and tiles that they are packed into
-    static constexpr int64_t tiles_at_once = 32, panels_at_once = 16;
-    static constexpr int64_t panel_floats = steps_at_once * panel_outputs, tile_floats = steps_at_once * tile_pitch, tile_sums = tile_pitch * panel_outputs;
-
-    struct Memory {
-        std::unique_ptr<float[]> x, grads;  // packed
-        std::vector<float> sums;            // of tiles that are rounded in the end
-    };
-    // A thread's part of neighbouring tiles and panels: from the first to the last, tile by tile, its tiles from first_tile to end_tile.
-    struct Share {
-        int64_t tile, panel, panels, first, last, first_tile, end_tile;
-    };
-
-    int64_t first_output(int64_t tile) const { return tile * call_.num_outputs / num_tiles_; }
-    const char* grad_at(int64_t row, int64_t output) const { return static_cast<const char*>(call_.grad) + (row * call_.num_outputs + output) * bytes_; }
-    const char* x_at(int64_t row, int64_t input) const { return static_cast<const char*>(call_.x) + (row * call_.num_inputs + input) * bytes_; }
-
-    void add_rows(const Share& share, int64_t row, Memory& memory) const {
-        const int64_t rows = std::min(rows_at_once_, call_.num_rows - row);
-        pack(share, row, rows, memory);
-        for (int64_t panel = 0; panel < share.panels; ++panel) {
-            for (int64_t tile = share.first_tile; tile < share.end_tile; ++tile) {
-                const int64_t number = tile * share.panels + panel, output = first_output(share.tile + tile), input = (share.panel + panel) * panel_outputs;
-                if (number < share.first || number >= share.last) continue;  // of a tile that threads share
-                WeightGradientTile part;
-                part.grad = memory.grads.get() + tile * tile_floats;
-                part.x = memory.x.get() + panel * panel_floats;
-                part.steps = (rows + rows_of_step_ - 1) / rows_of_step_;
-                part.num_outputs = static_cast<int>(first_output(share.tile + tile + 1) - output);
-                part.num_inputs = std::min(panel_outputs, call_.num_inputs - input);
-                part.adds = call_.adds || row > 0;
-                const int64_t place = output * call_.num_inputs + input;
-                if (rounds_) {
-                    part.sums = memory.sums.data() + (number - share.first) * tile_sums;
-                    part.sums_stride = panel_outputs;
-                    if (row + rows == call_.num_rows) part.rounded = static_cast<uint16_t*>(call_.grad_weight) + place;
-                    part.rounded_stride = call_.num_inputs;
-                } else {
-                    part.sums = static_cast<float*>(call_.grad_weight) + place;
-                    part.sums_stride = call_.num_inputs;
-                }
-                kernels_.weight_gradient(part);
-            }
-        }
-    }
-
-    void pack(const Share& share, int64_t first, int64_t rows, Memory& memory) const {
-        bring(share, first, first + rows);
-        for (int64_t strip = 0; strip < rows; strip += rows_of_strip) {
-            const int64_t row = first + strip, count = std::min(rows_of_strip, rows - strip), step = strip / rows_of_step_;
-            for (int64_t tile = share.first_tile; tile < share.end_tile; ++tile) {
-                const int64_t output = first_output(share.tile + tile), outputs = first_output(share.tile + tile + 1) - output;
-                kernels_.pack_rows(grad_at(row, output), call_.num_outputs, count, outputs, memory.grads.get() + tile * tile_floats + step * tile_pitch, tile_pitch);
-            }
-            for (int64_t panel = 0; panel < share.panels; ++panel) {
-                const int64_t input = (share.panel + panel) * panel_outputs, inputs = std::min(panel_outputs, call_.num_inputs - input);
-                kernels_.pack_rows(x_at(row, input), call_.num_inputs, count, inputs, memory.x.get() + panel * panel_floats + step * panel_outputs, panel_outputs);
-            }
-        }
-    }
-
-    // Reads rows [first, last) of the share line by line as they lie in memory: packing jumps from row to row, which takes longer where none of them is
-    // in a cache. Prefetches, tried instead, gained nothing.
-    void bring(const Share& share, int64_t first, int64_t last) const {
-        const int64_t output = first_output(share.tile + share.first_tile), outputs = first_output(share.tile + share.end_tile) - output;
-        const int64_t input = share.panel * panel_outputs, inputs = std::min(share.panels * panel_outputs, call_.num_inputs - input);
-        for (int64_t row = first; row < last; ++row) {
-            for (int64_t at = 0; at < outputs * bytes_; at += 64) *static_cast<const volatile char*>(grad_at(row, output) + at);
-            for (int64_t at = 0; at < inputs * bytes_; at += 64) *static_cast<const volatile char*>(x_at(row, input) + at);
-        }
-    }
-
-    const WeightGradient& call_;
-    LinearKernels kernels_;
-    int64_t num_tiles_, num_panels_, rows_of_step_, rows_at_once_, bytes_;
-    bool rounds_;
-};
-
-void check(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Dtype dtype, Dtype y_dtype, int num_threads) {
-    if (num_rows < 0) refuse("num_rows must be >= 0", num_rows);
-    if (num_inputs < 1) refuse("num_inputs must be >= 1", num_inputs);
-    if (num_outputs < 1) refuse("num_outputs must be >= 1", num_outputs);
-    if (num_threads < 1) refuse("num_threads must be >= 1", num_threads);
-    if (y_dtype != dtype && y_dtype != Dtype::float32) refuse("y_dtype must be dtype or float32", static_cast<int>(y_dtype));
-}
-
-int64_t threads_for(int64_t num_rows, int64_t num_inputs, int64_t num_outputs, Bfloat16Unit unit, int64_t num_blocks, int num_threads) {
-    const double work = static_cast<double>(num_rows) * static_cast<double>(num_inputs) * static_cast<double>(num_outputs);
-    return std::min<int64_t>({num_threads, num_blocks, static_cast<int64_t>(work / (speed_of_unit[static_cast<int>(unit)] * work_of_a_thread))});
 }
 
 // x as the kernels read it: bfloat16 without a unit of its own is widened first.
@@ -316,19 +174,6 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
         multiply(part);
     });
-}
-
-void weight_gradient(const WeightGradient& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
-    check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.grad_weight_dtype, num_threads);
-    const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
-    check_by_columns(call.dtype, unit);
-    if (call.adds && call.grad_weight_dtype != Dtype::float32) refuse("what is added to must be float32, dtype 0", static_cast<int>(call.grad_weight_dtype));
-    const GradientTiles tiles(call, kernels_for(isa, unit));
-    const auto size = static_cast<std::size_t>(call.num_outputs * call.num_inputs * bytes_of(call.grad_weight_dtype));
-    if (call.num_rows == 0 && !call.adds) std::memset(call.grad_weight, 0, size);
-    const int64_t threads = std::max<int64_t>(
-        1, threads_for(call.num_rows, call.num_inputs, call.num_outputs, unit, tiles.count(), num_threads));
-    for_each_block(threads, threads, [&](int64_t thread) { tiles.sum(thread, threads); });
 }
 
 }  // namespace paradigm

@@ -202,7 +202,9 @@ PARADIGM_INLINE void add_gradients(const WeightGradientTile& tile, int64_t first
 #pragma GCC unroll 28
     for (int i = 0; i < rows * vectors; ++i) sum[i / vectors][i % vectors] = broadcast(0.0f);
     const float *grad = tile.grad, *x = tile.x + 16 * first_vector;
-    for (int64_t step = 0; step < tile.steps; ++step, grad += tile_pitch, x += 32) {
+    const char* ahead = tile.ahead;
+    for (int64_t step = 0; step < tile.steps; ++step, grad += tile_pitch, x += 32, ahead += tile.ahead_stride) {
+        __builtin_prefetch(ahead, 0, 2);
         f32x16 b[vectors];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; ++v) {

@@ -35,6 +35,8 @@ struct WeightGradientTile {
     bool adds = false;            // to the sums that are there
     uint16_t* rounded = nullptr;  // if not null, where the sums go instead, in bfloat16
     int64_t rounded_stride = 0;
+    const char* ahead = nullptr;  // a column of lines, ahead_stride bytes apart, one of which is asked for in every step
+    int64_t ahead_stride = 0;
 };
 
 // panel[k * 32 + j] = weight[j][k] in float32 for j < count (<= 32), else 0. Where pairs of bfloat16 are multiplied, a pair stands for a float32.
