@@ -75,7 +75,7 @@ def check_rows(hidden: Tensor, weight: Tensor, targets: Tensor, temperature: flo
 
 def chunk_rows(vocabulary: int) -> int:
     """How many rows' logits fit a core's cache, if the vocabulary is not too large for that; a multiple of 16."""
-    return max(_LEAST_CHUNK, min(1024, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE * ROW_MULTIPLE))
+    return max(_LEAST_CHUNK, min(4096, _CHUNK_ELEMENTS // vocabulary // ROW_MULTIPLE * ROW_MULTIPLE))
 
 
 def chunks(num_rows: int, vocabulary: int) -> Iterator[slice]:

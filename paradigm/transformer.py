@@ -93,6 +93,10 @@ class _Attention(nn.Module):
             self.k_norm = _Norm(config.width, config.rms_norm_eps)
         self.qk_norm = bool(config.qk_norm)
 
+    def norms(self) -> tuple[_Norm, ...]:
+        """Of queries and keys, if they are normed."""
+        return (self.q_norm, self.k_norm) if self.qk_norm else ()
+
     def norm_weights(self) -> tuple[Tensor | None, Tensor | None]:
         return (self.q_norm.weight, self.k_norm.weight) if self.qk_norm else (None, None)
 
@@ -147,9 +151,10 @@ class _Layer(nn.Module):
         """The layer's weights where autograd takes it as one node: on the CPU, in training, if to call its modules is no more than their own code."""
         if step.compiled or step.fp8 or step.layout.is_paged or not torch.is_grad_enabled() or cpu_slot("attention", update) is None:
             return None
-        if not all(_is_own(module, backward=True) for module in self.modules() if module is not self):
-            return None
         norms, projections, _ = self.parts()
+        modules = (self.self_attn, self.mlp, self.input_layernorm, self.post_attention_layernorm, *self.self_attn.norms(), *projections)
+        if not all(_is_own(module, backward=True) for module in modules):
+            return None
         weights = LayerWeights(*norms, *(p.weight for p in projections), *(p.bias for p in projections))  # type: ignore[arg-type]
         given = [w for w in weights if w is not None]
         fits = len(update) > 0 and fits_cpu(self.self_attn.head_dim) and step.cos.dtype == torch.float32

@@ -5,7 +5,10 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
+#include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "arguments.h"
@@ -32,37 +35,44 @@ std::vector<char> copied(Dtype dtype, const Norm& norm) {
     return std::vector<char>(from, from + width * bytes_of(dtype));
 }
 
+// Returns: all their rows, and their width.
+std::pair<int64_t, int64_t> add_parts(const std::vector<Weight>& weights, std::vector<WeightPart>& parts) {
+    int64_t num_rows = 0, width = 0;
+    for (const auto& [weight, bias, rows, columns] : weights) {
+        if (width != 0 && columns != width) throw std::invalid_argument("weights must be of one width, got " + std::to_string(columns));
+        parts.push_back({pointer<const void>(weight), pointer<const void>(bias), rows});
+        num_rows += rows;
+        width = columns;
+    }
+    return {num_rows, width};
+}
+
 }  // namespace
 
 void bind_cpu_layers(py::module_& m) {
     m.attr("has_avx512") = best_isa() >= Isa::avx512;
     m.attr("has_bfloat16_pairs") = best_bfloat16_unit() == Bfloat16Unit::pairs;
     m.def(
-        "linear", [](int dtype, int y_dtype, int64_t num_rows, uintptr_t x, const Weight& weight, uintptr_t y, int num_threads) {
+        "linear", [](int dtype, int y_dtype, int64_t num_rows, uintptr_t x, const std::vector<Weight>& weights, uintptr_t y, int num_threads) {
             Linear call;
             call.dtype = static_cast<Dtype>(dtype);
             call.y_dtype = static_cast<Dtype>(y_dtype);
             call.num_rows = num_rows;
             call.x = pointer<const void>(x);
-            call.weight = pointer<const void>(std::get<0>(weight));
-            call.bias = pointer<const void>(std::get<1>(weight));
-            call.num_outputs = std::get<2>(weight);
-            call.num_inputs = std::get<3>(weight);
             call.y = pointer<void>(y);
+            std::tie(call.num_outputs, call.num_inputs) = add_parts(weights, call.weights);
             py::gil_scoped_release release;
             linear(call, num_threads);
         });
     m.def(
         "input_gradient",
-        [](int dtype, int64_t num_rows, uintptr_t grad, uintptr_t weight, int64_t num_outputs, int64_t num_inputs, uintptr_t grad_x, int num_threads) {
+        [](int dtype, int64_t num_rows, uintptr_t grad, const std::vector<Weight>& weights, uintptr_t grad_x, int num_threads) {
             Linear call;
             call.dtype = call.y_dtype = static_cast<Dtype>(dtype);
             call.num_rows = num_rows;
-            call.num_inputs = num_outputs;
-            call.num_outputs = num_inputs;
             call.x = pointer<const void>(grad);
-            call.weight = pointer<const void>(weight);
             call.y = pointer<void>(grad_x);
+            std::tie(call.num_inputs, call.num_outputs) = add_parts(weights, call.weights);
             call.by_columns = true;
             py::gil_scoped_release release;
             linear(call, num_threads);

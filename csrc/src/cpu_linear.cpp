@@ -68,40 +68,40 @@ Bfloat16Unit best_bfloat16_unit() {
     return Bfloat16Unit::none;
 }
 
+namespace {
+
+void pack_weight(
+    const void* weight, int64_t num_inputs, int64_t count, Dtype dtype, Bfloat16Unit unit, const LinearKernels& kernels, char* panel) {
+    if (unit == Bfloat16Unit::tiles) return pack_tiles(static_cast<const uint16_t*>(weight), num_inputs, count, reinterpret_cast<uint32_t*>(panel));
+    const bool pairs = unit == Bfloat16Unit::pairs;
+    const auto paired = pairs && num_inputs % 2 != 0 ? whole_pairs(weight, count, num_inputs) : nullptr;
+    const auto pack = kernels.pack[static_cast<int>(pairs ? Dtype::float32 : dtype)];
+    pack(paired ? static_cast<const void*>(paired.get()) : weight, inputs_as_read(num_inputs, unit), count, reinterpret_cast<float*>(panel));
+}
+
+void widen_bias(const void* bias, int64_t count, Dtype dtype, float* to) {
+    for (int64_t i = 0; i < count; ++i) {
+        to[i] = dtype == Dtype::float32 ? static_cast<const float*>(bias)[i] : baseline::widen(static_cast<const uint16_t*>(bias)[i]);
+    }
+}
+
+}  // namespace
+
 PackedLinear::PackedLinear(
-    Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, Bfloat16Unit unit, int64_t row_stride)
+    Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, Bfloat16Unit unit)
     : dtype(dtype), num_inputs(num_inputs), num_outputs(num_outputs), num_panels((num_outputs + panel_outputs - 1) / panel_outputs), isa(isa),
       unit(unit_for(dtype, isa, unit)), panel_bytes_(bytes_of_panel(num_inputs, this->unit)) {
     check(0, num_inputs, num_outputs, dtype, dtype, 1);
     memory_.reset(new char[static_cast<std::size_t>(num_panels * panel_bytes_ + 64)]);
     panels_ = aligned(memory_.get());
-    const bool pairs = this->unit == Bfloat16Unit::pairs;
     const LinearKernels kernels = kernels_for(isa, this->unit);
-    const auto pack = kernels.pack[static_cast<int>(pairs ? Dtype::float32 : dtype)];
-    const int64_t row_bytes = num_inputs * bytes_of(dtype);
-    if (row_stride != 0) check_by_columns(dtype, this->unit);
-    for (int64_t i = 0; i < num_panels && row_stride != 0; ++i) {
-        const int64_t first = i * panel_outputs, count = std::min(panel_outputs, num_outputs - first);
-        auto* panel = reinterpret_cast<float*>(panels_ + i * panel_bytes_);
-        kernels.pack_rows(static_cast<const char*>(weight) + first * bytes_of(dtype), row_stride, num_inputs, count, panel, panel_outputs);
-    }
-    for (int64_t i = 0; i < num_panels && row_stride == 0; ++i) {
-        const char* from = static_cast<const char*>(weight) + i * panel_outputs * row_bytes;
-        char* to = panels_ + i * panel_bytes_;
-        const int64_t count = std::min(panel_outputs, num_outputs - i * panel_outputs);
-        if (this->unit == Bfloat16Unit::tiles) {
-            pack_tiles(reinterpret_cast<const uint16_t*>(from), num_inputs, count, reinterpret_cast<uint32_t*>(to));
-        } else {
-            const auto paired = pairs && num_inputs % 2 != 0 ? whole_pairs(from, count, num_inputs) : nullptr;
-            pack(paired ? static_cast<const void*>(paired.get()) : from, inputs_as_read(num_inputs, this->unit), count, reinterpret_cast<float*>(to));
-        }
+    for (int64_t i = 0; i < num_panels; ++i) {
+        const char* from = static_cast<const char*>(weight) + i * panel_outputs * num_inputs * bytes_of(dtype);
+        pack_weight(from, num_inputs, std::min(panel_outputs, num_outputs - i * panel_outputs), dtype, this->unit, kernels, panels_ + i * panel_bytes_);
     }
     if (!bias) return;
     bias_.assign(static_cast<std::size_t>(num_panels * panel_outputs), 0.0f);
-    for (int64_t i = 0; i < num_outputs; ++i) {
-        const bool is_wide = dtype == Dtype::float32;
-        bias_[static_cast<std::size_t>(i)] = is_wide ? static_cast<const float*>(bias)[i] : baseline::widen(static_cast<const uint16_t*>(bias)[i]);
-    }
+    widen_bias(bias, num_outputs, dtype, bias_.data());
 }
 
 void linear(const PackedCall& call, int num_threads) {
@@ -143,12 +143,54 @@ void linear(const PackedCall& call, int num_threads) {
     });
 }
 
+namespace {
+
+// Outputs [output, output + panel_outputs) of a call's weights, packed.
+class WeightPanel {
+  public:
+    WeightPanel(const Linear& call, Bfloat16Unit unit, const LinearKernels& kernels, int64_t output)
+        : memory_(new char[static_cast<std::size_t>(bytes_of_panel(call.num_inputs, unit) + 64)]), data_(aligned(memory_.get())) {
+        const int64_t bytes = bytes_of(call.dtype), count = std::min(panel_outputs, call.num_outputs - output);
+        if (call.by_columns) {
+            auto* to = reinterpret_cast<float*>(data_);
+            for (const WeightPart& part : call.weights) {
+                const char* from = static_cast<const char*>(part.weight) + output * bytes;
+                kernels.pack_rows(from, call.num_outputs, part.num_rows, count, to, panel_outputs);
+                to += inputs_as_read(part.num_rows, unit) * panel_outputs;
+            }
+            return;
+        }
+        const WeightPart* part = call.weights.data();
+        for (; output >= part->num_rows; ++part) output -= part->num_rows;
+        pack_weight(static_cast<const char*>(part->weight) + output * call.num_inputs * bytes, call.num_inputs, count, call.dtype, unit, kernels, data_);
+        if (!part->bias) return;
+        has_bias_ = true;
+        widen_bias(static_cast<const char*>(part->bias) + output * bytes, count, call.dtype, bias_);
+    }
+    const char* data() const { return data_; }
+    const float* bias() const { return has_bias_ ? bias_ : nullptr; }
+
+  private:
+    std::unique_ptr<char[]> memory_;
+    char* data_;
+    bool has_bias_ = false;
+    float bias_[panel_outputs] = {};
+};
+
+}  // namespace
+
 void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
     check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);
     const Bfloat16Unit unit = unit_for(call.dtype, isa, best_unit);
     if (call.by_columns) check_by_columns(call.dtype, unit);
+    int64_t num_weight_rows = 0;
+    for (const WeightPart& part : call.weights) {
+        if (num_weight_rows % panel_outputs != 0) refuse("rows of all weights but the last must be multiples of 32, together", num_weight_rows);
+        num_weight_rows += part.num_rows;
+    }
+    if (num_weight_rows != (call.by_columns ? call.num_inputs : call.num_outputs)) refuse("rows of weights must be outputs, or by columns inputs", num_weight_rows);
     const Rows x(call.x, call.dtype, unit, call.num_rows, call.num_inputs);
-    const auto multiply = kernels_for(isa, unit).multiply;
+    const LinearKernels kernels = kernels_for(isa, unit);
     const int64_t num_panels = (call.num_outputs + panel_outputs - 1) / panel_outputs;
     // a panel is packed for so many rows: what lies in a core's second cache, in shares as even as the threads'
     const int64_t most = std::max<int64_t>(448, (int64_t{512} << 10) / (call.num_inputs * bytes_of(call.dtype)));
@@ -156,23 +198,20 @@ void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit
     const int64_t rows_at_once = std::max<int64_t>(1, ((call.num_rows + shares - 1) / std::max<int64_t>(1, shares) + 15) / 16 * 16);
     const int64_t count = (call.num_rows + rows_at_once - 1) / rows_at_once * num_panels;
     for_each_block(count, threads_for(call.num_rows, call.num_inputs, call.num_outputs, unit, count, num_threads), [&](int64_t i) {
-        const int64_t output = i % num_panels * panel_outputs, bytes = bytes_of(call.dtype);
-        const int64_t outputs = std::min(panel_outputs, call.num_outputs - output);
-        const char* bias = call.bias ? static_cast<const char*>(call.bias) + output * bytes : nullptr;
-        const char* weight = static_cast<const char*>(call.weight) + output * bytes * (call.by_columns ? 1 : call.num_inputs);
-        const PackedLinear packed(call.dtype, weight, bias, call.num_inputs, outputs, isa, unit, call.by_columns ? call.num_outputs : 0);
+        const int64_t output = i % num_panels * panel_outputs;
+        const WeightPanel panel(call, unit, kernels, output);
         PanelCall part;
         part.x = x.data();
         part.inputs = inputs_as_read(call.num_inputs, unit);
-        part.panels = part.next = packed.panel(0);
-        part.bias = packed.bias(0);
-        part.num_outputs = outputs;
+        part.panels = part.next = panel.data();
+        part.bias = panel.bias();
+        part.num_outputs = std::min(panel_outputs, call.num_outputs - output);
         part.y = static_cast<char*>(call.y) + output * bytes_of(call.y_dtype);
         part.y_stride = call.num_outputs;
         part.y_dtype = call.y_dtype;
         part.first_row = i / num_panels * rows_at_once;
         part.last_row = std::min(part.first_row + rows_at_once, call.num_rows);
-        multiply(part);
+        kernels.multiply(part);
     });
 }
 

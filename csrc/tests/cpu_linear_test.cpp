@@ -35,6 +35,13 @@ struct Case {
     }
     const void* data(const Floats& wide, const Halves& half) const { return dtype == Dtype::float32 ? static_cast<const void*>(wide.data()) : half.data(); }
     const void* x_at(int64_t row) const { return static_cast<const char*>(data(x, x16)) + row * shape.inputs * (dtype == Dtype::float32 ? 4 : 2); }
+    // A weight and bias in two parts, if there is more than a panel.
+    std::vector<WeightPart> parts(const void* whole, const void* whole_bias, int64_t rows, int64_t width) const {
+        if (rows <= panel_outputs) return {{whole, whole_bias, rows}};
+        const int64_t bytes = dtype == Dtype::float32 ? 4 : 2, first = panel_outputs;
+        auto behind = [&](const void* from, int64_t count) { return from ? static_cast<const char*>(from) + count * bytes : nullptr; };
+        return {{whole, whole_bias, first}, {behind(whole, first * width), behind(whole_bias, first), rows - first}};
+    }
 
     // As float32 whatever y's dtype is.
     template <class Run>
@@ -58,8 +65,7 @@ struct Case {
             call.num_inputs = shape.inputs;
             call.num_outputs = shape.outputs;
             call.x = x_at(first);
-            call.weight = data(weight, weight16);
-            call.bias = biased ? data(bias, bias16) : nullptr;
+            call.weights = parts(data(weight, weight16), biased ? data(bias, bias16) : nullptr, shape.outputs, shape.inputs);
             call.y = y;
             linear(call, threads, isa, unit);
         });
@@ -161,16 +167,16 @@ Floats by_columns_of(const Case& c, const void* weight, int threads, Isa isa) {
         call.num_inputs = c.shape.inputs;
         call.num_outputs = c.shape.outputs;
         call.x = c.x_at(0);
-        call.weight = weight;
+        call.weights = c.parts(weight, nullptr, c.shape.inputs, c.shape.outputs);
         call.by_columns = true;
         call.y = to;
         linear(call, threads, isa);
     });
 }
 
-const Shape gradient_shapes[] = {{1, 1, 1}, {3, 5, 2}, {127, 31, 13}, {128, 32, 14}, {129, 33, 15}, {300, 70, 29}, {260, 40, 461}, {700, 96, 64}, {513, 17, 33}};
+const Shape gradient_shapes[] = {{1, 1, 1}, {3, 5, 2}, {127, 31, 13}, {128, 32, 14}, {129, 33, 15}, {300, 70, 29}, {260, 40, 461}, {700, 96, 64}, {513, 17, 33}, {70, 530, 1130}};
 
-// The gradient of inputs is `linear` by a weight that lies the other way, the same chains; that of a weight, sums of chains of 128 rows.
+// The gradient of inputs is `linear` by a weight that lies the other way, the same chains; that of a weight, sums of chains of 64 rows.
 void test_gradients() {
     Draw draw;
     for (const Shape& s : gradient_shapes) {
@@ -179,9 +185,9 @@ void test_gradients() {
         for (int64_t n = 0; n < s.outputs; ++n) {
             for (int64_t k = 0; k < s.inputs; ++k) {
                 by_columns[static_cast<std::size_t>(k * s.outputs + n)] = c.weight[static_cast<std::size_t>(n * s.inputs + k)];
-                for (int64_t first = 0; first < s.rows; first += 128) {
+                for (int64_t first = 0; first < s.rows; first += 64) {
                     float sum = 0.0f;
-                    for (int64_t r = first; r < s.rows && r < first + 128; ++r) {
+                    for (int64_t r = first; r < s.rows && r < first + 64; ++r) {
                         sum = std::fmaf(grad[static_cast<std::size_t>(r * s.outputs + n)], c.x[static_cast<std::size_t>(r * s.inputs + k)], sum);
                     }
                     truth[static_cast<std::size_t>(n * s.inputs + k)] += sum;
@@ -207,7 +213,7 @@ void test_gradients() {
     }
 }
 
-// By the unit of pairs as well: the same chains as `linear` by operands transposed, 256 rows at a time.
+// By the unit of pairs as well: the same chains as `linear` by operands transposed, 128 rows at a time.
 void test_gradients_of_pairs() {
     if (best_bfloat16_unit() != Bfloat16Unit::pairs) return;
     Draw draw;
@@ -216,8 +222,8 @@ void test_gradients_of_pairs() {
         const Halves grad = rounded(draw.many(static_cast<std::size_t>(s.rows * s.outputs)));
         const auto size = static_cast<std::size_t>(s.outputs * s.inputs);
         Floats truth(size, 0.0f);
-        for (int64_t first = 0; first < s.rows; first += 256) {
-            const int64_t rows = std::min<int64_t>(256, s.rows - first);
+        for (int64_t first = 0; first < s.rows; first += 128) {
+            const int64_t rows = std::min<int64_t>(128, s.rows - first);
             auto part = [&](const Halves& from, int64_t width) {
                 return transposed(Halves(from.begin() + first * width, from.begin() + (first + rows) * width), rows, width);
             };
@@ -229,7 +235,7 @@ void test_gradients_of_pairs() {
             call.num_inputs = rows;
             call.num_outputs = s.inputs;
             call.x = grads.data();
-            call.weight = inputs.data();
+            call.weights = {{inputs.data(), nullptr, s.inputs}};
             call.y = product.data();
             linear(call, 1);
             for (std::size_t i = 0; i < size; ++i) truth[i] += product[i];
@@ -264,7 +270,7 @@ void test_bad_arguments() {
     call.num_inputs = 4;
     call.num_outputs = 2;
     call.x = x.data();
-    call.weight = weight.data();
+    call.weights = {{weight.data(), nullptr, 2}};
     call.y = y.data();
     linear(call, 1);
     auto refuses = [&](auto change) {
@@ -276,6 +282,8 @@ void test_bad_arguments() {
     CHECK(refuses([](Linear& c) { c.num_inputs = 0; }));
     CHECK(refuses([](Linear& c) { c.num_outputs = 0; }));
     CHECK(refuses([](Linear& c) { c.y_dtype = Dtype::bfloat16; }));
+    CHECK(refuses([](Linear& c) { c.weights[0].num_rows = 1; }));
+    CHECK(refuses([](Linear& c) { c.weights = {{c.weights[0].weight, nullptr, 1}, {c.weights[0].weight, nullptr, 1}}; }));
     CHECK(refused([&] { linear(call, 0); }));
     call.dtype = Dtype::bfloat16;
     call.by_columns = true;

@@ -26,11 +26,10 @@ Bfloat16Unit best_bfloat16_unit();  // that this processor and kernel let us use
 // A weight [num_outputs, num_inputs] and perhaps a bias, packed.
 class PackedLinear {
   public:
-    // weight is contiguous; bias [num_outputs], of the same dtype, or null. row_stride: if not 0, weight is [num_inputs, num_outputs] instead, with
-    // rows so far apart, in float32 or for the unit of pairs.
+    // weight is contiguous; bias [num_outputs], of the same dtype, or null.
     PackedLinear(
         Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa = best_isa(),
-        Bfloat16Unit unit = best_bfloat16_unit(), int64_t row_stride = 0);
+        Bfloat16Unit unit = best_bfloat16_unit());
 
     const char* panel(int64_t index) const { return panels_ + index * panel_bytes_; }
     const float* bias(int64_t index) const { return bias_.empty() ? nullptr : bias_.data() + index * panel_outputs; }
@@ -64,22 +63,28 @@ struct PackedCall {
 
 void linear(const PackedCall& call, int num_threads);
 
+// A weight [num_rows, width], contiguous, and the bias [num_rows] of its rows or null.
+struct WeightPart {
+    const void* weight = nullptr;
+    const void* bias = nullptr;  // added in float32
+    int64_t num_rows = 0;
+};
+
 struct Linear {
-    Dtype dtype = Dtype::float32;    // of x, weight and bias
+    Dtype dtype = Dtype::float32;    // of x, weights and biases
     Dtype y_dtype = Dtype::float32;  // dtype, or float32
     int64_t num_rows = 0;
     int64_t num_inputs = 0;
     int64_t num_outputs = 0;
-    const void* x = nullptr;       // [num_rows, num_inputs], contiguous
-    const void* weight = nullptr;  // [num_outputs, num_inputs], contiguous
-    const void* bias = nullptr;    // [num_outputs] or null; added in float32
-    void* y = nullptr;             // [num_rows, num_outputs], contiguous
-    bool by_columns = false;       // weight is [num_inputs, num_outputs]: y = x weight, a gradient of inputs; in float32, or for the unit of pairs
+    const void* x = nullptr;          // [num_rows, num_inputs], contiguous
+    std::vector<WeightPart> weights;  // one below the other they are [num_outputs, num_inputs]; rows of all but the last a multiple of panel_outputs
+    void* y = nullptr;                // [num_rows, num_outputs], contiguous
+    bool by_columns = false;          // they are [num_inputs, num_outputs]: y = x weights, a gradient of inputs; in float32, or for the unit of pairs
 };
 
 void linear(const Linear& call, int num_threads, Isa isa = best_isa(), Bfloat16Unit unit = best_bfloat16_unit());
 
-// grad_weight = grad^T x, or added to what grad_weight holds: rows are summed 128 at a time, or 256 by the unit of pairs, in a chain from zero, and
+// grad_weight = grad^T x, or added to what grad_weight holds: rows are summed 64 at a time, or 128 by the unit of pairs, in a chain from zero, and
 // these sums in order in float32, whatever the number of threads.
 struct WeightGradient {
     Dtype dtype = Dtype::float32;              // of grad and x: float32, or for the unit of pairs bfloat16
