@@ -172,11 +172,11 @@ class DeviceStep(PolicyStep):
         self._memory: tuple[int, ...] = ()
         super().__init__(policy, cache, is_exact=is_exact)
         self._on, self._paged, self._slots = device, cache, slots
-        self._sizes = sizes(min(max_step_tokens, max(_LARGEST, slots)))
+        self._sizes = sizes(max(slots, min(max_step_tokens, _LARGEST)))  # a row for every slot, even if not a token
         largest = self._shape(self._sizes[-1], is_filtered=True, has_support=True, most_shared=1)
         self._inputs = torch.zeros(largest.num_words, dtype=torch.int32, device=self._device)
         self._staging = [device.pinned(largest.num_words) for _ in (0, 1)]
-        self._results = torch.zeros(3, largest.num_sequences, dtype=torch.int32, device=self._device)
+        self._results = torch.zeros(3, slots, dtype=torch.int32, device=self._device)
         self._packed = [device.pinned(self._results.numel()).view_as(self._results) for _ in (0, 1)]
         # the last entry takes what pads the changes
         self._table = torch.zeros(slots * max_blocks + 1, dtype=torch.int32, device=self._device)
@@ -204,7 +204,7 @@ class DeviceStep(PolicyStep):
 
     def launch(self, planned: Planned) -> None:
         """Replays the graph of the plan's size, which is captured if it is the first such; or runs the plan operation by operation."""
-        if planned.num_probes or planned.num_tokens > self._sizes[-1]:
+        if planned.num_probes or max(planned.num_tokens, planned.num_rows) > self._sizes[-1]:
             super().launch(planned)
             return
         self._swap()
@@ -229,7 +229,7 @@ class DeviceStep(PolicyStep):
         has_support = bool((arrays["support_row"][: planned.num_rows] >= 0).any())
         if has_support:
             self._supports()
-        size = self._sizes[bisect.bisect_left(self._sizes, planned.num_tokens)]
+        size = self._sizes[bisect.bisect_left(self._sizes, max(planned.num_tokens, planned.num_rows))]  # more rows than tokens where some ride
         # a power of two, so that graphs are few; 0 where most programs of a grid for so many would find nothing to read (a guess, not measured)
         is_worth_it = most > 0 and 4 * int(arrays["shared_splits"][: planned.num_sequences].sum()) >= planned.num_sequences * most
         most_shared = 1 << (most - 1).bit_length() if is_worth_it else 0

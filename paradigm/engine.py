@@ -93,7 +93,8 @@ class Engine:
             return
         started = time.perf_counter()
         number = 1 - self._out[-1].number if is_ahead else 0
-        planned = Planned(number, num_tokens, num_sequences, num_rows, self._core.num_probes(self._number), is_ahead)
+        num_riding, num_probes = self._core.num_riding(self._number), self._core.num_probes(self._number)
+        planned = Planned(number, num_tokens, num_sequences, num_rows, num_riding, num_probes, is_ahead)
         self._runner.launch(planned)
         self._out.append(planned)
         self.model_s += time.perf_counter() - started

@@ -41,6 +41,7 @@ class Planned(NamedTuple):
     num_tokens: int
     num_sequences: int
     num_rows: int
+    num_riding: int  # of the rows: draws from where another row does
     num_probes: int
     is_ahead: bool  # planned while another was out
 
@@ -108,11 +109,10 @@ class PolicyStep:
         views = self._views[planned.number]
         rows, probed = views["sample_rows"][:num_rows], None
         with span("decode" if planned.num_tokens == planned.num_sequences else "prefill", "rollout"):
-            if num_probes:
-                rows, order = torch.cat([rows, views["probe_rows"][:num_probes]]).sort()
-                hidden = self._forward(planned, rows)
-                hidden = torch.empty_like(hidden).index_copy_(0, order.to(self._device), hidden)
-                probed = self._probe(hidden[num_rows:], views, num_probes)
+            if num_probes or planned.num_riding:
+                wanted, places = torch.cat([rows, views["probe_rows"][:num_probes]]).unique(return_inverse=True)
+                hidden = self._forward(planned, wanted).index_select(0, places.to(self._device))
+                probed = self._probe(hidden[num_rows:], views, num_probes) if num_probes else None
                 hidden = hidden[:num_rows]
             else:
                 hidden = self._forward(planned, rows)

@@ -57,7 +57,7 @@ class World:
 
 
 class Machine(RuleBasedStateMachine):
-    num_operations = num_evictions = num_shared = num_swaps = num_ahead = num_overrun = num_copied = 0
+    num_operations = num_evictions = num_shared = num_swaps = num_ahead = num_overrun = num_copied = num_riding = 0
 
     @initialize(
         num_seats=st.integers(1, 2), num_turns=st.integers(1, 5), head=st.integers(0, 12), tail=st.integers(1, 6), most=st.integers(1, 12),
@@ -172,7 +172,10 @@ class Machine(RuleBasedStateMachine):
         owners = np.repeat(slots, np.diff(cuts))
         positions = views["positions"][:num_tokens]
         written = table[owners, positions // self.block_size]
-        assert (written > 0).all() and (holders[written] == 1).all()  # nobody else reads or writes what is written
+        drawing = np.bincount(views["sample_rows"][:num_rows], minlength=num_tokens)
+        num_drawing = np.maximum(1, np.repeat(drawing[cuts[1:] - 1], np.diff(cuts)))
+        Machine.num_riding += num_rows - int((drawing > 0).sum())
+        assert (written > 0).all() and (holders[written] == num_drawing).all()  # nobody but who rides reads or writes what is written
         tokens, source = views["tokens"][:num_tokens].copy(), views["source"][:num_tokens]
         if self.out:
             tokens[source >= 0] = self.out[0][1][source[source >= 0]]
@@ -181,11 +184,9 @@ class Machine(RuleBasedStateMachine):
         self.cache[written, positions % self.block_size] = tokens
         ids = np.empty(num_rows, np.int32)
         support = self.core.support_table()
-        row_of = {int(token): r for r, token in enumerate(views["sample_rows"][:num_rows])}
-        for b in range(num_sequences):
-            r = row_of.get(int(cuts[b + 1]) - 1)
-            if r is None:
-                continue
+        for r, token in enumerate(views["sample_rows"][:num_rows]):
+            b = int(np.searchsorted(cuts, token + 1)) - 1
+            assert cuts[b + 1] == token + 1
             blocks = table[slots[b], : -(-int(contexts[b]) // self.block_size)]
             seen = self.cache[blocks].ravel()[: contexts[b]]
             trajectory = int(views["trajectory"][r])
@@ -203,5 +204,5 @@ def test_100_000_operations() -> None:
     )
     run_state_machine_as_test(Machine, settings=settings)
     assert Machine.num_evictions > 1000 and Machine.num_shared > 1000 and Machine.num_swaps > 30
-    assert Machine.num_ahead > 1000 and Machine.num_overrun > 50 and Machine.num_copied > 100
+    assert Machine.num_ahead > 1000 and Machine.num_overrun > 50 and Machine.num_copied > 100 and Machine.num_riding > 100
     assert Machine.num_operations >= 100_000

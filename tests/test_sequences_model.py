@@ -177,14 +177,16 @@ class Machine(RuleBasedStateMachine):
         owners, positions = np.repeat(slots, np.diff(cuts)), views["positions"][:num_tokens]
         written = table[owners, positions // self.block_size]
         holders = np.bincount(table.ravel(), minlength=self.num_blocks)
-        assert (written > 0).all() and (holders[written] == 1).all()  # nobody else reads or writes what is written
+        rows = views["sample_rows"][:num_rows]
+        drawing = np.bincount(rows, minlength=num_tokens)
+        num_drawing = np.maximum(1, np.repeat(drawing[cuts[1:] - 1], np.diff(cuts)))
+        assert (written > 0).all() and (holders[written] == num_drawing).all()  # nobody but who rides reads or writes what is written
         self.cache[written, positions % self.block_size] = views["tokens"][:num_tokens]
 
         def context(row: int) -> bytes:
             length = int(positions[row]) + 1
             return self.cache[table[owners[row], : -(-length // self.block_size)]].ravel()[:length].tobytes()
 
-        rows = views["sample_rows"][:num_rows]
         ids = np.array([draw(int(views["trajectory"][r]), context(row), None) for r, row in enumerate(rows)], np.int32)
         probes = zip(views["probe_rows"][:num_probes], views["probe_targets"][:num_probes])
         probed = np.array([score(context(row), int(target)) if target >= 0 else 0.0 for row, target in probes], np.float32)

@@ -368,6 +368,8 @@ void bind_sampler(py::module_& m) {
              py::arg("probed") = py::none(),
              "Hands back what was drawn for the R rows of the policy's oldest plan: int32, float32, float32 [R]. probed: float32 [Q], the log-probs\n"
              "of its probes' targets, any finite number where there is no target; None if there are no probes.")
+        .def("num_riding", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->last_plan(policy).num_riding; }, py::arg("policy"),
+             "How many sampling rows of the policy's latest plan draw from where another sequence does.")
         .def("num_probes", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->last_plan(policy).num_probes; }, py::arg("policy"),
              "Q: hidden states of the policy's latest plan that sequences asked for.")
         .def("num_out", [](SchedulerHandle& self, int32_t policy) { return self.scheduler->num_out(policy); }, py::arg("policy"),

@@ -25,6 +25,7 @@ Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_token
     : limits(given), blocks(given.slots, max_tokens, given.num_blocks, given.block_size) {
     const auto max_tokens_fed = static_cast<std::size_t>(limits.max_step_tokens);
     const auto max_sequences = static_cast<std::size_t>(std::min(limits.slots, limits.max_step_tokens));
+    const auto max_rows = static_cast<std::size_t>(limits.slots);
     for (Planned& step : steps) {
         Plan& plan = step.plan;
         for (auto* of_tokens : {&plan.tokens, &plan.positions, &plan.probe_rows, &plan.probe_targets, &plan.shared_tokens}) {
@@ -35,19 +36,19 @@ Scheduler::PolicyState::PolicyState(const PolicyLimits& given, int32_t max_token
         plan.probe_ask.resize(max_tokens_fed);
         plan.cu_seqlens.resize(max_sequences + 1);
         plan.shared_cuts.resize(max_sequences / 2 + 1);
-        for (auto* of_sequences : {&plan.context_lengths, &plan.slots, &plan.sample_rows, &plan.support_row, &plan.shared_splits}) {
-            of_sequences->resize(max_sequences);
-        }
-        plan.trajectory.resize(max_sequences);
-        plan.position.resize(max_sequences);
-        plan.key.assign(max_sequences, key);
-        plan.temperature.assign(max_sequences, sampling.temperature);
-        plan.top_k.assign(max_sequences, sampling.top_k);
-        plan.top_p.assign(max_sequences, sampling.top_p);
-        plan.min_p.assign(max_sequences, sampling.min_p);
-        step.rows.reserve(max_sequences);
+        for (auto* of_sequences : {&plan.context_lengths, &plan.slots, &plan.shared_splits}) of_sequences->resize(max_sequences);
+        plan.sample_rows.resize(max_rows);
+        plan.support_row.resize(max_rows);
+        plan.trajectory.resize(max_rows);
+        plan.position.resize(max_rows);
+        plan.key.assign(max_rows, key);
+        plan.temperature.assign(max_rows, sampling.temperature);
+        plan.top_k.assign(max_rows, sampling.top_k);
+        plan.top_p.assign(max_rows, sampling.top_p);
+        plan.min_p.assign(max_rows, sampling.min_p);
+        step.rows.reserve(max_rows);
     }
-    free_rows.reserve(max_sequences);
+    free_rows.reserve(max_rows);
     decoding.reserve(static_cast<std::size_t>(limits.slots));
     prefilling.reserve(static_cast<std::size_t>(limits.slots));
     by_age.reserve(static_cast<std::size_t>(limits.slots));

@@ -57,7 +57,7 @@ const Plan& Scheduler::plan(int32_t policy_number, std::chrono::milliseconds pat
 void Scheduler::clear(PolicyState& policy, std::size_t number) {
     policy.last = number;
     Planned& step = policy.made();
-    step.plan.num_tokens = step.plan.num_sequences = step.plan.num_samples = step.plan.num_probes = 0;
+    step.plan.num_tokens = step.plan.num_sequences = step.plan.num_samples = step.plan.num_riding = step.plan.num_probes = 0;
     step.rows.clear();
     step.probed.clear();
     policy.free_rows.clear();
@@ -91,6 +91,7 @@ void Scheduler::fill_decoding(PolicyState& policy) {
 void Scheduler::fill_prefilling(PolicyState& policy) {
     std::size_t num_waiting = 0;
     for (Seat* seat : policy.prefilling) {
+        if (ride(policy, *seat)) continue;
         if (room(policy) > 0 && take_over_prefix(policy, *seat) && take_over_rest(policy, *seat)) {
             const int32_t num_tokens = std::min(num_left(*seat), room(policy));
             policy.counters.tokens_prefilled += num_tokens;
@@ -244,6 +245,52 @@ bool Scheduler::take_over_rest(PolicyState& policy, Seat& seat) {
     return true;
 }
 
+// A sequence that is at the end of its prompt draws from the row of another with the same prompt, if the plan feeds that the prompt's last token: it is
+// fed nothing, and shares all of the other's blocks as forks do.
+bool Scheduler::ride(PolicyState& policy, Seat& seat) {
+    BlockTable& blocks = policy.blocks;
+    const int32_t end = seat.prompt_length, size = blocks.block_size();
+    if (!blocks.has_cache() || seat.has_started || seat.length() != end || seat.probe != nullptr || !holds_what_is_fed(policy, seat)) return false;
+    Seat* const other = find_prompt(policy, seat);
+    if (other == nullptr || other == &seat || other->prompt_length != end || other->stream[static_cast<std::size_t>(end - 1)].token != seat.stream.back().token) {
+        return false;
+    }
+    Planned& step = policy.made();
+    if (other->num_out != 1 || other->row >= step.rows.size()) return false;  // 2: what this plan feeds it is behind its prompt
+    const Row row = step.rows[other->row];
+    if (row.seat != other || row.sample < 0 || other->fed + row.num_tokens != end) return false;
+    for (int32_t number = blocks.num_held(seat.slot); number < blocks.num_blocks_for(end); ++number) blocks.share(seat.slot, blocks.blocks_of(other->slot)[number]);
+    if (end % size != 0) seat.shares_tail = other->shares_tail = true;
+    seat.prefix = PrefixIndex::kNone;  // its blocks have been published
+    seat.has_started = true;
+    ++policy.counters.prefixes_shared;
+    policy.counters.tokens_shared += end;
+    count_fed(policy, seat, end);
+    ++seat.num_out;
+    step.rows.push_back({&seat, end - seat.fed, step.plan.num_samples});
+    ++step.plan.num_riding;
+    add_sample(step.plan, seat, step.plan.sample_rows[static_cast<std::size_t>(row.sample)], end);
+    return true;
+}
+
+// Who holds the blocks of the sequence's prompt, but perhaps for its last token, or is about to fill them; null: nobody.
+Seat* Scheduler::find_prompt(PolicyState& policy, const Seat& seat) {
+    BlockTable& blocks = policy.blocks;
+    const int32_t size = blocks.block_size(), end = seat.prompt_length - 1;
+    uint64_t prefix = seat.fed == 0 ? blocks.prefixes().root() : seat.prefix;
+    int32_t first = seat.fed;
+    for (; first + size <= end; first += size) {
+        copy_tokens(seat, first, policy.block_tokens);
+        const PrefixIndex::Match match = blocks.prefixes().find(prefix, policy.block_tokens.data());
+        if (match.block == 0) return nullptr;
+        prefix = match.prefix;
+    }
+    policy.rest_tokens.resize(static_cast<std::size_t>(end - first));
+    copy_tokens(seat, first, policy.rest_tokens);
+    const int32_t slot = blocks.prompts().find(prefix, policy.rest_tokens);
+    return slot < 0 ? nullptr : policy.by_slot[static_cast<std::size_t>(slot)];
+}
+
 // Before the sequence writes its token number `start`: gives it a block of its own for that, if forks share it. Returns false if none is free.
 bool Scheduler::own_tail(PolicyState& policy, Seat& seat, int32_t start) {
     if (!seat.shares_tail) return true;
@@ -320,10 +367,15 @@ void Scheduler::add_row(PolicyState& policy, Seat& seat, int32_t start, int32_t 
     plan.context_lengths[b] = end;
     plan.slots[b] = seat.slot;
     ++seat.num_out;
+    seat.row = step.rows.size();
     step.rows.push_back({&seat, num_tokens, samples ? plan.num_samples : -1});
-    if (!samples) return;
+    if (samples) add_sample(plan, seat, plan.num_tokens - 1, end);
+}
+
+// A draw of the sequence's token number `end` from what is predicted by the plan's token number `token`.
+void Scheduler::add_sample(Plan& plan, const Seat& seat, int32_t token, int32_t end) {
     const auto r = static_cast<std::size_t>(plan.num_samples++);
-    plan.sample_rows[r] = plan.num_tokens - 1;
+    plan.sample_rows[r] = token;
     plan.trajectory[r] = static_cast<uint64_t>(seat.trajectory);
     plan.position[r] = static_cast<uint32_t>(end);
     plan.support_row[r] = seat.support_row();

@@ -103,10 +103,10 @@ class HashingModel {
         check_prefixes(plan);
         for (int32_t b = 0; b < plan.num_sequences; ++b) write(plan, static_cast<std::size_t>(b), before);
         Draws draws;
-        for (int32_t b = 0, r = 0; b < plan.num_sequences; ++b) {
-            const auto at = static_cast<std::size_t>(b), row_at = static_cast<std::size_t>(r);
-            if (r == plan.num_samples || plan.sample_rows[row_at] != plan.cu_seqlens[at + 1] - 1) continue;
-            ++r;
+        for (std::size_t row_at = 0; row_at < static_cast<std::size_t>(plan.num_samples); ++row_at) {
+            const auto cut = std::lower_bound(plan.cu_seqlens.begin(), plan.cu_seqlens.begin() + plan.num_sequences + 1, plan.sample_rows[row_at] + 1);
+            CHECK(cut != plan.cu_seqlens.begin() + plan.num_sequences + 1 && *cut == plan.sample_rows[row_at] + 1);  // a sequence's last token
+            const auto at = static_cast<std::size_t>(cut - plan.cu_seqlens.begin() - 1);
             CHECK(plan.position[row_at] == static_cast<uint32_t>(plan.context_lengths[at]));
             const uint64_t hash = hash_of(plan.key[row_at], plan.trajectory[row_at] + (static_cast<uint64_t>(policy_) << 40),
                                           context(plan.slots[at], plan.context_lengths[at]));
@@ -249,9 +249,12 @@ class HashingModel {
     }
     void write(const Plan& plan, std::size_t b, const Draws* before) {
         CHECK(plan.positions[static_cast<std::size_t>(plan.cu_seqlens[b + 1] - 1)] == plan.context_lengths[b] - 1);
+        // itself, and who rides with it
+        const auto last_sample = plan.sample_rows.begin() + plan.num_samples;
+        const auto num_drawing = std::max<std::ptrdiff_t>(1, std::count(plan.sample_rows.begin(), last_sample, plan.cu_seqlens[b + 1] - 1));
         for (int32_t t = plan.cu_seqlens[b]; t < plan.cu_seqlens[b + 1]; ++t) {
             const int32_t position = plan.positions[static_cast<std::size_t>(t)];
-            CHECK(blocks_.references(row(plan.slots[b])[position / limits_.block_size]) == 1);  // nobody else reads or writes it
+            CHECK(blocks_.references(row(plan.slots[b])[position / limits_.block_size]) == num_drawing);  // nobody else reads or writes it
             const int32_t source = plan.source[static_cast<std::size_t>(t)];
             CHECK(source < 0 || before != nullptr);
             cache_[place(plan.slots[b], position)] = source < 0 ? plan.tokens[static_cast<std::size_t>(t)] : before->ids.at(static_cast<std::size_t>(source));

@@ -7,7 +7,8 @@
 //
 // Memory. A sequence takes blocks of its policy's cache as its tokens need them. Sequences that begin with the same prompt share its whole
 // blocks: one computes them, and others that want them in the same step wait for the next one. The rest of the prompt, but for its last token,
-// they take over from one that has been fed it, whose last block they share as forks do (below). When blocks run out, sequences are
+// they take over from one that has been fed it, whose last block they share as forks do (below). Where a plan feeds one of them the prompt's end,
+// those with the same prompt ride along: they are fed nothing, and draw their first token from its row. When blocks run out, sequences are
 // planned oldest first, by the index of their episode; one that finds no free block takes those of the youngest, which is fed again later
 // from its first token that no other sequence's blocks hold. The oldest that is ready may take from all others, so it is in every such
 // plan; and a trajectory of the greatest length fits an otherwise empty cache. Blocks are taken back only once no plan that could write them is
@@ -70,6 +71,7 @@ struct PolicyLimits {
 // T tokens, B sequences, R rows to sample; the arrays hold as many as the policy's limits allow.
 struct Plan {
     int32_t num_tokens = 0, num_sequences = 0, num_samples = 0;
+    int32_t num_riding = 0;                       // sampling rows of sequences that are fed nothing, but draw from where another does
     std::vector<int32_t> tokens, positions;       // [T]
     std::vector<int32_t> source;                  // [T] sampling row of the plan before, whose draw is the token; -1: it is in `tokens`
     std::vector<int32_t> cu_seqlens;              // [B + 1]
@@ -315,6 +317,8 @@ class Scheduler {
     static bool claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed);
     static bool take_over_prefix(PolicyState& policy, Seat& seat);
     static bool take_over_rest(PolicyState& policy, Seat& seat);
+    static bool ride(PolicyState& policy, Seat& seat);
+    static Seat* find_prompt(PolicyState& policy, const Seat& seat);
     static bool holds_what_is_fed(const PolicyState& policy, const Seat& seat);
     static void publish_prefix(PolicyState& policy, Seat& seat, int32_t end);
     static bool evict_for(PolicyState& policy, const Seat& seat);
@@ -324,6 +328,7 @@ class Scheduler {
     static void append(PolicyState& policy, Seat& seat, int32_t num_tokens);
     static void append_ahead(PolicyState& policy, Row& row);
     static void add_row(PolicyState& policy, Seat& seat, int32_t start, int32_t num_tokens, bool samples);
+    static void add_sample(Plan& plan, const Seat& seat, int32_t token, int32_t end);
     static void count_fed(PolicyState& policy, Seat& seat, int32_t end);
     void check_draws(const Planned& step, const int32_t* tokens, const float* logprobs, const float* kept_logmass, std::size_t count,
                      const float* probed) const;

@@ -109,7 +109,8 @@ class Seat {
     std::vector<TokenRecord> stream;
     int32_t fed = 0;            // tokens whose keys and values are in the cache
     int32_t slot = -1;          // of its policy, while the episode runs
-    int32_t num_out = 0;        // plans that are out and feed it
+    int32_t num_out = 0;        // plans that are out and feed it, or draw for it
+    std::size_t row = 0;        // among those of the plan that fed it last
     int64_t trajectory = 0;     // the trajectory's index, which names its sampling noise
     const struct SamplingParameters* sampling = nullptr;  // of its draws; null: the collection's
     int32_t policy = -1;        // who plays it; -1: a player
