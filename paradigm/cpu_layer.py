@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from paradigm import cpu_backend as cpu
-from paradigm.kernels.layout import Layout
 from paradigm.kernels.cpu_slots import CPU
+from paradigm.kernels.layout import Layout
 from paradigm.kernels.linear import input_gradient, weight_gradient
 
 __all__ = ["LayerShape", "LayerWeights", "decoder_layer"]
