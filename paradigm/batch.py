@@ -275,14 +275,15 @@ def _fit_groups(buffer: TrajectoryBuffer, rows: np.ndarray, max_tokens: int, sha
     clusters: dict[int, list[int]] = {}  # by first member
     sizes = np.zeros(len(buffer), np.int64)
     leader_of: dict[tuple[int, int, int], int] = {}
-    for row in filled.tolist():
-        key = (int(buffer.group[row]), int(buffer.seat[row]), int(shared[row]))
-        leader, added = leader_of.get(key, -1), int(lengths[row] - shared[row])
-        if shared[row] == 0 or leader < 0 or sizes[leader] + added > max_tokens:
+    columns = (x[filled].tolist() for x in (buffer.group, buffer.seat, shared, lengths))
+    for row, group, seat, start, length in zip(filled.tolist(), *columns):
+        key = (group, seat, start)
+        leader = leader_of.get(key, -1)
+        if start == 0 or leader < 0 or sizes[leader] + length - start > max_tokens:
             leader_of[key] = leader = row
-            clusters[leader], sizes[leader] = [], shared[row]
+            clusters[leader], sizes[leader] = [], start
         clusters[leader].append(row)
-        sizes[leader] += added
+        sizes[leader] += length - start
     batches: list[tuple[np.ndarray, Tree | None]] = []
     for leaders in _fit(np.array(list(clusters), np.int64), sizes, max_tokens, share):
         if not leaders.size:  # another rank has more
