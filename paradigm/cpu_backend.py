@@ -169,49 +169,52 @@ def _packed_linear(weight: Tensor, bias: Tensor | None, widen: bool) -> Callable
 
 
 def _packed_decoder(
-    layers: Sequence[tuple[Sequence[Tensor | None], Sequence[nn.Linear], int | None]], final_norm: Tensor, heads: tuple[int, int, int], eps: float
-) -> Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor]:
-    """A copy of a decoder that feeds tokens to a paged cache: (x [T, D], layout, cos, sin, rows [R] or None) -> hidden states [R or T, D].
+    embeddings: Tensor, layers: Sequence[tuple[Sequence[Tensor | None], Sequence[nn.Linear], int | None]], final_norm: Tensor,
+    heads: tuple[int, int, int], eps: float,
+) -> Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor]:  # fmt: skip
+    """A copy of a decoder that feeds tokens to a paged cache: (tokens [T], layout, cos, sin, rows [R] or None) -> hidden states [R or T, D].
 
     Args:
+        embeddings: [V, D], read where they are.
         layers: each one's norms (input, post-attention, query, key, the last two perhaps None), projections (q, k, v, o, gate, up, down)
             and window.
         final_norm: [D].
         heads: query heads, key-value heads, head dimension.
     """
     dtype, width = final_norm.dtype, final_norm.shape[0]
-    code, (_, kv_heads, dim) = _CODES[dtype], heads
+    code, (_, kv_heads, dim), embeddings = _CODES[dtype], heads, embeddings.contiguous()
 
     def norm(weight: Tensor | None) -> tuple[int, int]:
         return _address(weight), 0 if weight is None else weight.shape[0]
 
-    decoder = _cpu.Decoder(code, width, *heads, dim**-0.5, eps, norm(final_norm.contiguous()))
+    decoder = _cpu.Decoder(code, embeddings.data_ptr(), *embeddings.shape, *heads, dim**-0.5, eps, norm(final_norm.contiguous()))
     for norms, projections, window in layers:
         held = [(p.weight.contiguous(), None if p.bias is None else p.bias.contiguous()) for p in projections]
         norms = [None if weight is None else weight.contiguous() for weight in norms]
-        if any(t is not None and t.dtype != dtype for t in (*norms, *(t for pair in held for t in pair))):
+        if any(t is not None and t.dtype != dtype for t in (embeddings, *norms, *(t for pair in held for t in pair))):
             raise ValueError(f"a decoder's weights must be of one dtype, {dtype}")
         decoder.add_layer([norm(weight) for weight in norms], [_weight(*pair) for pair in held], window or 0)
 
-    def decode(x: Tensor, layout: Layout, cos: Tensor, sin: Tensor, rows: Tensor | None) -> Tensor:
+    def decode(tokens: Tensor, layout: Layout, cos: Tensor, sin: Tensor, rows: Tensor | None) -> Tensor:
         cache = layout.cache
-        if x.shape != (layout.num_tokens, width) or x.dtype != dtype:
-            raise ValueError(f"x must be {dtype} [{layout.num_tokens}, {width}], got {x.dtype} {list(x.shape)}")
+        if tokens.shape != (layout.num_tokens,):
+            raise ValueError(f"tokens must have shape [{layout.num_tokens}], got {list(tokens.shape)}")
         if cache.keys.dtype != dtype or cache.keys.shape[2:4] != (kv_heads, dim):
             raise ValueError(f"the cache must hold {kv_heads} heads of {dim} in {dtype}, got {list(cache.keys.shape[2:4])} in {cache.keys.dtype}")
-        x, cos, sin = x.contiguous(), cos.contiguous(), sin.contiguous()
+        tokens, positions = tokens.to(torch.int32).contiguous(), layout.positions.to(torch.int32).contiguous()
+        cos, sin = cos.contiguous(), sin.contiguous()
         cuts, contexts, slots, table = layout.cu_seqlens, layout.context_lengths, layout.slots, layout.block_table
         _check_int32(cu_seqlens=cuts, context_lengths=contexts, slots=slots, block_table=table)
         cuts, contexts, slots, table = cuts.contiguous(), contexts.contiguous(), slots.contiguous(), table.contiguous()
         if rows is not None:
             _check_int32(rows=rows)
             rows = rows.contiguous()
-        hidden = torch.empty_like(x) if rows is None else x.new_empty(rows.shape[0], width)
+        hidden = embeddings.new_empty(len(tokens) if rows is None else len(rows), width)
         decoder.decode(
-            x.shape[0], x.data_ptr(), cos.data_ptr(), sin.data_ptr(), cos.shape[1], cache.keys.data_ptr(), cache.values.data_ptr(),
-            cache.keys.stride(0) * cache.keys.element_size(), cache.num_blocks, cache.block_size, cuts.data_ptr(), contexts.data_ptr(),
-            slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, _address(rows), -1 if rows is None else rows.shape[0],
-            hidden.data_ptr(), torch.get_num_threads(),
+            len(tokens), tokens.data_ptr(), positions.data_ptr(), cos.data_ptr(), sin.data_ptr(), *cos.shape, cache.keys.data_ptr(),
+            cache.values.data_ptr(), cache.keys.stride(0) * cache.keys.element_size(), cache.num_blocks, cache.block_size, cuts.data_ptr(),
+            contexts.data_ptr(), slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, _address(rows),
+            -1 if rows is None else rows.shape[0], hidden.data_ptr(), torch.get_num_threads(),
         )
         return hidden
 

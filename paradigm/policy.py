@@ -183,6 +183,9 @@ class Policy(nn.Module):
             raise ValueError(f"tokens must have shape [{layout.num_tokens}], as layout says, got {list(tokens.shape)}")
         if layout.is_paged and not causal:
             raise ValueError("causal must be True with a paged layout, got False")
+        packed = self._packed if layout.is_paged and embeddings is None and not torch.is_grad_enabled() else None
+        if packed is not None and layout.cache.block_size % 16 == 0:
+            return packed(tokens, layout, *self.rotary.tables(layout.positions), rows)
         x = self.model.embed_tokens(tokens)
         if embeddings is not None:
             positions, values = embeddings
@@ -194,8 +197,6 @@ class Policy(nn.Module):
         if not layout.is_paged and self.device.type != "cpu":
             self.rotary.reserve(layout.max_length * (1 if layout.parent is None else 2), self.device)
         cos, sin = self.rotary(layout.positions)
-        if self._packed is not None and layout.is_paged and layout.cache.block_size % 16 == 0 and not torch.is_grad_enabled():
-            return self._packed(x, layout, cos, sin, rows)
         compiled = not layout.is_paged and layout.num_tokens > 1 and self.compiled  # one token would be a size of its own to the compiler
         build: Literal["auto", "triton"] = "triton" if tokens.is_cuda and self.exact else "auto"  # one order of sums in exact mode
         step = Step(layout, cos, sin, causal, build, compiled, self.fp8 and not layout.is_paged)

@@ -173,12 +173,16 @@ class RotaryTable:
 
     def __call__(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Args: positions: int32 or int64 [T]. Returns: cos and sin, float32 [T, F] (both halves of a head share them)."""
+        cos, sin = self.tables(positions)
+        return cos.index_select(0, positions), sin.index_select(0, positions)
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin by position, float32 [more than positions has, F]."""
         if positions.device.type == "cpu":
             highest = int(positions.max()) + 1 if positions.numel() else 1
         else:
             highest = self._max_position_embeddings
-        cos, sin = self.reserve(highest, positions.device)
-        return cos.index_select(0, positions), sin.index_select(0, positions)
+        return self.reserve(highest, positions.device)
 
     def _chunk(self, start: int) -> tuple[Tensor, Tensor]:
         positions = torch.arange(start, start + _CHUNK)

@@ -61,8 +61,11 @@ class Linear(nn.Linear):
 
 def _is_own(module: nn.Module, backward: bool = False) -> bool:
     """Whether to call it, and `backward` to go back through it, is no more than this file's code, on the CPU in exact mode."""
-    hooks = module._forward_hooks or module._forward_pre_hooks or (backward and (module._backward_hooks or module._backward_pre_hooks))
-    return type(module) in _BLOCKS and not hooks and getattr(module, "exact", None) is not False
+    return type(module) in _BLOCKS and not _has_hooks(module, backward) and getattr(module, "exact", None) is not False
+
+
+def _has_hooks(module: nn.Module, backward: bool = False) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or (backward and (module._backward_hooks or module._backward_pre_hooks)))
 
 
 class _Norm(nn.Module):
@@ -183,8 +186,7 @@ class Decoder(nn.Module):
         self.norm = _Norm(config.hidden_size, config.rms_norm_eps)
 
     def packed(self) -> Callable[[Tensor, Layout, Tensor, Tensor, Tensor | None], Tensor] | None:
-        """A copy of the layers and the final norm for decoding: (x [T, D], paged layout, cos, sin, rows [R] or None) -> hidden states
-        [R or T, D].
+        """A copy of the decoder for decoding: (tokens [T], paged layout, cos and sin by position, rows [R] or None) -> hidden states [R or T, D].
 
         It is the C++ core's, made of the functions that the layers call, hence of the same bits. None where it does not apply: off the
         CPU, in other dtypes, with head dimensions it does not take, or if a module is hooked, replaced (LoRA) or not exact.
@@ -193,14 +195,16 @@ class Decoder(nn.Module):
         slot = cpu_slot("packed_decoder", weight)
         if slot is None or not self.layers:
             return None
-        if not all(_is_own(module) for module in self.layers.modules() if module is not self.layers):
+        modules = [module for module in self.layers.modules() if module is not self.layers]
+        embed = self.embed_tokens
+        if not all(_is_own(module) for module in modules) or type(embed) is not nn.Embedding or _has_hooks(embed):
             return None
         layers = cast(list[_Layer], list(self.layers))
         attn = layers[0].self_attn
-        if not fits_cpu(attn.head_dim) or any(parameter.dtype != weight.dtype for parameter in self.layers.parameters()):
+        if not fits_cpu(attn.head_dim) or any(p.dtype != weight.dtype for p in (embed.weight, *self.layers.parameters())):
             return None
         heads = (attn.num_heads, attn.num_kv_heads, attn.head_dim)
-        return slot([layer.parts() for layer in layers], weight, heads, attn.eps)  # type: ignore[no-any-return]
+        return slot(embed.weight, [layer.parts() for layer in layers], weight, heads, attn.eps)  # type: ignore[no-any-return]
 
 
 class ScalarHead(nn.Linear):

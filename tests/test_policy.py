@@ -143,6 +143,9 @@ def test_the_rows_that_are_wanted_are_those_of_all_rows(wanted: list[int], num_l
         for wrong in ([5, 3], [4, 4], [60], [-1]):
             with policy.decoding(), pytest.raises(ValueError, match="rows must ascend and be tokens of the sequences"):
                 policy(tokens, layout, rows=torch.tensor(wrong, dtype=torch.int32))
+        for token in (-1, policy.config.vocab_size):
+            with policy.decoding(), pytest.raises(ValueError, match=f"tokens must be below {policy.config.vocab_size}, got {token}"):
+                policy(tokens.index_fill(0, torch.tensor([7]), token), layout)
 
 
 def test_weights_are_packed_anew_for_each_collection() -> None:
@@ -157,15 +160,16 @@ def test_weights_are_packed_anew_for_each_collection() -> None:
 
 def test_what_has_been_replaced_or_hooked_is_not_passed_over() -> None:
     seen = []
-    hooked, replaced, inexact = make(), make(), make()
+    hooked, heard, replaced, inexact = make(), make(), make(), make()
+    heard.model.embed_tokens.register_forward_hook(lambda *_: seen.append(1))
     hooked.model.layers[2].mlp.register_forward_hook(lambda *_: seen.append(1))
     replaced.model.layers[0].self_attn.q_proj = torch.nn.Linear(48, 64, bias=False)  # as LoRA does
     inexact.exact = False
-    for policy in (hooked, replaced, inexact):
+    for policy in (hooked, heard, replaced, inexact):
         assert policy.model.packed() is None
         with policy.decoding():
             feed_paged(policy, [random_tokens(9)], [[9]])
-    assert seen and make().model.packed() is not None
+    assert len(seen) == 2 and make().model.packed() is not None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

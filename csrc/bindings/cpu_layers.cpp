@@ -98,10 +98,12 @@ void bind_cpu_layers(py::module_& m) {
             linear(call, num_threads);
         });
     py::class_<Decoder>(m, "Decoder", "A copy of a decoder's weights, packed, that decodes on a paged cache.")
-        .def(py::init([](int dtype, int64_t width, int64_t query_heads, int64_t kv_heads, int64_t head_dim, float scale, float eps,
-                         const Norm& final_norm) {
+        .def(py::init([](int dtype, uintptr_t embeddings, int64_t vocab_size, int64_t width, int64_t query_heads, int64_t kv_heads, int64_t head_dim,
+                         float scale, float eps, const Norm& final_norm) {
             auto decoder = std::make_unique<Decoder>();
             decoder->dtype = static_cast<Dtype>(dtype);
+            decoder->embeddings = pointer<const void>(embeddings);
+            decoder->vocab_size = vocab_size;
             decoder->width = width;
             decoder->heads.num_query_heads = query_heads;
             decoder->heads.num_kv_heads = kv_heads;
@@ -123,7 +125,7 @@ void bind_cpu_layers(py::module_& m) {
             DecoderStep step;
             PagedAttention& attention = step.attention;
             int num_threads = 0;
-            in.read(step.num_rows, step.x, step.cos, step.sin, step.pairs, attention.keys, attention.values, step.cache_layer_bytes,
+            in.read(step.num_rows, step.tokens, step.positions, step.cos, step.sin, step.num_positions, step.pairs, attention.keys, attention.values, step.cache_layer_bytes,
                     attention.num_blocks, attention.block_size, attention.cu_seqlens, attention.context_lengths, attention.slots,
                     attention.block_table, attention.num_sequences, attention.num_slots, attention.max_blocks, step.wanted, step.num_wanted,
                     step.hidden, num_threads);

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <memory>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -60,11 +61,11 @@ class Stack {
         : decoder_(decoder), step_(step), threads_(num_threads), width_(decoder.width), head_dim_(decoder.heads.head_dim),
           queries_(decoder.heads.num_query_heads * head_dim_), keys_(decoder.heads.num_kv_heads * head_dim_),
           intermediate_(decoder.layers[0].gate.num_outputs), own_rows_(weight_bytes() <= cached_bytes ? rows_with_cached_weights : rows_of_thread),
-          num_rows_(step.num_rows), residual_(step.x),
-          scratch_(is_shared() ? 1 : static_cast<std::size_t>(num_threads)) {
+          num_rows_(step.num_rows), scratch_(is_shared() ? 1 : static_cast<std::size_t>(num_threads)) {
         const int64_t most_shared = std::min(num_rows_, own_rows_ * threads_);
         const int64_t row = element_bytes() * num_rows_, part = element_bytes() * (is_shared() ? num_rows_ : std::max(rows_at_once, most_shared));
-        for (void** place : {&total_, &update_}) workspace_.reserve(place, row * width_);
+        for (void** place : {&x_, &total_, &update_}) workspace_.reserve(place, row * width_);
+        for (void** place : {&cos_, &sin_}) workspace_.reserve(place, num_rows_ * step.pairs * static_cast<int64_t>(sizeof(float)));
         for (void** place : {&rotated_q_, &attended_}) workspace_.reserve(place, row * queries_);
         for (void** place : {&rotated_k_, &v_}) workspace_.reserve(place, row * keys_);
         for (Scratch& scratch : scratch_) {
@@ -74,6 +75,7 @@ class Stack {
             for (void** place : {&scratch.gate, &scratch.up, &scratch.product}) workspace_.reserve(place, part * intermediate_);
         }
         workspace_.allocate();
+        residual_ = x_;
     }
 
     void run() {
@@ -89,7 +91,11 @@ class Stack {
         const DecoderLayer* before = nullptr;
         for (const DecoderLayer& layer : decoder_.layers) {
             for_rows([&](const Range& range) {
-                if (before) feed_forward(*before, residual_, range);
+                if (before) {
+                    feed_forward(*before, residual_, range);
+                } else {
+                    look_up(range);
+                }
                 project_heads(layer, before != nullptr, range);
             });
             if (before) residual_ = total_;
@@ -159,10 +165,14 @@ class Stack {
             for (HeadRows* rows : {&own.q, &own.k, &own.v}) rows->data = static_cast<const char*>(rows->data) + start * rows->row_stride * element_bytes();
             own.out = static_cast<char*>(own.out) + start * queries_ * element_bytes();
             const DecoderLayer* before = nullptr;
-            const void* residual = step_.x;
+            const void* residual = x_;
             for (const DecoderLayer& layer : decoder_.layers) {
                 for_own_rows([&](const Range& range) {
-                    if (before) feed_forward(*before, residual, range);
+                    if (before) {
+                        feed_forward(*before, residual, range);
+                    } else {
+                        look_up(range);
+                    }
                     project_heads(layer, before != nullptr, range);
                 });
                 if (before) residual = total_;
@@ -258,18 +268,29 @@ class Stack {
         call.head_dim = head_dim_;
         call.pairs = step_.pairs;
         call.x = {x, num_heads * head_dim_, head_dim_};
-        call.cos = step_.cos + range.first * step_.pairs;
-        call.sin = step_.sin + range.first * step_.pairs;
+        call.cos = static_cast<const float*>(cos_) + range.first * step_.pairs;
+        call.sin = static_cast<const float*>(sin_) + range.first * step_.pairs;
         call.weight = or_null(weight);
         call.eps = decoder_.eps;
         call.y = at(y, num_heads * head_dim_, range);
         rotary(call, range.threads);
     }
 
+    // Embeddings of the tokens, and cosines and sines of their positions.
+    void look_up(const Range& range) {
+        const int64_t row_bytes = width_ * element_bytes();
+        for (int64_t row = range.first; row < range.first + range.count; ++row) {
+            std::memcpy(static_cast<char*>(x_) + row * row_bytes, static_cast<const char*>(decoder_.embeddings) + step_.tokens[row] * row_bytes,
+                        static_cast<std::size_t>(row_bytes));
+            std::copy_n(step_.cos + step_.positions[row] * step_.pairs, step_.pairs, static_cast<float*>(cos_) + row * step_.pairs);
+            std::copy_n(step_.sin + step_.positions[row] * step_.pairs, step_.pairs, static_cast<float*>(sin_) + row * step_.pairs);
+        }
+    }
+
     // Up to attention; the residual stream is x, or else total + update.
     void project_heads(const DecoderLayer& layer, bool has_update, const Range& range) {
         const Scratch& own = range.scratch;
-        norm(has_update ? update_ : step_.x, has_update ? total_ : nullptr, layer.input_norm, own.normed, range);
+        norm(has_update ? update_ : x_, has_update ? total_ : nullptr, layer.input_norm, own.normed, range);
         project(own.normed, {{&layer.q, own.q}, {&layer.k, own.k}, {&layer.v, at(v_, keys_, range)}}, range);
         rotate(own.q, decoder_.heads.num_query_heads, layer.q_norm, rotated_q_, range);
         rotate(own.k, decoder_.heads.num_kv_heads, layer.k_norm, rotated_k_, range);
@@ -294,12 +315,18 @@ class Stack {
     const void* residual_;  // what the coming update is added to
     std::vector<Scratch> scratch_;
     Workspace workspace_;
-    void *total_, *update_, *rotated_q_, *attended_, *rotated_k_, *v_;  // all rows
+    void *x_, *cos_, *sin_, *total_, *update_, *rotated_q_, *attended_, *rotated_k_, *v_;  // all rows
 };
 
 }  // namespace
 
 void decode(const Decoder& decoder, const DecoderStep& step, int num_threads) {
+    for (int64_t row = 0; row < step.num_rows; ++row) {  // no thread may throw
+        if (step.tokens[row] < 0 || step.tokens[row] >= decoder.vocab_size) refuse("tokens must be below " + std::to_string(decoder.vocab_size), step.tokens[row]);
+        if (step.positions[row] < 0 || step.positions[row] >= step.num_positions) {
+            refuse("positions must be below " + std::to_string(step.num_positions), step.positions[row]);
+        }
+    }
     if (!decoder.layers.empty() && step.num_rows > 0) Stack(decoder, step, num_threads).run();
 }
 

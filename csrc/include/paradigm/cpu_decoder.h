@@ -23,16 +23,19 @@ struct Decoder {
     int64_t width = 0;
     AttentionOptions heads;  // of every layer; its window is not read
     float eps = 0.0f;
+    const void* embeddings = nullptr;  // [vocab_size, width], contiguous; the caller's
+    int64_t vocab_size = 0;
     std::vector<DecoderLayer> layers;
     std::vector<char> final_norm;
 };
 
 struct DecoderStep {
     int64_t num_rows = 0;
-    const void* x = nullptr;     // [num_rows, width], embeddings
-    const float* cos = nullptr;  // [num_rows, pairs]
+    const int32_t* tokens = nullptr;     // [num_rows]
+    const int32_t* positions = nullptr;  // [num_rows]
+    const float* cos = nullptr;          // [num_positions, pairs]
     const float* sin = nullptr;
-    int64_t pairs = 0;
+    int64_t num_positions = 0, pairs = 0;
     PagedAttention attention;     // keys and values of the first layer; its dtype, options, num_rows, q, k, v and out are not read
     int64_t cache_layer_bytes = 0;  // from one layer's keys (values) to the next's
     const int32_t* wanted = nullptr;  // [num_wanted], ascending: the rows whose hidden state is asked for
