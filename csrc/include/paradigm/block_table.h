@@ -1,8 +1,9 @@
 // Which block of a paged key-value cache holds which tokens of which sequence (Kwon et al., arXiv:2309.06180).
 //
 // A sequence holds as many blocks as its tokens need, from a pool of fixed size; sequences that begin with the same tokens hold the
-// same blocks. Of what the prefix index finds, only whole blocks are shared, and a sequence writes none of them. A fork, and who has the prompt of
-// another that is alive, also share the last block, filled or not: whoever writes there first replaces it by a copy. Without a cache (num_blocks 0) everything fits and every entry stays 0.
+// same blocks. Of what the prefix index finds, only whole blocks are shared, and a sequence writes none of them. A fork, and who has the
+// prompt of another that is alive, also share the last block, filled or not: whoever writes there first replaces it by a copy. Without a
+// cache (num_blocks 0) everything fits and every entry stays 0.
 #pragma once
 
 #include <cstddef>
