@@ -252,13 +252,13 @@ bool Scheduler::ride(PolicyState& policy, Seat& seat) {
     const int32_t end = seat.prompt_length, size = blocks.block_size();
     if (!blocks.has_cache() || seat.has_started || seat.length() != end || seat.probe != nullptr || !holds_what_is_fed(policy, seat)) return false;
     Seat* const other = find_prompt(policy, seat);
-    if (other == nullptr || other == &seat || other->prompt_length != end || other->stream[static_cast<std::size_t>(end - 1)].token != seat.stream.back().token) {
-        return false;
-    }
     Planned& step = policy.made();
-    if (other->num_out != 1 || other->row >= step.rows.size()) return false;  // 2: what this plan feeds it is behind its prompt
+    if (other == nullptr || other == &seat || other->num_out != 1 || other->row >= step.rows.size()) return false;  // 2: fed what is behind its prompt
     const Row row = step.rows[other->row];
-    if (row.seat != other || row.sample < 0 || other->fed + row.num_tokens != end) return false;
+    if (row.seat != other || row.sample < 0) return false;
+    // the plan feeds it, so that it is no other thread's
+    if (other->fed + row.num_tokens != end || other->prompt_length != end) return false;
+    if (other->stream[static_cast<std::size_t>(end - 1)].token != seat.stream.back().token) return false;
     for (int32_t number = blocks.num_held(seat.slot); number < blocks.num_blocks_for(end); ++number) blocks.share(seat.slot, blocks.blocks_of(other->slot)[number]);
     if (end % size != 0) seat.shares_tail = other->shares_tail = true;
     seat.prefix = PrefixIndex::kNone;  // its blocks have been published
