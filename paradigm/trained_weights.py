@@ -72,9 +72,9 @@ class TrainedWeights:
 
     def round_masters(self) -> None:
         """What the optimizer has moved becomes the policy's."""
-        rounded = [(parameter, self.moved[name]) for name, parameter in self._parameters.items() if self.moved[name] is not parameter]
-        if rounded:
-            torch._foreach_copy_([parameter for parameter, _ in rounded], [moved for _, moved in rounded])
+        for name, parameter in self._parameters.items():
+            if self.moved[name] is not parameter:
+                parameter.copy_(self.moved[name])
 
     def average(self) -> None:
         """Counts the weights as they are now into the moving average."""
