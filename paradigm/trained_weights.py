@@ -47,19 +47,11 @@ class TrainedWeights:
     @torch.no_grad()
     def sum_gradients(self) -> None:
         """Adds the gradients of parameters that have masters to their masters'."""
-        sums, added = [], []
         for name, parameter in self._parameters.items():
-            moved, gradient = self.moved[name], parameter.grad
-            if moved is parameter or gradient is None:
-                continue
-            if moved.grad is None:
-                moved.grad = gradient.float()
-            else:
-                sums.append(moved.grad)
-                added.append(gradient)
-            parameter.grad = None
-        if sums:
-            torch._foreach_add_(sums, added)
+            moved = self.moved[name]
+            if moved is not parameter and parameter.grad is not None:
+                moved.grad = parameter.grad.float() if moved.grad is None else moved.grad.add_(parameter.grad)
+                parameter.grad = None
 
     def gradients(self) -> dict[str, Tensor]:
         """Of those that have one."""
