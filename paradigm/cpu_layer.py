@@ -9,14 +9,12 @@ each to the model's dtype and then their sum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from paradigm import cpu_backend as cpu
-from paradigm.kernels.cpu_slots import CPU
 from paradigm.kernels.layout import Layout
 from paradigm.kernels.linear import input_gradient, weight_gradient
 
@@ -74,42 +72,24 @@ def decoder_layer(
     return _DecoderLayer.apply(update, residual, layout, cos, sin, shape, *weights)  # type: ignore[no-any-return]
 
 
-def _are_panels(weights: Sequence[Tensor]) -> bool:
-    return all(len(weight) % cpu.PANEL == 0 for weight in weights[:-1])
-
-
-def _linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
-    """Projections of x side by side."""
-    if _are_panels(weights):
-        return cpu.linear(x, weights, biases)
-    given = [bias for bias in biases if bias is not None]
-    return cpu.linear(x, (torch.cat(list(weights)),), (torch.cat(given) if given else None,))
-
-
-def _input_gradient(grad: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    if _are_panels(weights) and ("input_gradient" if grad.dtype == torch.float32 else "input_gradient_bfloat16") in CPU:
-        return cpu.input_gradient(grad, weights)
-    return input_gradient(grad, torch.cat(list(weights)))
-
-
 class _DecoderLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, update: Tensor, residual: Tensor | None, layout: Layout, cos: Tensor, sin: Tensor, shape: LayerShape, *tensors: Any) -> Any:
         w, dim, (queries, keys) = LayerWeights(*tensors), shape.head_dim, shape.heads
         normed, x, scale = cpu.rms_norm(update, w.input_norm, residual, shape.eps, True)
-        qkv = _linear(normed, (w.q, w.k, w.v), (w.q_bias, w.k_bias, w.v_bias))
+        qkv = cpu.linear(normed, (w.q, w.k, w.v), (w.q_bias, w.k_bias, w.v_bias))
         q, k, v = torch.split_with_sizes(qkv.view(-1, queries + 2 * keys, dim), (queries, keys, keys), 1)
         turned_q, turned_k = cpu.rotary(q, k, cos, sin, w.q_norm, w.k_norm, shape.eps)
         heads, lse = cpu.attention(turned_q, turned_k, v, layout, shape.causal, shape.window, dim**-0.5, None, True)
-        attended = _linear(heads.view(-1, queries * dim), (w.o,), (w.o_bias,))
+        attended = cpu.linear(heads.view(-1, queries * dim), (w.o,), (w.o_bias,))
         post_normed, post_x, post_scale = cpu.rms_norm(attended, w.post_norm, x, shape.eps, True)
-        both = _linear(post_normed, (w.gate, w.up), (w.gate_bias, w.up_bias))
+        both = cpu.linear(post_normed, (w.gate, w.up), (w.gate_bias, w.up_bias))
         product = cpu.swiglu(*both.chunk(2, 1))
         ctx.save_for_backward(
             cos, sin, x, scale, normed, qkv, turned_q, turned_k, heads, lse, post_x, post_scale, post_normed, both, product, *tensors
         )
         ctx.layout, ctx.shape, ctx.has_residual = layout, shape, residual is not None
-        return _linear(product, (w.down,), (w.down_bias,)), post_x
+        return cpu.linear(product, (w.down,), (w.down_bias,)), post_x
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_x: Tensor) -> Any:
@@ -134,7 +114,7 @@ class _DecoderLayer(torch.autograd.Function):
         gate, up = both.chunk(2, 1)
         cpu.swiglu_backward(input_gradient(grad, w.down), gate, up, grad_both.chunk(2, 1))
         weigh(grad_both, post_normed, "gate", "up")
-        grad_normed = _input_gradient(grad_both, (w.gate, w.up))
+        grad_normed = input_gradient(grad_both, w.gate, w.up)
         grad_x, found["post_norm"] = cpu.rms_norm_backward(grad_normed, grad_x, post_x, w.post_norm, post_scale)
         if not (needed[0] or needed[1] or any(wanted[i] for i in _BEFORE_MLP)):
             return None, None, None, None, None, None, *(found.get(name) for name in _FIELDS)
@@ -150,6 +130,6 @@ class _DecoderLayer(torch.autograd.Function):
         found["q_norm"] = cpu.rotate_backward(by_q, q, cos, sin, w.q_norm, shape.eps, grad_q)
         found["k_norm"] = cpu.rotate_backward(by_k, k, cos, sin, w.k_norm, shape.eps, grad_k)
         weigh(grad_qkv, normed, "q", "k", "v")
-        grad_normed = _input_gradient(grad_qkv, (w.q, w.k, w.v))
+        grad_normed = input_gradient(grad_qkv, w.q, w.k, w.v)
         grad_x, found["input_norm"] = cpu.rms_norm_backward(grad_normed, grad_x, x, w.input_norm, scale)
         return grad_x, grad_x if ctx.has_residual else None, None, None, None, None, *(found.get(name) for name in _FIELDS)

@@ -50,6 +50,7 @@ std::pair<int64_t, int64_t> add_parts(const std::vector<Weight>& weights, std::v
 }  // namespace
 
 void bind_cpu_layers(py::module_& m) {
+    m.attr("panel_outputs") = panel_outputs;
     m.attr("has_avx512") = best_isa() >= Isa::avx512;
     m.attr("has_bfloat16_pairs") = best_bfloat16_unit() == Bfloat16Unit::pairs;
     m.def(
@@ -125,10 +126,10 @@ void bind_cpu_layers(py::module_& m) {
             DecoderStep step;
             PagedAttention& attention = step.attention;
             int num_threads = 0;
-            in.read(step.num_rows, step.tokens, step.positions, step.cos, step.sin, step.num_positions, step.pairs, attention.keys, attention.values, step.cache_layer_bytes,
-                    attention.num_blocks, attention.block_size, attention.cu_seqlens, attention.context_lengths, attention.slots,
-                    attention.block_table, attention.num_sequences, attention.num_slots, attention.max_blocks, step.wanted, step.num_wanted,
-                    step.hidden, num_threads);
+            in.read(step.num_rows, step.tokens, step.positions, step.cos, step.sin, step.num_positions, step.pairs, attention.keys,
+                    attention.values, step.cache_layer_bytes, attention.num_blocks, attention.block_size, attention.cu_seqlens,
+                    attention.context_lengths, attention.slots, attention.block_table, attention.num_sequences, attention.num_slots,
+                    attention.max_blocks, step.wanted, step.num_wanted, step.hidden, num_threads);
             in.end();
             py::gil_scoped_release release;
             decode(self, step, num_threads);

@@ -91,12 +91,7 @@ class Stack {
         const DecoderLayer* before = nullptr;
         for (const DecoderLayer& layer : decoder_.layers) {
             for_rows([&](const Range& range) {
-                if (before) {
-                    feed_forward(*before, residual_, range);
-                } else {
-                    look_up(range);
-                }
-                project_heads(layer, before != nullptr, range);
+                project_heads(layer, before, residual_, range);
             });
             if (before) residual_ = total_;
             attention.options.window = layer.window;
@@ -168,12 +163,7 @@ class Stack {
             const void* residual = x_;
             for (const DecoderLayer& layer : decoder_.layers) {
                 for_own_rows([&](const Range& range) {
-                    if (before) {
-                        feed_forward(*before, residual, range);
-                    } else {
-                        look_up(range);
-                    }
-                    project_heads(layer, before != nullptr, range);
+                    project_heads(layer, before, residual, range);
                 });
                 if (before) residual = total_;
                 own.options.window = layer.window;
@@ -287,10 +277,15 @@ class Stack {
         }
     }
 
-    // Up to attention; the residual stream is x, or else total + update.
-    void project_heads(const DecoderLayer& layer, bool has_update, const Range& range) {
+    // From the attention of the layer before, or for the first from the tokens, up to attention; the residual stream is then total + update, or x.
+    void project_heads(const DecoderLayer& layer, const DecoderLayer* before, const void* residual, const Range& range) {
         const Scratch& own = range.scratch;
-        norm(has_update ? update_ : x_, has_update ? total_ : nullptr, layer.input_norm, own.normed, range);
+        if (before) {
+            feed_forward(*before, residual, range);
+        } else {
+            look_up(range);
+        }
+        norm(before ? update_ : x_, before ? total_ : nullptr, layer.input_norm, own.normed, range);
         project(own.normed, {{&layer.q, own.q}, {&layer.k, own.k}, {&layer.v, at(v_, keys_, range)}}, range);
         rotate(own.q, decoder_.heads.num_query_heads, layer.q_norm, rotated_q_, range);
         rotate(own.k, decoder_.heads.num_kv_heads, layer.k_norm, rotated_k_, range);

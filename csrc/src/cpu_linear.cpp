@@ -58,18 +58,6 @@ class Rows {
     std::unique_ptr<uint16_t[]> paired_;
 };
 
-}  // namespace
-
-Bfloat16Unit best_bfloat16_unit() {
-    if (has_amx()) return Bfloat16Unit::tiles;
-#if PARADIGM_HAS_X86_ISAS
-    if (best_isa() == Isa::avx512bf16) return Bfloat16Unit::pairs;
-#endif
-    return Bfloat16Unit::none;
-}
-
-namespace {
-
 void pack_weight(
     const void* weight, int64_t num_inputs, int64_t count, Dtype dtype, Bfloat16Unit unit, const LinearKernels& kernels, char* panel) {
     if (unit == Bfloat16Unit::tiles) return pack_tiles(static_cast<const uint16_t*>(weight), num_inputs, count, reinterpret_cast<uint32_t*>(panel));
@@ -85,7 +73,47 @@ void widen_bias(const void* bias, int64_t count, Dtype dtype, float* to) {
     }
 }
 
+// Outputs [output, output + panel_outputs) of a call's weights, packed.
+class WeightPanel {
+  public:
+    WeightPanel(const Linear& call, Bfloat16Unit unit, const LinearKernels& kernels, int64_t output)
+        : memory_(new char[static_cast<std::size_t>(bytes_of_panel(call.num_inputs, unit) + 64)]), data_(aligned(memory_.get())) {
+        const int64_t bytes = bytes_of(call.dtype), count = std::min(panel_outputs, call.num_outputs - output);
+        if (call.by_columns) {
+            auto* to = reinterpret_cast<float*>(data_);
+            for (const WeightPart& part : call.weights) {
+                const char* from = static_cast<const char*>(part.weight) + output * bytes;
+                kernels.pack_rows(from, call.num_outputs, part.num_rows, count, to, panel_outputs);
+                to += inputs_as_read(part.num_rows, unit) * panel_outputs;
+            }
+            return;
+        }
+        const WeightPart* part = call.weights.data();
+        for (; output >= part->num_rows; ++part) output -= part->num_rows;
+        pack_weight(static_cast<const char*>(part->weight) + output * call.num_inputs * bytes, call.num_inputs, count, call.dtype, unit, kernels, data_);
+        if (!part->bias) return;
+        has_bias_ = true;
+        widen_bias(static_cast<const char*>(part->bias) + output * bytes, count, call.dtype, bias_);
+    }
+    const char* data() const { return data_; }
+    const float* bias() const { return has_bias_ ? bias_ : nullptr; }
+
+  private:
+    std::unique_ptr<char[]> memory_;
+    char* data_;
+    bool has_bias_ = false;
+    float bias_[panel_outputs] = {};
+};
+
 }  // namespace
+
+Bfloat16Unit best_bfloat16_unit() {
+    if (has_amx()) return Bfloat16Unit::tiles;
+#if PARADIGM_HAS_X86_ISAS
+    if (best_isa() == Isa::avx512bf16) return Bfloat16Unit::pairs;
+#endif
+    return Bfloat16Unit::none;
+}
 
 PackedLinear::PackedLinear(
     Dtype dtype, const void* weight, const void* bias, int64_t num_inputs, int64_t num_outputs, Isa isa, Bfloat16Unit unit)
@@ -142,42 +170,6 @@ void linear(const PackedCall& call, int num_threads) {
         multiply(part);
     });
 }
-
-namespace {
-
-// Outputs [output, output + panel_outputs) of a call's weights, packed.
-class WeightPanel {
-  public:
-    WeightPanel(const Linear& call, Bfloat16Unit unit, const LinearKernels& kernels, int64_t output)
-        : memory_(new char[static_cast<std::size_t>(bytes_of_panel(call.num_inputs, unit) + 64)]), data_(aligned(memory_.get())) {
-        const int64_t bytes = bytes_of(call.dtype), count = std::min(panel_outputs, call.num_outputs - output);
-        if (call.by_columns) {
-            auto* to = reinterpret_cast<float*>(data_);
-            for (const WeightPart& part : call.weights) {
-                const char* from = static_cast<const char*>(part.weight) + output * bytes;
-                kernels.pack_rows(from, call.num_outputs, part.num_rows, count, to, panel_outputs);
-                to += inputs_as_read(part.num_rows, unit) * panel_outputs;
-            }
-            return;
-        }
-        const WeightPart* part = call.weights.data();
-        for (; output >= part->num_rows; ++part) output -= part->num_rows;
-        pack_weight(static_cast<const char*>(part->weight) + output * call.num_inputs * bytes, call.num_inputs, count, call.dtype, unit, kernels, data_);
-        if (!part->bias) return;
-        has_bias_ = true;
-        widen_bias(static_cast<const char*>(part->bias) + output * bytes, count, call.dtype, bias_);
-    }
-    const char* data() const { return data_; }
-    const float* bias() const { return has_bias_ ? bias_ : nullptr; }
-
-  private:
-    std::unique_ptr<char[]> memory_;
-    char* data_;
-    bool has_bias_ = false;
-    float bias_[panel_outputs] = {};
-};
-
-}  // namespace
 
 void linear(const Linear& call, int num_threads, Isa isa, Bfloat16Unit best_unit) {
     check(call.num_rows, call.num_inputs, call.num_outputs, call.dtype, call.y_dtype, num_threads);

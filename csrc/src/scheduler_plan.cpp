@@ -59,6 +59,7 @@ void Scheduler::clear(PolicyState& policy, std::size_t number) {
     Planned& step = policy.made();
     step.plan.num_tokens = step.plan.num_sequences = step.plan.num_samples = step.plan.num_riding = step.plan.num_probes = 0;
     step.rows.clear();
+    step.ends_prompt = false;
     step.probed.clear();
     policy.free_rows.clear();
     policy.blocks.confirm();  // what earlier plans fill: they run before this one
@@ -91,7 +92,7 @@ void Scheduler::fill_decoding(PolicyState& policy) {
 void Scheduler::fill_prefilling(PolicyState& policy) {
     std::size_t num_waiting = 0;
     for (Seat* seat : policy.prefilling) {
-        if (ride(policy, *seat)) continue;
+        if (policy.made().ends_prompt && ride(policy, *seat)) continue;
         if (room(policy) > 0 && take_over_prefix(policy, *seat) && take_over_rest(policy, *seat)) {
             const int32_t num_tokens = std::min(num_left(*seat), room(policy));
             policy.counters.tokens_prefilled += num_tokens;
@@ -225,58 +226,11 @@ bool Scheduler::holds_what_is_fed(const PolicyState& policy, const Seat& seat) {
     return policy.blocks.num_held(seat.slot) * policy.blocks.block_size() == seat.fed;
 }
 
-// For a sequence that is about to be fed: what of its prompt is behind whole blocks, but for the last token, it takes over from a live sequence with
-// the same prompt, whose block it shares as forks do. Returns false if it has to wait, since the other is being fed that now.
-bool Scheduler::take_over_rest(PolicyState& policy, Seat& seat) {
-    BlockTable& blocks = policy.blocks;
-    const int32_t end = seat.prompt_length - 1;
-    if (!blocks.has_cache() || seat.has_started || end - seat.fed < kFewestForked || !holds_what_is_fed(policy, seat)) return true;
-    policy.rest_tokens.resize(static_cast<std::size_t>(end - seat.fed));
-    copy_tokens(seat, seat.fed, policy.rest_tokens);
-    const int32_t slot = blocks.prompts().find(seat.prefix, policy.rest_tokens);
-    if (slot < 0 || slot == seat.slot) return true;
-    Seat& other = *policy.by_slot[static_cast<std::size_t>(slot)];
-    if (other.fed < end) return other.num_out == 0;
-    blocks.share(seat.slot, blocks.blocks_of(slot)[end / blocks.block_size()]);
-    seat.fed = end;
-    seat.prefix = PrefixIndex::kNone;  // its block has been published
-    seat.shares_tail = true;
-    other.shares_tail = true;
-    return true;
-}
-
-// A sequence that is at the end of its prompt draws from the row of another with the same prompt, if the plan feeds that the prompt's last token: it is
-// fed nothing, and shares all of the other's blocks as forks do.
-bool Scheduler::ride(PolicyState& policy, Seat& seat) {
-    BlockTable& blocks = policy.blocks;
-    const int32_t end = seat.prompt_length, size = blocks.block_size();
-    if (!blocks.has_cache() || seat.has_started || seat.length() != end || seat.probe != nullptr || !holds_what_is_fed(policy, seat)) return false;
-    Seat* const other = find_prompt(policy, seat);
-    Planned& step = policy.made();
-    if (other == nullptr || other == &seat || other->num_out != 1 || other->row >= step.rows.size()) return false;  // 2: fed what is behind its prompt
-    const Row row = step.rows[other->row];
-    if (row.seat != other || row.sample < 0) return false;
-    // the plan feeds it, so that it is no other thread's
-    if (other->fed + row.num_tokens != end || other->prompt_length != end) return false;
-    if (other->stream[static_cast<std::size_t>(end - 1)].token != seat.stream.back().token) return false;
-    for (int32_t number = blocks.num_held(seat.slot); number < blocks.num_blocks_for(end); ++number) blocks.share(seat.slot, blocks.blocks_of(other->slot)[number]);
-    if (end % size != 0) seat.shares_tail = other->shares_tail = true;
-    seat.prefix = PrefixIndex::kNone;  // its blocks have been published
-    seat.has_started = true;
-    ++policy.counters.prefixes_shared;
-    policy.counters.tokens_shared += end;
-    count_fed(policy, seat, end);
-    ++seat.num_out;
-    step.rows.push_back({&seat, end - seat.fed, step.plan.num_samples});
-    ++step.plan.num_riding;
-    add_sample(step.plan, seat, step.plan.sample_rows[static_cast<std::size_t>(row.sample)], end);
-    return true;
-}
-
-// Who holds the blocks of the sequence's prompt, but perhaps for its last token, or is about to fill them; null: nobody.
+// Another live sequence that has been fed the prompt of one that has not begun, but perhaps for its last token, or is about to be; null: there is none.
 Seat* Scheduler::find_prompt(PolicyState& policy, const Seat& seat) {
     BlockTable& blocks = policy.blocks;
     const int32_t size = blocks.block_size(), end = seat.prompt_length - 1;
+    if (!blocks.has_cache() || seat.has_started || seat.fed > end || !holds_what_is_fed(policy, seat)) return nullptr;
     uint64_t prefix = seat.fed == 0 ? blocks.prefixes().root() : seat.prefix;
     int32_t first = seat.fed;
     for (; first + size <= end; first += size) {
@@ -288,7 +242,52 @@ Seat* Scheduler::find_prompt(PolicyState& policy, const Seat& seat) {
     policy.rest_tokens.resize(static_cast<std::size_t>(end - first));
     copy_tokens(seat, first, policy.rest_tokens);
     const int32_t slot = blocks.prompts().find(prefix, policy.rest_tokens);
-    return slot < 0 ? nullptr : policy.by_slot[static_cast<std::size_t>(slot)];
+    return slot < 0 || slot == seat.slot ? nullptr : policy.by_slot[static_cast<std::size_t>(slot)];
+}
+
+// For a sequence that is about to be fed: what of its prompt is behind whole blocks, but for the last token, it takes over from another with the same
+// prompt, whose block it shares as forks do. Returns false if it has to wait, since the other is being fed that now.
+bool Scheduler::take_over_rest(PolicyState& policy, Seat& seat) {
+    BlockTable& blocks = policy.blocks;
+    const int32_t end = seat.prompt_length - 1;
+    Seat* const other = end - seat.fed < kFewestForked ? nullptr : find_prompt(policy, seat);
+    if (other == nullptr) return true;
+    if (other->fed < end) return other->num_out == 0;
+    blocks.share(seat.slot, blocks.blocks_of(other->slot)[end / blocks.block_size()]);
+    seat.fed = end;
+    seat.prefix = PrefixIndex::kNone;  // its block has been published
+    seat.shares_tail = other->shares_tail = true;
+    return true;
+}
+
+// A sequence that is at the end of its prompt draws from the row of another with the same prompt, if the plan feeds that the prompt's last token: it is
+// fed nothing, and shares all of the other's blocks as forks do.
+bool Scheduler::ride(PolicyState& policy, Seat& seat) {
+    BlockTable& blocks = policy.blocks;
+    Planned& step = policy.made();
+    const int32_t end = seat.prompt_length;
+    if (seat.length() != end || seat.probe != nullptr) return false;
+    Seat* const other = find_prompt(policy, seat);
+    if (other == nullptr || other->num_out != 1 || other->row >= step.rows.size()) return false;  // 2: this plan feeds it what is behind its prompt
+    const Row row = step.rows[other->row];
+    if (row.seat != other || row.sample < 0) return false;
+    // the plan feeds it, so that it is no other thread's
+    if (other->fed + row.num_tokens != end || other->prompt_length != end) return false;
+    if (other->stream[static_cast<std::size_t>(end - 1)].token != seat.stream.back().token) return false;
+    const int32_t num_held = blocks.num_held(seat.slot);  // if it has waited: of the same tokens, but where two computed them perhaps not the other's
+    if (num_held > 0 && blocks.chain(seat.slot, num_held - 1) != blocks.chain(other->slot, num_held - 1)) return false;
+    for (int32_t number = num_held; number < blocks.num_blocks_for(end); ++number) blocks.share(seat.slot, blocks.blocks_of(other->slot)[number]);
+    if (end % blocks.block_size() != 0) seat.shares_tail = other->shares_tail = true;
+    seat.prefix = PrefixIndex::kNone;  // its blocks have been published
+    seat.has_started = true;
+    ++policy.counters.prefixes_shared;
+    policy.counters.tokens_shared += end;
+    count_fed(policy, seat, end);
+    ++seat.num_out;
+    step.rows.push_back({&seat, end - seat.fed, step.plan.num_samples});
+    ++step.plan.num_riding;
+    add_sample(step.plan, seat, step.plan.sample_rows[static_cast<std::size_t>(row.sample)], end);
+    return true;
 }
 
 // Before the sequence writes its token number `start`: gives it a block of its own for that, if forks share it. Returns false if none is free.
@@ -341,7 +340,10 @@ void Scheduler::append(PolicyState& policy, Seat& seat, int32_t num_tokens) {
         plan.source[t] = -1;
     }
     add_row(policy, seat, seat.fed, num_tokens, end == seat.length() && seat.probe == nullptr);
-    if (seat.fed < seat.prompt_length && policy.blocks.has_cache()) publish_prefix(policy, seat, end);
+    if (seat.fed < seat.prompt_length && policy.blocks.has_cache()) {
+        publish_prefix(policy, seat, end);
+        policy.made().ends_prompt |= end >= seat.prompt_length;
+    }
     if (seat.probe != nullptr) probe(policy, seat, end);
 }
 

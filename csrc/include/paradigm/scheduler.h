@@ -249,6 +249,7 @@ class Scheduler {
     struct Planned {
         Plan plan;
         std::vector<Row> rows;
+        bool ends_prompt = false;   // some sequence is fed the end of its prompt
         std::vector<Seat*> probed;  // [Q]
         Clock::time_point at{};
     };
@@ -316,9 +317,9 @@ class Scheduler {
     static int32_t room(const PolicyState& policy);
     static bool claim(PolicyState& policy, Seat& seat, int32_t most, bool& is_closed);
     static bool take_over_prefix(PolicyState& policy, Seat& seat);
+    static Seat* find_prompt(PolicyState& policy, const Seat& seat);
     static bool take_over_rest(PolicyState& policy, Seat& seat);
     static bool ride(PolicyState& policy, Seat& seat);
-    static Seat* find_prompt(PolicyState& policy, const Seat& seat);
     static bool holds_what_is_fed(const PolicyState& policy, const Seat& seat);
     static void publish_prefix(PolicyState& policy, Seat& seat, int32_t end);
     static bool evict_for(PolicyState& policy, const Seat& seat);
