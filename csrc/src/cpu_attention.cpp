@@ -37,6 +37,31 @@ int thread_index() {
 #endif
 }
 
+AttentionKernels kernels_for(Isa isa, Dtype dtype) {
+    return dtype == Dtype::bfloat16 ? PARADIGM_DISPATCH_BFLOAT16(isa, attention_kernels)() : PARADIGM_DISPATCH(isa, attention_kernels)();
+}
+
+// Keys or values as the loops read them: copied where rows of bfloat16 are not whole pairs, at whole pairs' addresses.
+class KeyRows {
+  public:
+    KeyRows(HeadRows& rows, const Attention& call) {
+        const bool is_paired = rows.row_stride % 2 == 0 && rows.head_stride % 2 == 0 && reinterpret_cast<std::uintptr_t>(rows.data) % 4 == 0;
+        if (call.dtype == Dtype::float32 || is_paired) return;
+        const int64_t heads = call.options.num_kv_heads, dim = call.options.head_dim;
+        copy_.reset(new uint16_t[static_cast<std::size_t>(call.num_rows * heads * dim)]);
+        const uint16_t* from = static_cast<const uint16_t*>(rows.data);
+        for (int64_t row = 0; row < call.num_rows; ++row) {
+            for (int64_t head = 0; head < heads; ++head) {
+                std::copy_n(from + row * rows.row_stride + head * rows.head_stride, dim, copy_.get() + (row * heads + head) * dim);
+            }
+        }
+        rows = {copy_.get(), heads * dim, dim};
+    }
+
+  private:
+    std::unique_ptr<uint16_t[]> copy_;
+};
+
 void check_options(const AttentionOptions& o) {
     if (o.head_dim < 8 || o.head_dim > 256 || o.head_dim % 8) refuse("head_dim must be a multiple of 8 up to 256", o.head_dim);
     if (o.num_kv_heads < 1 || o.num_query_heads % o.num_kv_heads) refuse("num_query_heads must be a multiple of num_kv_heads", o.num_query_heads);
@@ -144,9 +169,11 @@ std::vector<int64_t> key_counts(const Attention& call) {
 
 }  // namespace
 
-void attention(const Attention& call, int num_threads, Isa isa) {
+void attention(const Attention& given, int num_threads, Isa isa) {
+    check_heads(given.options, given.num_rows, num_threads);
+    Attention call = given;
     const AttentionOptions& o = call.options;
-    check_heads(o, call.num_rows, num_threads);
+    const KeyRows keys(call.k, call), values(call.v, call);
     const std::vector<int64_t> counts = key_counts(call);
     std::vector<AttentionItem> items;
     int64_t longest = 0;
@@ -159,7 +186,7 @@ void attention(const Attention& call, int num_threads, Isa isa) {
             for (int64_t head = 0; head < o.num_kv_heads; ++head) items.push_back({b, head, first, std::min(first + queries_per_item, length)});
         }
     }
-    const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().item[static_cast<int>(call.dtype)];
+    const auto kernel = kernels_for(isa, call.dtype).item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         kernel(call, item, scratch);
@@ -168,10 +195,12 @@ void attention(const Attention& call, int num_threads, Isa isa) {
     std::memset(static_cast<char*>(call.out) + used * row, 0, static_cast<std::size_t>((call.num_rows - used) * row));
 }
 
-void attention_backward(const AttentionGradient& call, int num_threads, Isa isa) {
+void attention_backward(const AttentionGradient& given, int num_threads, Isa isa) {
+    check_heads(given.forward.options, given.forward.num_rows, num_threads);
+    AttentionGradient call = given;
     const Attention& f = call.forward;
     const AttentionOptions& o = f.options;
-    check_heads(o, f.num_rows, num_threads);
+    const KeyRows keys_as_read(call.forward.k, f), values_as_read(call.forward.v, f);
     if (f.num_rows == 0) return;  // tensors without rows have no memory
     if (!f.lse) throw std::invalid_argument("lse must be what the forward stored, got null");
     if (call.grad_v_stride < o.num_kv_heads * o.head_dim) refuse("grad_v_stride must be at least num_kv_heads * head_dim", call.grad_v_stride);
@@ -193,11 +222,7 @@ void attention_backward(const AttentionGradient& call, int num_threads, Isa isa)
         for (int64_t head = 0; head < o.num_kv_heads; ++head) items.push_back({b, head, 0, 0});
     }
     const DocumentLinks links{first_child.data(), next_sibling.data()};
-    auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().backward_item[static_cast<int>(f.dtype)];
-#if PARADIGM_HAS_X86_ISAS
-    const bool has_pairs = f.k.row_stride % 2 == 0 && f.v.row_stride % 2 == 0;
-    if (isa == Isa::avx512bf16 && f.dtype == Dtype::bfloat16 && has_pairs) kernel = &avx512bf16::attention_backward_pairs;
-#endif
+    const auto kernel = kernels_for(isa, f.dtype).backward_item[static_cast<int>(f.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, true, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
         kernel(call, item, links, scratch);
@@ -269,6 +294,13 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
     std::vector<AttentionItem> items;
     int64_t longest = 0;
     double products = 0;
+    const AttentionKernels kernels = kernels_for(isa, call.dtype);
+    bool all_feed_one = true;
+    for (int64_t b = 0; b < call.num_sequences; ++b) all_feed_one &= call.cu_seqlens[b + 1] - call.cu_seqlens[b] == 1;
+    // two heads at once are faster, since a few rows do not fill the time until a product is there
+    const bool pair_heads = all_feed_one && call.num_wanted < 0 && call.num_sequences >= num_threads && o.num_kv_heads % 2 == 0 && o.head_dim % 16 == 0 &&
+                            2 * (o.num_query_heads / o.num_kv_heads) <= kernels.rows_of_block;
+    const int64_t heads = pair_heads ? 2 : 1;
     const int32_t *wanted = call.wanted, *last_wanted = call.wanted + std::max<int64_t>(0, call.num_wanted);
     for (int64_t b = 0; b < call.num_sequences; ++b) {
         const int64_t fed = call.cu_seqlens[b + 1] - call.cu_seqlens[b];
@@ -276,12 +308,12 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
         products += static_cast<double>(fed) * call.context_lengths[b];
         const int32_t* end = wanted;
         while (end < last_wanted && *end < call.cu_seqlens[b + 1]) ++end;
-        for (int64_t head = 0; head < o.num_kv_heads; ++head) {
+        for (int64_t head = 0; head < o.num_kv_heads; head += heads) {
             if (call.num_wanted >= 0) {
                 push_wanted(b, head, wanted, end, call.cu_seqlens[b], items);
                 continue;
             }
-            for (int64_t first = 0; first < fed; first += queries_per_item) items.push_back({b, head, first, std::min(first + queries_per_item, fed)});
+            for (int64_t first = 0; first < fed; first += queries_per_item) items.push_back({b, head, first, std::min(first + queries_per_item, fed), heads});
         }
         wanted = end;
     }
@@ -296,18 +328,17 @@ void paged_attention(const PagedAttention& call, int num_threads, Isa isa) {
         }
     };
     // where each sequence feeds one token, its item writes it, into lines that it is about to read anyway
-    const bool all_feed_one = call.cu_seqlens[call.num_sequences] == call.num_sequences;
-    const bool items_write = all_feed_one && static_cast<int64_t>(items.size()) == call.num_sequences * o.num_kv_heads;
+    const bool items_write = all_feed_one && call.num_wanted < 0;
     if (!items_write) {
         const int64_t token_elements = 2 * o.num_kv_heads * o.head_dim, fed_each = call.num_rows / std::max<int64_t>(1, call.num_sequences);
         for_blocks(call.num_sequences, 1, 4 * fed_each * token_elements, num_threads, [&](int64_t b, int64_t) {
             for (int64_t head = 0; head < o.num_kv_heads; ++head) write(b, head);
         });
     }
-    const auto kernel = PARADIGM_DISPATCH(isa, attention_kernels)().paged_item[static_cast<int>(call.dtype)];
+    const auto kernel = kernels.paged_item[static_cast<int>(call.dtype)];
     products *= static_cast<double>(o.num_query_heads * o.head_dim);
     run_items(items, o, longest, false, products, num_threads, [&](const AttentionItem& item, const AttentionScratch& scratch) {
-        if (items_write) write(item.document, item.kv_head);
+        for (int64_t head = 0; head < item.num_kv_heads && items_write; ++head) write(item.document, item.kv_head + head);
         kernel(call, item, &item == &items.back() ? nullptr : &item + 1, scratch);
     });
     const int64_t row = o.num_query_heads * o.head_dim * bytes_of(call.dtype), used = call.cu_seqlens[call.num_sequences];

@@ -1,4 +1,4 @@
-// The gradients of attention for avx512 with its dot products of bfloat16 pairs; see paradigm/isa.h.
+// The loops of attention in bfloat16 for avx512 with its dot products of bfloat16 pairs; see paradigm/isa.h.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,7 +14,8 @@
 #include "paradigm/simd.h"
 #include "cpu_vector.h"
 #include "cpu_attention_rows.h"
-#include "cpu_attention_items.h"
 #include "cpu_attention_pairs.h"
+#include "cpu_attention_items.h"
+#include "cpu_attention_pairs_backward.h"
 #pragma GCC pop_options
 #endif

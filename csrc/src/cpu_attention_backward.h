@@ -58,14 +58,14 @@ static void add_outers(const float* p, int64_t ldp, const float* x, int64_t ld, 
 template <int rows>
 static void score_count(int count, const float* q, int64_t dim, int64_t ldq, const float* const* k, int64_t num_tiles, float* s, int64_t lds) {
     if constexpr (rows > 0) {
-        if (count == rows) return score_rows<rows>(q, ldq, dim, k, k, 16, num_tiles, s, lds);
+        if (count == rows) return score_rows<rows, 1>(q, ldq, dim, k, k, 16, 0, num_tiles, s, lds);
         score_count<rows / 2>(count, q, dim, ldq, k, num_tiles, s, lds);
     }
 }
 template <int rows>
 static void weigh_count(int count, int64_t padded, const float* p, int64_t ldp, const float* const* v, int64_t last, float* out) {
     if constexpr (rows > 0) {
-        if (count == rows) return weigh_rows<rows>(padded, p, ldp, v, v, padded, 0, last, out, padded);
+        if (count == rows) return weigh_rows<rows, 1>(padded, p, ldp, v, v, padded, 0, 0, last, out, padded);
         weigh_count<rows / 2>(count, padded, p, ldp, v, last, out);
     }
 }
@@ -165,8 +165,8 @@ void attention_backward_item(const AttentionGradient& call, const AttentionItem&
     const T* values = static_cast<const T*>(f.v.data) + item.kv_head * f.v.head_stride;
     family_gradients<T>(call, item, links, scratch, [&](int64_t start, int64_t length, int64_t shared) {
         const int64_t dim = f.options.head_dim, padded = scratch.padded_dim;
-        copy_rows(DocumentRows<T>{keys, f.k.row_stride, 0, 0, start}, 0, length, dim, padded, scratch.key_rows + shared * padded);
-        copy_rows(DocumentRows<T>{values, f.v.row_stride, 0, 0, start}, 0, length, dim, padded, scratch.values + shared * padded);
+        copy_values(DocumentRows<T>{keys, f.k.row_stride, 0, 0, start}, 0, length, dim, padded, scratch.key_rows + shared * padded);
+        copy_values(DocumentRows<T>{values, f.v.row_stride, 0, 0, start}, 0, length, dim, padded, scratch.values + shared * padded);
         document_gradient<T>(call, item.kv_head, start, length, shared, scratch);
     });
 }

@@ -1,16 +1,48 @@
-// One work item of attention: some queries of one document and key-value head. Included once an instruction set, after cpu_attention_rows.h.
+// One work item of attention: some queries of one document and key-value head. Included once an instruction set, after cpu_attention_floats.h or
+// cpu_attention_pairs.h.
 namespace paradigm {
 namespace PARADIGM_SIMD {
 
 constexpr float log2_e = 1.44269504088896341f;
 
-// Query rows in (token, head of the group) order, block by block.
+template <int rows, int heads, class T>
+void attend_rows(AttentionBlock<T>& b) {
+    const int64_t base = b.first[0] / 16, origin = base * 16, num_tiles = (b.last[rows - 1] + 15) / 16 - base;
+    const T *const* v = b.v + base, *const* ahead = b.ahead_v + base;
+    score_block<rows, heads>(b, base, num_tiles);
+    for (int64_t i = 0; i < rows * b.padded; i += 16) store(b.out + i, broadcast(0.0f));
+    int64_t first[rows], last[rows];
+    for (int r = 0; r < rows; ++r) {
+        first[r] = b.first[r] - origin;
+        last[r] = b.last[r] - origin;
+    }
+    softmax_rows<rows>(b.s, b.lds, first, last, b.cap, b.maximum, b.denominator);
+    weigh_block<rows, heads>(b, v, ahead, first, last);
+    for (int r = 0; r < rows; ++r) {
+        const f32x16 scale = broadcast(1.0f / b.denominator[r]);
+        for (int64_t c = 0; c < b.padded; c += 16) store(b.out + r * b.padded + c, load(b.out + r * b.padded + c) * scale);
+    }
+}
+
+template <int rows, class T>
+PARADIGM_INLINE void attend_block(AttentionBlock<T>& block, int count, int64_t heads) {
+    if constexpr (rows > 0) {
+        if (count != rows) return attend_block<rows - 1>(block, count, heads);
+        if constexpr (rows % 2 == 0) {
+            if (heads == 2) return attend_rows<rows, 2>(block);
+        }
+        attend_rows<rows, 1>(block);
+    }
+}
+
+// Query rows in (token, head of the group) order, block by block. Of two heads, whose tiles are next_head elements apart, the rows of both, at most
+// max_rows, of one token.
 template <class T, class K>
 void attend_queries(
     const AttentionOptions& options, const T* q, int64_t row_stride, int64_t head_stride, int64_t num_queries, int64_t position,
-    int64_t num_keys, const K* const* k, const K* const* ahead_k, int64_t ldk, const K* const* v, const K* const* ahead_v, int64_t ldv,
-    const AttentionScratch& scratch, T* out, float* lse) {
-    const int64_t dim = options.head_dim, group = options.num_query_heads / options.num_kv_heads;
+    int64_t num_keys, int64_t heads, int64_t next_head, const K* const* k, const K* const* ahead_k, int64_t ldk, const K* const* v, const K* const* ahead_v,
+    int64_t ldv, const AttentionScratch& scratch, T* out, float* lse) {
+    const int64_t dim = options.head_dim, group = heads * (options.num_query_heads / options.num_kv_heads);
     AttentionBlock<K> block;
     block.k = k;
     block.v = v;
@@ -18,14 +50,15 @@ void attend_queries(
     block.ahead_v = ahead_v;
     block.ldk = ldk;
     block.ldv = ldv;
+    block.next_head = next_head;
     block.dim = dim;
     block.padded = scratch.padded_dim;
     block.cap = options.softcap * log2_e;
-    block.q = scratch.q;
+    block.scale = options.softcap > 0.0f ? options.scale / options.softcap : options.scale * log2_e;
+    block.q = reinterpret_cast<Word*>(scratch.q);
     block.s = scratch.scores;
     block.lds = scratch.padded_keys;
     block.out = scratch.out;
-    const f32x16 scale = broadcast(options.softcap > 0.0f ? options.scale / options.softcap : options.scale * log2_e);
     int count = 0;
     int64_t token_read = 0, head_read = 0, token_written = 0, head_written = 0;  // counted on: divisions take longer than a short row
     for (int64_t start = 0; start < num_queries * group; start += count) {
@@ -33,9 +66,7 @@ void attend_queries(
         count = left < max_rows ? static_cast<int>(left) : max_rows;
         for (int r = 0; r < count; ++r) {
             const int64_t here = position + token_read;
-            const T* from = q + token_read * row_stride + head_read * head_stride;
-            float* row = scratch.q + r * block.padded;
-            for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store(row + c, load_first(from + c, lanes) * scale); });
+            put_query(block, r, q + token_read * row_stride + head_read * head_stride);
             if (++head_read == group) {
                 head_read = 0;
                 ++token_read;
@@ -43,7 +74,7 @@ void attend_queries(
             block.first[r] = options.window > 0 && here + 1 > options.window ? here + 1 - options.window : 0;
             block.last[r] = options.causal ? here + 1 : num_keys;
         }
-        attend_block<max_rows>(block, count);
+        attend_block<max_rows>(block, count, heads);
         for (int r = 0; r < count; ++r) {
             const int64_t row = token_written * options.num_query_heads + head_written;
             const float* from = scratch.out + r * block.padded;
@@ -54,26 +85,6 @@ void attend_queries(
                 ++token_written;
             }
         }
-    }
-}
-
-// One head's keys or values of a document, the first `shared` of which are its parent's.
-template <class T>
-struct DocumentRows {
-    const T* data;
-    int64_t row_stride, parent_start, shared, start;
-};
-template <class T>
-PARADIGM_INLINE const T* row_at(const DocumentRows<T>& rows, int64_t key) {
-    return rows.data + (key < rows.shared ? rows.parent_start + key : rows.start + key - rows.shared) * rows.row_stride;
-}
-
-// Float32 copies of rows [first, last), padded to 16 channels with zeros; first is a multiple of 16.
-template <class T>
-PARADIGM_INLINE void copy_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, int64_t padded, float* out) {
-    for (int64_t j = first; j < last; ++j) {
-        const T* from = row_at(rows, j);
-        for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store(out + j * padded + c, load_first(from + c, lanes)); });
     }
 }
 
@@ -114,23 +125,6 @@ PARADIGM_INLINE void family_gradients(
     store_both(0, root_length, cuts[item.document]);
 }
 
-// Tiles of 16 rows, transposed: out[tile * 16 * dim + d * 16 + lane]; lanes past `last` are zero.
-template <class T>
-PARADIGM_INLINE void transpose_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, float* out) {
-    for (int64_t j = first; j < last; j += 16) {
-        const int count = static_cast<int>(last - j < 16 ? last - j : 16);
-        float* to = out + j * dim;
-        if (j >= rows.shared || j + count <= rows.shared) {
-            transpose16(row_at(rows, j), rows.row_stride, count, dim, to);
-            continue;
-        }
-        for (int i = 0; i < 16; ++i) {  // the tile in which the parent ends
-            const T* from = i < count ? row_at(rows, j + i) : nullptr;
-            for (int64_t d = 0; d < dim; ++d) to[d * 16 + i] = from ? widen(from[d]) : 0.0f;
-        }
-    }
-}
-
 template <class T>
 void attention_item(const Attention& call, const AttentionItem& item, const AttentionScratch& scratch) {
     const AttentionOptions& o = call.options;
@@ -146,15 +140,16 @@ void attention_item(const Attention& call, const AttentionItem& item, const Atte
         static_cast<const T*>(call.k.data) + item.kv_head * call.k.head_stride, call.k.row_stride, parent_start, shared, start};
     const DocumentRows<T> values{
         static_cast<const T*>(call.v.data) + item.kv_head * call.v.head_stride, call.v.row_stride, parent_start, shared, start};
-    transpose_rows(keys, first, last, o.head_dim, scratch.keys);
-    const float** key_tiles = reinterpret_cast<const float**>(scratch.key_tiles);
-    for (int64_t t = first / 16; t * 16 < last; ++t) key_tiles[t] = scratch.keys + t * 16 * o.head_dim;
+    Word *copied_keys = reinterpret_cast<Word*>(scratch.keys), *copied_values = reinterpret_cast<Word*>(scratch.values);
+    copy_keys(keys, first, last, o.head_dim, copied_keys);
+    const Word** key_tiles = reinterpret_cast<const Word**>(scratch.key_tiles);
+    for (int64_t t = first / 16; t * 16 < last; ++t) key_tiles[t] = copied_keys + t * 16 * o.head_dim / word_size;
 
     const int64_t row = start + item.first, query_head = item.kv_head * group;
     const T* q = static_cast<const T*>(call.q.data) + row * call.q.row_stride + query_head * call.q.head_stride;
     T* out = static_cast<T*>(call.out) + (row * o.num_query_heads + query_head) * o.head_dim;
     float* lse = call.lse ? call.lse + row * o.num_query_heads + query_head : nullptr;
-    const float** tiles = reinterpret_cast<const float**>(scratch.value_tiles);
+    const Word** tiles = reinterpret_cast<const Word**>(scratch.value_tiles);
     int64_t stride = scratch.padded_dim;
     if constexpr (sizeof(T) == sizeof(float)) {
         if (shared == 0 && o.head_dim % 16 == 0) {  // read where they lie
@@ -163,12 +158,12 @@ void attention_item(const Attention& call, const AttentionItem& item, const Atte
         }
     }
     if (sizeof(T) != sizeof(float) || shared != 0 || o.head_dim % 16 != 0) {
-        copy_rows(values, first, last, o.head_dim, stride, scratch.values);
-        for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = scratch.values + t * 16 * stride;
+        copy_values(values, first, last, o.head_dim, stride, copied_values);
+        for (int64_t t = first / 16; t * 16 < last; ++t) tiles[t] = copied_values + t * 16 * stride / word_size;
     }
     attend_queries(
-        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, key_tiles, key_tiles, 16, tiles, tiles, stride,
-        scratch, out, lse);
+        o, q, call.q.row_stride, call.q.head_stride, item.last - item.first, position, num_keys, 1, 0, key_tiles, key_tiles, 16, tiles, tiles,
+        stride, scratch, out, lse);
 }
 
 // The keys that an item's queries see: [first, last), counted from the sequence's start, first a multiple of 16.
@@ -225,23 +220,23 @@ void paged_item(const PagedAttention& call, const AttentionItem& item, const Att
     const int64_t queries = item.last - item.first;
     if (dim % 16 == 0) {
         return attend_queries(
-            o, q, call.q.row_stride, call.q.head_stride, queries, position, context, key_tiles, ahead_keys, size, tiles,
-            ahead_values, dim, scratch, out, nullptr);
+            o, q, call.q.row_stride, call.q.head_stride, queries, position, context, item.num_kv_heads, dim * size, key_tiles, ahead_keys, size,
+            tiles, ahead_values, dim, scratch, out, nullptr);
     }
-    const float** float_keys = reinterpret_cast<const float**>(scratch.copied_keys);
-    const float** float_values = reinterpret_cast<const float**>(scratch.copied_values);
+    const Word** copied_keys = reinterpret_cast<const Word**>(scratch.copied_keys);
+    const Word** copied_values = reinterpret_cast<const Word**>(scratch.copied_values);
     for (int64_t t = first / 16; t * 16 < last; ++t) {
         const int64_t count = last - t * 16 < 16 ? last - t * 16 : 16;
-        float* keys = scratch.keys + t * 16 * dim;
-        for (int64_t d = 0; d < dim; ++d) store(keys + d * 16, load(key_tiles[t] + d * size));
-        float* values = scratch.values + t * 16 * scratch.padded_dim;
-        copy_rows(DocumentRows<T>{tiles[t], dim, 0, 0, 0}, 0, count, dim, scratch.padded_dim, values);
-        float_keys[t] = keys;
-        float_values[t] = values;
+        Word* keys = reinterpret_cast<Word*>(scratch.keys) + t * 16 * dim / word_size;
+        copy_tile(key_tiles[t], size, dim, keys);
+        Word* values = reinterpret_cast<Word*>(scratch.values) + t * 16 * scratch.padded_dim / word_size;
+        copy_values(DocumentRows<T>{tiles[t], dim, 0, 0, 0}, 0, count, dim, scratch.padded_dim, values);
+        copied_keys[t] = keys;
+        copied_values[t] = values;
     }
     attend_queries(
-        o, q, call.q.row_stride, call.q.head_stride, queries, position, context, float_keys, float_keys, 16, float_values,
-        float_values, scratch.padded_dim, scratch, out, nullptr);
+        o, q, call.q.row_stride, call.q.head_stride, queries, position, context, 1, 0, copied_keys, copied_keys, 16, copied_values,
+        copied_values, scratch.padded_dim, scratch, out, nullptr);
 }
 
 }  // namespace PARADIGM_SIMD

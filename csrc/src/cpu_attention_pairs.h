@@ -1,24 +1,19 @@
-// Gradients of attention in bfloat16 by AVX-512's dot products of pairs: as cpu_attention_backward.h, but that P and dS are rounded to bfloat16
-// for the products they enter, as its other operands are. Included after cpu_attention_items.h.
+// The products of attention in bfloat16 by AVX-512's dot products of pairs, with PARADIGM_HAS_BFLOAT16 in place of cpu_attention_floats.h: the same
+// names from put_query on. Included after cpu_attention_rows.h.
 //
-// A pair is two neighbours along a product's inner dimension, in 32 bits. One operand gives the same pair to all lanes, the other has one a lane:
-//     S = Q K^T, dO V^T        inner: channels; lanes: keys          keys and values in tiles, [tiles][head_dim / 2][16] pairs
-//     dQ = dS K                inner: keys; lanes: channels          keys two by two, [keys / 2][padded_dim] pairs
-//     dV = P^T dO, dK = dS^T Q     inner: queries; lanes: channels   dO and Q two by two, [rows / 2][padded_dim] pairs
+// A pair is two neighbours along a product's inner dimension, in 32 bits. One operand gives the same pair to all lanes, the other has one a lane. Of
+// keys, pairs are channels by lanes of keys; of values, keys by lanes of channels. Memory has them either side by side, as Words, or as a cache has
+// them, in two rows of bfloat16, which are put together as they are read.
 namespace paradigm {
 namespace PARADIGM_SIMD {
 
-using Pair = uint32_t;
-
-constexpr int paired_rows = 16;  // query rows that share one pass over the keys' gradients; those that are missing are zero
-constexpr int lane_rows = 8;     // rows of a product at a time
-
-PARADIGM_INLINE f32x16 add_products(const f32x16& sum, Pair everywhere, const Pair* lanes) {
+PARADIGM_INLINE f32x16 add_products(const f32x16& sum, const u32x16& a, const u32x16& b) {
     f32x16 r;
-    const u32x16 a = broadcast(everywhere), b = load(lanes);
     r.part[0] = (native_f32)_mm512_dpbf16_ps((__m512)sum.part[0], (__m512bh)a.part[0], (__m512bh)b.part[0]);
     return r;
 }
+PARADIGM_INLINE f32x16 add_products(const f32x16& sum, Word everywhere, const Word* lanes) { return add_products(sum, broadcast(everywhere), load(lanes)); }
+
 // Of two rows, side by side: what they have in each lane.
 PARADIGM_INLINE u32x16 paired(const f32x16& first, const f32x16& second) { return shift_right<16>(bits_of(first)) | bits_of(second); }
 // Both rounded, the first in the lower half; and those paired.
@@ -33,220 +28,198 @@ PARADIGM_INLINE u32x16 paired(const __m512i& halves) {
     return r;
 }
 
-// s[r * lds + t * 16 + lane] = sum over pairs d of q[r * ldq + d] * k[(t * num_pairs + d) * 16 + lane].
-template <int tiles>
-PARADIGM_INLINE void score_pairs(const Pair* q, int64_t ldq, int64_t num_pairs, const Pair* k, float* s, int64_t lds) {
-    f32x16 sum[lane_rows][tiles];
+// The index-th pairs of 16 lanes, of rows that are ld apart.
+PARADIGM_INLINE u32x16 load_pairs(const Word* from, int64_t index, int64_t ld) { return load(from + index * ld); }
+PARADIGM_INLINE u32x16 load_pairs(const bfloat16* from, int64_t index, int64_t ld) {
+    __m256i first, second;
+    std::memcpy(&first, from + 2 * index * ld, 32);
+    std::memcpy(&second, from + (2 * index + 1) * ld, 32);
+    return paired(_mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(first), second, 1));
+}
+// Asks for them; copies are at hand.
+PARADIGM_INLINE void ask_for_pairs(const Word*, int64_t, int64_t) {}
+PARADIGM_INLINE void ask_for_pairs(const bfloat16* from, int64_t index, int64_t ld) {
+    __builtin_prefetch(from + 2 * index * ld, 0, 2);
+    if (ld > 16) __builtin_prefetch(from + (2 * index + 1) * ld, 0, 2);
+}
+
+// As the functions of these names in cpu_attention_floats.h.
+template <int rows, int tiles, int heads, class K>
+PARADIGM_INLINE void score_tiles(
+    const Word* q, int64_t ldq, int64_t num_pairs, const K* const* k, const K* const* ahead, int64_t ldk, int64_t next_head, float scale, float* s,
+    int64_t lds) {
+    f32x16 sum[rows][tiles];
+    const K *tile[tiles], *next[tiles];
 #pragma GCC unroll 8
-    for (int r = 0; r < lane_rows; ++r) {
-#pragma GCC unroll 2
-        for (int t = 0; t < tiles; ++t) sum[r][t] = broadcast(0.0f);
+    for (int n = 0; n < tiles; ++n) {
+        tile[n] = k[n];
+        next[n] = ahead[n];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) sum[r][n] = broadcast(0.0f);
     }
     for (int64_t d = 0; d < num_pairs; ++d) {
+        u32x16 key[heads][tiles];
 #pragma GCC unroll 8
-        for (int r = 0; r < lane_rows; ++r) {
+        for (int n = 0; n < tiles; ++n) {
 #pragma GCC unroll 2
-            for (int t = 0; t < tiles; ++t) sum[r][t] = add_products(sum[r][t], q[r * ldq + d], k + (t * num_pairs + d) * 16);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < lane_rows; ++r) {
-#pragma GCC unroll 2
-        for (int t = 0; t < tiles; ++t) store(s + r * lds + t * 16, sum[r][t]);
-    }
-}
-static void score_all(const Pair* q, int64_t ldq, int64_t num_pairs, const Pair* k, int64_t num_tiles, float* s, int64_t lds) {
-    for (int r = 0; r < paired_rows; r += lane_rows) {
-        int64_t t = 0;
-        for (; t + 2 <= num_tiles; t += 2) score_pairs<2>(q + r * ldq, ldq, num_pairs, k + t * num_pairs * 16, s + r * lds + t * 16, lds);
-        if (t < num_tiles) score_pairs<1>(q + r * ldq, ldq, num_pairs, k + t * num_pairs * 16, s + r * lds + t * 16, lds);
-    }
-}
-
-// out[r * ldo + c] = (adds ? out[r * ldo + c] : 0) + sum over pairs i of a[r * lda + i * ldi] * b[i * ldb + c], for lane_rows rows and `width`
-// vectors of channels.
-template <bool adds, int width>
-PARADIGM_INLINE void weigh_pairs(const Pair* a, int64_t lda, int64_t ldi, const Pair* b, int64_t ldb, int64_t count, float* out, int64_t ldo) {
-    f32x16 sum[lane_rows][width];
-#pragma GCC unroll 8
-    for (int r = 0; r < lane_rows; ++r) {
-#pragma GCC unroll 2
-        for (int c = 0; c < width; ++c) sum[r][c] = adds ? load(out + r * ldo + c * 16) : broadcast(0.0f);
-    }
-    for (int64_t i = 0; i < count; ++i) {
-#pragma GCC unroll 8
-        for (int r = 0; r < lane_rows; ++r) {
-#pragma GCC unroll 2
-            for (int c = 0; c < width; ++c) sum[r][c] = add_products(sum[r][c], a[r * lda + i * ldi], b + i * ldb + c * 16);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < lane_rows; ++r) {
-#pragma GCC unroll 2
-        for (int c = 0; c < width; ++c) store(out + r * ldo + c * 16, sum[r][c]);
-    }
-}
-template <bool adds>
-static void weigh_all(
-    const Pair* a, int64_t lda, int64_t ldi, const Pair* b, int64_t count, int64_t num_rows, float* out, int64_t padded) {
-    for (int64_t r = 0; r < num_rows; r += lane_rows) {
-        int64_t c = 0;
-        for (; c + 32 <= padded; c += 32) weigh_pairs<adds, 2>(a + r * lda, lda, ldi, b + c, padded, count, out + r * padded + c, padded);
-        if (c < padded) weigh_pairs<adds, 1>(a + r * lda, lda, ldi, b + c, padded, count, out + r * padded + c, padded);
-    }
-}
-
-struct PairRow {
-    int64_t first, last;  // its keys, counted from the scores' first
-    float lse, delta;
-};
-
-// From raw scores and dO V^T of two rows, [lds] each: pairs of P in place of the scores' first row, pairs of the scores' gradient (times scale) in
-// place of the other's, and that gradient's rows of bfloat16.
-PARADIGM_INLINE void softmax_pairs(
-    float* s, float* g, int64_t lds, int64_t num_tiles, const PairRow* rows, const AttentionOptions& o, bfloat16* by_row) {
-    const f32x16 zero = broadcast(0.0f), one = broadcast(1.0f), cap = broadcast(o.softcap * log2_e), lse[2] = {broadcast(rows[0].lse), broadcast(rows[1].lse)};
-    const f32x16 scale = broadcast(o.softcap > 0.0f ? o.scale / o.softcap : o.scale * log2_e), slope = broadcast(o.scale);
-    const f32x16 delta[2] = {broadcast(rows[0].delta), broadcast(rows[1].delta)};
-    auto tile = [&](int64_t t, auto is_whole) PARADIGM_BODY {
-        f32x16 p[2], by_score[2];
-#pragma GCC unroll 2
-        for (int r = 0; r < 2; ++r) {
-            f32x16 x = load(s + r * lds + t * 16) * scale, factor = slope;
-            if (o.softcap > 0.0f) {
-                x = tanh(x);
-                factor = factor * (one - x * x);
-                x = cap * x;
+            for (int h = 0; h < heads; ++h) {
+                key[h][n] = load_pairs(tile[n] + h * next_head, d, ldk);
+                ask_for_pairs(next[n] + h * next_head, d, ldk);
             }
-            p[r] = exp2(x - lse[r]);
-            if constexpr (!is_whole.value) p[r] = select(lanes_inside(t, rows[r].first, rows[r].last), p[r], zero);
-            by_score[r] = p[r] * (load(g + r * lds + t * 16) - delta[r]) * factor;
-            if constexpr (!is_whole.value) by_score[r] = select(lanes_inside(t, rows[r].first, rows[r].last), by_score[r], zero);
         }
-        const __m512i halves = halves_of(by_score[0], by_score[1]);
-        const __m256i first = _mm512_maskz_extracti64x4_epi64(0xF, halves, 0), second = _mm512_maskz_extracti64x4_epi64(0xF, halves, 1);
-        std::memcpy(by_row + t * 16, &first, 32);
-        std::memcpy(by_row + lds + t * 16, &second, 32);
-        store(reinterpret_cast<Pair*>(s) + t * 16, paired(halves_of(p[0], p[1])));
-        store(reinterpret_cast<Pair*>(g) + t * 16, paired(halves));
-    };
-    const int64_t both_seen = rows[0].last < rows[1].last ? rows[0].last : rows[1].last;
-    const int64_t num_whole = rows[0].first > 0 || rows[1].first > 0 ? 0 : both_seen / 16;  // without a window, from the first on
-    for (int64_t t = 0; t < num_whole; ++t) tile(t, std::true_type());
-    for (int64_t t = num_whole; t < num_tiles; ++t) tile(t, std::false_type());
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const u32x16 query = broadcast(q[r * ldq + d]);
+#pragma GCC unroll 8
+            for (int n = 0; n < tiles; ++n) sum[r][n] = add_products(sum[r][n], query, key[r / (rows / heads)][n]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+        for (int n = 0; n < tiles; ++n) store(s + r * lds + n * 16, sum[r][n] * broadcast(scale));
+    }
 }
 
-// Rows from `first` on, which is even, two by two; those from num_keys up to `end` are zero.
-static void pair_rows(const DocumentRows<bfloat16>& rows, int64_t first, int64_t num_keys, int64_t end, int64_t dim, int64_t padded, Pair* out) {
+template <int rows, int heads, class K>
+__attribute__((noinline)) void score_rows(
+    const Word* q, int64_t ldq, int64_t num_pairs, const K* const* k, const K* const* ahead, int64_t ldk, int64_t next_head, int64_t num_tiles, float scale,
+    float* s, int64_t lds) {
+    constexpr int wide = tiles_of(rows, heads);
+    auto score = [&](int64_t n, auto tiles) PARADIGM_BODY {
+        score_tiles<rows, tiles.value, heads>(q, ldq, num_pairs, k + n, ahead + n, ldk, next_head, scale, s + n * 16, lds);
+    };
+    int64_t n = 0;
+    for (; n + wide <= num_tiles; n += wide) score(n, std::integral_constant<int, wide>());
+    if constexpr (wide > 2) {
+        if (n + 2 <= num_tiles) {
+            score(n, std::integral_constant<int, 2>());
+            n += 2;
+        }
+    }
+    for (; n < num_tiles; ++n) score(n, std::integral_constant<int, 1>());
+}
+
+// Adds to each row's out its values from the key `first` on: those before `common`, which is even, that all rows see, and the rest up to its own last,
+// which ascend. Of a pair that is not whole the missing key has no part, be it a NaN.
+template <int rows, int width, int heads, class V>
+PARADIGM_INLINE void weigh_channels(
+    int64_t channel, const Word* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t next_head, int64_t first, int64_t common,
+    const int64_t* last, float* out, int64_t ldo) {
+    constexpr Word lower = 0xFFFFu, upper = 0xFFFF0000u;
+    f32x16 sum[rows][width];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < width; ++c) sum[r][c] = load(out + r * ldo + channel + c * 16);
+    }
+    u32x16 x[heads][width];
+    auto load_values = [&](int64_t tile, int64_t pair) PARADIGM_BODY {
+#pragma GCC unroll 8
+        for (int c = 0; c < width; ++c) {
+#pragma GCC unroll 2
+            for (int h = 0; h < heads; ++h) {
+                x[h][c] = load_pairs(v[tile] + h * next_head + channel + c * 16, pair, ldv);
+                if (c % 2 == 0) ask_for_pairs(ahead[tile] + h * next_head + channel + c * 16, pair, ldv);
+            }
+        }
+    };
+    auto add_all = [&](int64_t i) PARADIGM_BODY {
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const u32x16 weight = broadcast(p[r * ldp + i]);
+#pragma GCC unroll 8
+            for (int c = 0; c < width; ++c) sum[r][c] = add_products(sum[r][c], weight, x[r / (rows / heads)][c]);
+        }
+    };
+    if (first % 2 != 0) {
+        load_values(first / 16, first % 16 / 2);
+#pragma GCC unroll 8
+        for (int i = 0; i < heads * width; ++i) x[i / width][i % width] = x[i / width][i % width] & broadcast(upper);
+        add_all(first / 2);
+    }
+    for (int64_t i = (first + 1) / 2; i < common / 2;) {
+        const int64_t tile = i / 8, stop = (tile + 1) * 8 < common / 2 ? (tile + 1) * 8 : common / 2;
+        for (; i < stop; ++i) {
+            load_values(tile, i - tile * 8);
+            add_all(i);
+        }
+    }
+    for (int64_t i = common / 2; 2 * i < last[rows - 1]; ++i) {
+        load_values(i / 8, i % 8);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; ++r) {
+            const int64_t left = last[r] - 2 * i;
+            const u32x16 weight = broadcast(p[r * ldp + i]), mask = broadcast(left > 1 ? lower | upper : lower);
+            const mask16 sees = left > 0 ? 0xFFFF : 0;  // of a product under a mask GCC 12 leaves out the upper half
+#pragma GCC unroll 8
+            for (int c = 0; c < width; ++c) sum[r][c] = select(sees, add_products(sum[r][c], weight, x[r / (rows / heads)][c] & mask), sum[r][c]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+#pragma GCC unroll 8
+        for (int c = 0; c < width; ++c) store(out + r * ldo + channel + c * 16, sum[r][c]);
+    }
+}
+
+template <int rows, int heads, class V>
+__attribute__((noinline)) void weigh_rows(
+    int64_t padded, const Word* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t next_head, int64_t first, int64_t common,
+    const int64_t* last, float* out, int64_t ldo) {
+    constexpr int wide = width_of(rows) > 4 ? 4 : width_of(rows);
+    auto weigh = [&](int64_t c, auto width) PARADIGM_BODY {
+        weigh_channels<rows, width.value, heads>(c, p, ldp, v, ahead, ldv, next_head, first, common, last, out, ldo);
+    };
+    int64_t c = 0;
+    for (; c + 16 * wide <= padded; c += 16 * wide) weigh(c, std::integral_constant<int, wide>());
+    if constexpr (wide > 2) {
+        for (; c + 32 <= padded; c += 32) weigh(c, std::integral_constant<int, 2>());
+    }
+    for (; c < padded; c += 16) weigh(c, std::integral_constant<int, 1>());
+}
+
+template <class K>
+PARADIGM_INLINE void put_query(const AttentionBlock<K>& b, int row, const bfloat16* from) {
+    std::memcpy(b.q + row * b.padded, from, static_cast<std::size_t>(b.dim) * 2);
+}
+
+template <int rows, int heads, class K>
+PARADIGM_INLINE void score_block(const AttentionBlock<K>& b, int64_t base, int64_t num_tiles) {
+    score_rows<rows, heads>(b.q, b.padded, b.dim / 2, b.k + base, b.ahead_k + base, b.ldk, b.next_head, num_tiles, b.scale, b.s, b.lds);
+}
+
+template <int rows, int heads, class V>
+PARADIGM_INLINE void weigh_block(const AttentionBlock<V>& b, const V* const* v, const V* const* ahead, const int64_t* first, const int64_t* last) {
+    const Word* p = reinterpret_cast<const Word*>(b.s);
+    const int64_t even = (first[rows - 1] + 1) / 2 * 2, common = last[0] / 2 * 2;
+    if constexpr (heads == 1) {
+        for (int r = 0; r < rows && (first[r] < even || even > common); ++r) {  // first what a row alone sees, be it all
+            const int64_t stop = even > common ? last[r] : even;
+            weigh_rows<1, 1>(b.padded, p + r * b.lds, 0, v, ahead, b.ldv, 0, first[r], stop / 2 * 2, &stop, b.out + r * b.padded, 0);
+        }
+        if (even > common) return;
+    }
+    weigh_rows<rows, heads>(b.padded, p, b.lds, v, ahead, b.ldv, b.next_head, heads == 1 ? even : first[0], common, last, b.out, b.padded);
+}
+
+// Rows lie an even number of elements apart and at addresses that four divides: pairs of channels are moved as numbers of 32 bits are.
+PARADIGM_INLINE void copy_keys(const DocumentRows<bfloat16>& rows, int64_t first, int64_t last, int64_t dim, Word* out) {
+    const DocumentRows<float> pairs{reinterpret_cast<const float*>(rows.data), rows.row_stride / 2, rows.parent_start, rows.shared, rows.start};
+    transpose_rows(pairs, first, last, dim / 2, reinterpret_cast<float*>(out));
+}
+// The last pair's second row is zero where there is none.
+PARADIGM_INLINE void copy_values(const DocumentRows<bfloat16>& rows, int64_t first, int64_t last, int64_t dim, int64_t padded, Word* out) {
     static const bfloat16 nothing[256] = {};
-    for (int64_t j = first; j < end; j += 2) {
-        const bfloat16* a = j < num_keys ? row_at(rows, j) : nothing;
-        const bfloat16* b = j + 1 < num_keys ? row_at(rows, j + 1) : nothing;
-        Pair* to = out + j / 2 * padded;
+    for (int64_t j = first; j < last; j += 2) {
+        const bfloat16 *a = row_at(rows, j), *b = j + 1 < last ? row_at(rows, j + 1) : nothing;
+        Word* to = out + j / 2 * padded;
         for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY { store(to + c, paired(load_first(a + c, lanes), load_first(b + c, lanes))); });
     }
 }
 
-// A block's rows of queries or output gradients: as they are, [paired_rows][padded], and two by two.
-struct PairedRows {
-    bfloat16* rows;
-    Pair* pairs;
-    PairedRows(float* memory, int64_t padded) : rows(reinterpret_cast<bfloat16*>(memory)), pairs(reinterpret_cast<Pair*>(memory) + paired_rows / 2 * padded) {}
-    __attribute__((always_inline)) void put(int r, int64_t padded, int64_t c, const f32x16& first, const f32x16& second) const {
-        store(rows + r * padded + c, first);
-        store(rows + (r + 1) * padded + c, second);
-        store(pairs + r / 2 * padded + c, paired(first, second));
-    }
-};
-
-// Tokens of a document and heads of a group, in the order of a block's rows: counted, since divisions take longer than a short row.
-struct RowCounter {
-    int64_t token, head, group;
-    void next() {
-        if (++head < group) return;
-        head = 0;
-        ++token;
-    }
-};
-
-// Keys and values lie in the scratch memory; adds the gradients of one document's queries to theirs, and writes grad_q.
-static void paired_document(const AttentionGradient& call, int64_t kv_head, int64_t start, int64_t length, int64_t shared, const AttentionScratch& scratch) {
-    const Attention& f = call.forward;
-    const AttentionOptions& o = f.options;
-    const int64_t dim = o.head_dim, padded = scratch.padded_dim, group = o.num_query_heads / o.num_kv_heads, num_keys = shared + length;
-    const int64_t lds = scratch.padded_keys;
-    const Pair *keys = reinterpret_cast<Pair*>(scratch.keys), *values = reinterpret_cast<Pair*>(scratch.transposed_values);
-    const Pair* key_pairs = reinterpret_cast<Pair*>(scratch.key_rows);
-    const PairedRows q(scratch.raw_q, padded), grad(scratch.grad_out, padded);
-    bfloat16* slopes = reinterpret_cast<bfloat16*>(scratch.values);  // [paired_rows][lds]
-    static const bfloat16 nothing[256] = {};
-    RowCounter read{0, 0, group}, written = read;
-    for (int64_t begin = 0; begin < length * group; begin += paired_rows) {
-        const int count = static_cast<int>(length * group - begin < paired_rows ? length * group - begin : paired_rows);
-        PairRow rows[paired_rows] = {};
-        for (int r = 0; r < paired_rows; r += 2) {
-            const bfloat16 *queries[2] = {nothing, nothing}, *grads[2] = {nothing, nothing}, *outs[2] = {nothing, nothing};
-            for (int i = 0; i < 2 && r + i < count; ++i, read.next()) {
-                const int64_t here = shared + read.token, row = start + read.token, head = kv_head * group + read.head;
-                queries[i] = static_cast<const bfloat16*>(f.q.data) + row * f.q.row_stride + head * f.q.head_stride;
-                grads[i] = static_cast<const bfloat16*>(call.grad_out.data) + row * call.grad_out.row_stride + head * call.grad_out.head_stride;
-                outs[i] = static_cast<const bfloat16*>(f.out) + (row * o.num_query_heads + head) * dim;
-                rows[r + i].lse = f.lse[row * o.num_query_heads + head];
-                rows[r + i].first = o.window > 0 && here + 1 > o.window ? here + 1 - o.window : 0;
-                rows[r + i].last = o.causal ? here + 1 : num_keys;
-            }
-            f32x16 sums[2] = {broadcast(0.0f), broadcast(0.0f)};
-            for_vectors(dim, [&](int64_t c, auto lanes, int) PARADIGM_BODY {
-                const f32x16 first = load_first(grads[0] + c, lanes), second = load_first(grads[1] + c, lanes);
-                sums[0] = fma(first, load_first(outs[0] + c, lanes), sums[0]);
-                sums[1] = fma(second, load_first(outs[1] + c, lanes), sums[1]);
-                grad.put(r, padded, c, first, second);
-                q.put(r, padded, c, load_first(queries[0] + c, lanes), load_first(queries[1] + c, lanes));
-            });
-            rows[r].delta = sum_lanes(sums[0]);
-            rows[r + 1].delta = sum_lanes(sums[1]);
-        }
-        const int64_t base = rows[0].first / 16, origin = base * 16, num_tiles = (rows[count - 1].last - origin + 15) / 16;
-        for (int r = 0; r < count; ++r) {
-            rows[r].first -= origin;
-            rows[r].last -= origin;
-        }
-        const auto words = [](const bfloat16* from) { return reinterpret_cast<const Pair*>(from); };
-        score_all(words(q.rows), padded / 2, dim / 2, keys + origin * dim / 2, num_tiles, scratch.scores, lds);
-        score_all(words(grad.rows), padded / 2, dim / 2, values + origin * dim / 2, num_tiles, scratch.grad_scores, lds);
-        for (int r = 0; r < paired_rows; r += 2) {
-            softmax_pairs(scratch.scores + r * lds, scratch.grad_scores + r * lds, lds, num_tiles, rows + r, o, slopes + r * lds);
-        }
-        const Pair *p = reinterpret_cast<Pair*>(scratch.scores), *slope = reinterpret_cast<Pair*>(scratch.grad_scores);
-        weigh_all<false>(words(slopes), lds / 2, 1, key_pairs + origin / 2 * padded, num_tiles * 8, paired_rows, scratch.out, padded);
-        weigh_all<true>(p, 1, 2 * lds, grad.pairs, paired_rows / 2, num_tiles * 16, scratch.grad_values + origin * padded, padded);
-        weigh_all<true>(slope, 1, 2 * lds, q.pairs, paired_rows / 2, num_tiles * 16, scratch.grad_keys + origin * padded, padded);
-        for (int r = 0; r < count; ++r, written.next()) {
-            const int64_t row = start + written.token, head = kv_head * group + written.head;
-            store_rows(
-                scratch.out + r * padded, 1, dim, padded, static_cast<bfloat16*>(call.grad_q) + (row * o.num_query_heads + head) * dim, 0);
-        }
-    }
-}
-
-// As attention_backward_item, for rows that are an even number of channels apart.
-void attention_backward_pairs(const AttentionGradient& call, const AttentionItem& item, const DocumentLinks& links, const AttentionScratch& scratch) {
-    const Attention& f = call.forward;
-    const int64_t dim = f.options.head_dim, root_start = f.cu_seqlens[item.document];
-    const bfloat16* keys = static_cast<const bfloat16*>(f.k.data) + item.kv_head * f.k.head_stride;
-    const bfloat16* values = static_cast<const bfloat16*>(f.v.data) + item.kv_head * f.v.head_stride;
-    family_gradients<bfloat16>(call, item, links, scratch, [&](int64_t start, int64_t length, int64_t shared) {
-        const int64_t num_keys = shared + length, end = (num_keys + 15) / 16 * 16;
-        auto tiles = [&](const bfloat16* data, int64_t row_stride, float* out) {  // pairs of channels are moved as numbers of 32 bits are
-            const DocumentRows<float> rows{reinterpret_cast<const float*>(data), row_stride / 2, root_start, shared, start};
-            transpose_rows(rows, shared / 16 * 16, num_keys, dim / 2, out);
-        };
-        tiles(keys, f.k.row_stride, scratch.keys);
-        tiles(values, f.v.row_stride, scratch.transposed_values);
-        const DocumentRows<bfloat16> rows{keys, f.k.row_stride, root_start, shared, start};
-        pair_rows(rows, shared / 2 * 2, num_keys, end, dim, scratch.padded_dim, reinterpret_cast<Pair*>(scratch.key_rows));
-        paired_document(call, item.kv_head, start, length, shared, scratch);
-    });
+PARADIGM_INLINE void copy_tile(const bfloat16* from, int64_t ldk, int64_t dim, Word* out) {
+    for (int64_t d = 0; d < dim / 2; ++d) store(out + d * 16, load_pairs(from, d, ldk));
 }
 
 }  // namespace PARADIGM_SIMD

@@ -4,8 +4,21 @@
 // maximum is exact, the denominator is summed lane by lane (lane = key index mod 16) over ascending tiles and then over lanes by one
 // tree, and each output channel is summed over keys in ascending order from the row's first to its last. Keys outside a row's range
 // are computed where that is cheaper but never read.
+//
+// With PARADIGM_HAS_BFLOAT16 products are of pairs of bfloat16, for which the numerators of the softmax are rounded to it: two neighbouring channels
+// of queries and keys are multiplied at once, and the values of two neighbouring keys, the first of which has an even index.
 namespace paradigm {
 namespace PARADIGM_SIMD {
+
+#ifdef PARADIGM_HAS_BFLOAT16
+using Word = uint32_t;  // what products read at once: here a pair
+using Numerator = bfloat16;
+constexpr int64_t word_size = 2;
+#else
+using Word = float;
+using Numerator = float;
+constexpr int64_t word_size = 1;
+#endif
 
 // A block holds rows * width accumulators, and they must all stay in registers.
 constexpr int max_rows = native_bytes == 64 ? 8 : native_bytes == 32 ? 4 : 2;
@@ -15,115 +28,6 @@ constexpr int width_of(int rows) {
     return n >= 8 ? 8 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
 }
 
-// Neither score_rows nor weigh_rows is inlined: each is called from several places, and unrolled it is long.
-//
-// Both ask for the tiles `ahead` line by line as they read their own: asked for all at once, they would keep the core waiting. A line of
-// two is enough, the second comes with it. Where nothing is ahead, that is the tiles themselves.
-//
-// s[r * lds + n * 16 + lane] = sum over d of q[r * ldq + d] * (tile n's key `lane`, channel d).
-template <int rows, int tiles, class K>
-PARADIGM_INLINE void score_tiles(
-    const float* q, int64_t ldq, int64_t dim, const K* const* k, const K* const* ahead, int64_t ldk, float* s, int64_t lds) {
-    f32x16 sum[rows][tiles];
-    const K *tile[tiles], *next[tiles];
-#pragma GCC unroll 8
-    for (int n = 0; n < tiles; ++n) {
-        tile[n] = k[n];
-        next[n] = ahead[n];
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; ++r) sum[r][n] = broadcast(0.0f);
-    }
-#pragma GCC unroll 2
-    for (int64_t d = 0; d < dim; ++d) {
-        f32x16 key[tiles];
-#pragma GCC unroll 8
-        for (int n = 0; n < tiles; ++n) {
-            key[n] = load(tile[n] + d * ldk);
-            if (d % 2 == 0) __builtin_prefetch(next[n] + d * ldk, 0, 2);
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; ++r) {
-            const f32x16 query = broadcast(q[r * ldq + d]);
-#pragma GCC unroll 8
-            for (int n = 0; n < tiles; ++n) sum[r][n] = fma(query, key[n], sum[r][n]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-        for (int n = 0; n < tiles; ++n) store(s + r * lds + n * 16, sum[r][n]);
-    }
-}
-
-template <int rows, class K>
-__attribute__((noinline)) void score_rows(
-    const float* q, int64_t ldq, int64_t dim, const K* const* k, const K* const* ahead, int64_t ldk, int64_t num_tiles, float* s, int64_t lds) {
-    constexpr int wide = width_of(rows) > 4 ? 4 : width_of(rows);
-    int64_t n = 0;
-    for (; n + wide <= num_tiles; n += wide) score_tiles<rows, wide>(q, ldq, dim, k + n, ahead + n, ldk, s + n * 16, lds);
-    if constexpr (wide > 2) {
-        if (n + 2 <= num_tiles) {
-            score_tiles<rows, 2>(q, ldq, dim, k + n, ahead + n, ldk, s + n * 16, lds);
-            n += 2;
-        }
-    }
-    for (; n < num_tiles; ++n) score_tiles<rows, 1>(q, ldq, dim, k + n, ahead + n, ldk, s + n * 16, lds);
-}
-
-// out[r * ldo + c] += sum over keys j in [first, last) of p[r * ldp + j] * v_j[c], for `width` vectors of channels from `channel` on.
-template <int rows, int width, class V>
-PARADIGM_INLINE void weigh_channels(
-    int64_t channel, const float* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t first, int64_t last, float* out,
-    int64_t ldo) {
-    f32x16 sum[rows][width];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-        for (int c = 0; c < width; ++c) sum[r][c] = load(out + r * ldo + channel + c * 16);
-    }
-    for (int64_t j = first; j < last;) {
-        const int64_t tile = j / 16, stop = (tile + 1) * 16 < last ? (tile + 1) * 16 : last;
-        const int64_t start = (j - tile * 16) * ldv + channel;
-        const V *value = v[tile] + start, *next = ahead[tile] + start;
-        for (; j < stop; ++j, value += ldv, next += ldv) {
-            f32x16 x[width];
-#pragma GCC unroll 8
-            for (int c = 0; c < width; ++c) {
-                x[c] = load(value + c * 16);
-                if (c % 2 == 0) __builtin_prefetch(next + c * 16, 0, 2);
-            }
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; ++r) {
-                const f32x16 weight = broadcast(p[r * ldp + j]);
-#pragma GCC unroll 8
-                for (int c = 0; c < width; ++c) sum[r][c] = fma(weight, x[c], sum[r][c]);
-            }
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 8
-        for (int c = 0; c < width; ++c) store(out + r * ldo + channel + c * 16, sum[r][c]);
-    }
-}
-
-template <int rows, class V>
-__attribute__((noinline)) void weigh_rows(
-    int64_t padded, const float* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t first, int64_t last, float* out,
-    int64_t ldo) {
-    if (first >= last) return;
-    constexpr int wide = width_of(rows);
-    int64_t c = 0;
-    for (; c + 16 * wide <= padded; c += 16 * wide) weigh_channels<rows, wide>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
-    if constexpr (wide > 4) {
-        for (; c + 64 <= padded; c += 64) weigh_channels<rows, 4>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
-    }
-    if constexpr (wide > 2) {
-        for (; c + 32 <= padded; c += 32) weigh_channels<rows, 2>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
-    }
-    for (; c < padded; c += 16) weigh_channels<rows, 1>(c, p, ldp, v, ahead, ldv, first, last, out, ldo);
-}
-
 // Mask of the lanes of tile t that lie in [first, last).
 PARADIGM_INLINE mask16 lanes_inside(int64_t t, int64_t first, int64_t last) {
     const int64_t low = first - t * 16, high = last - t * 16;
@@ -131,29 +35,8 @@ PARADIGM_INLINE mask16 lanes_inside(int64_t t, int64_t first, int64_t last) {
     return from & (high >= 16 ? 0xFFFFu : high <= 0 ? 0u : (1u << high) - 1u);
 }
 
-// out[c] += sum over keys j in [first, last) of p[j] * v_j[c]: as weigh_rows<1>, where the keys are few.
-template <class V>
-PARADIGM_INLINE void weigh_few(int64_t padded, const float* p, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out) {
-    if (first >= last) return;
-    auto weigh = [&](int64_t channel, auto width) PARADIGM_BODY {
-        f32x16 sum[width.value];
-#pragma GCC unroll 2
-        for (int c = 0; c < width.value; ++c) sum[c] = load(out + channel + c * 16);
-        for (int64_t j = first; j < last; ++j) {
-            const f32x16 weight = broadcast(p[j]);
-            const V* value = v[j / 16] + j % 16 * ldv + channel;
-#pragma GCC unroll 2
-            for (int c = 0; c < width.value; ++c) sum[c] = fma(weight, load(value + c * 16), sum[c]);
-        }
-#pragma GCC unroll 2
-        for (int c = 0; c < width.value; ++c) store(out + channel + c * 16, sum[c]);
-    };
-    int64_t c = 0;
-    for (; c + 32 <= padded; c += 32) weigh(c, std::integral_constant<int, 2>());
-    if (c < padded) weigh(c, std::integral_constant<int, 1>());
-}
-
-// The scores of each row's keys [first, last), both ascending from row to row, become softmax numerators; what else lies in the rows' tiles becomes 0.
+// The scores of each row's keys [first, last), both ascending from row to row, become softmax numerators, from the start of its memory on; what else
+// lies in the rows' tiles becomes 0.
 template <int rows>
 PARADIGM_INLINE void softmax_rows(float* s, int64_t lds, const int64_t* first, const int64_t* last, float cap, float* maximum, float* denominator) {
     const int64_t begin = first[0] / 16, end = (last[rows - 1] + 15) / 16;
@@ -194,24 +77,34 @@ PARADIGM_INLINE void softmax_rows(float* s, int64_t lds, const int64_t* first, c
     everywhere([&](float* at, int r, mask16 inside, auto is_ragged) PARADIGM_BODY {
         f32x16 e = exp2(load(at) - top[r]);
         if constexpr (is_ragged.value) e = select(inside, e, zero);
-        store(at, e);
+        float* row = s + r * lds;
+        store(reinterpret_cast<Numerator*>(row) + (at - row), e);  // no score that is still to be read lies there
         sum[r] = sum[r] + e;
     });
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) denominator[r] = sum_lanes(sum[r]);
 }
 
-// A block of query rows of one key-value head. Key indices count from the first key of the rows' document.
+// How many tiles are scored at once: accumulators, and the tiles of one or two heads, in registers.
+constexpr int tiles_of(int rows, int heads) {
+    if (heads == 1) return width_of(rows) > 4 ? 4 : width_of(rows);
+    return 18 / rows > 4 ? 4 : 18 / rows;
+}
+
+// A block of query rows, the same number for each of one or two neighbouring key-value heads; of two heads all rows see the same keys. Key indices count
+// from the first key of the rows' document.
 template <class T>
 struct AttentionBlock {
-    const T* const* k;     // [tiles], each [head_dim][ldk]
-    const T* const* v;     // [tiles], each 16 rows ldv apart
+    const T* const* k;     // [tiles], each [head_dim][ldk], or of Words [head_dim / word_size][ldk]
+    const T* const* v;     // [tiles], each 16 rows ldv apart, or 16 / word_size of Words
     const T* const* ahead_k;  // [tiles], what will be read after these
     const T* const* ahead_v;
     int64_t ldk, ldv;
+    int64_t next_head;     // elements from a tile to the second head's
     int64_t dim, padded;   // head_dim, and rounded up to 16
     float cap;             // softcap times log2 e, or 0
-    const float* q;        // [rows][padded], scaled so that scores come out in base 2, or as the argument of tanh
+    float scale;           // by which scores come out in base 2, or as the argument of tanh
+    Word* q;               // [rows][padded]; floats are scaled
     int64_t first[max_rows], last[max_rows];  // each row's keys, both ascending
     float* s;              // [rows][lds]
     int64_t lds;
@@ -219,39 +112,31 @@ struct AttentionBlock {
     float maximum[max_rows], denominator[max_rows];  // of each row's softmax
 };
 
-template <int rows, class T>
-void attend_rows(AttentionBlock<T>& b) {
-    const int64_t base = b.first[0] / 16, origin = base * 16, num_tiles = (b.last[rows - 1] + 15) / 16 - base;
-    const T *const* v = b.v + base, *const* ahead = b.ahead_v + base;
-    score_rows<rows>(b.q, b.padded, b.dim, b.k + base, b.ahead_k + base, b.ldk, num_tiles, b.s, b.lds);
-    for (int64_t i = 0; i < rows * b.padded; i += 16) store(b.out + i, broadcast(0.0f));
-    int64_t first[rows], last[rows];
-    for (int r = 0; r < rows; ++r) {
-        first[r] = b.first[r] - origin;
-        last[r] = b.last[r] - origin;
-    }
-    softmax_rows<rows>(b.s, b.lds, first, last, b.cap, b.maximum, b.denominator);
-    // first what a row alone sees, then what all see, then again what it alone sees: ascending for each row
-    const bool overlap = first[rows - 1] < last[0];
-    const int64_t from = overlap ? first[rows - 1] : last[rows - 1], to = overlap ? last[0] : from;
-    auto weigh_own = [&](int r, int64_t start, int64_t stop) PARADIGM_BODY {
-        if (stop - start <= 16) return weigh_few(b.padded, b.s + r * b.lds, v, b.ldv, start, stop, b.out + r * b.padded);
-        weigh_rows<1>(b.padded, b.s + r * b.lds, 0, v, ahead, b.ldv, start, stop, b.out + r * b.padded, 0);
-    };
-    for (int r = 0; r < rows && first[r] < from; ++r) weigh_own(r, first[r], from < last[r] ? from : last[r]);
-    weigh_rows<rows>(b.padded, b.s, b.lds, v, ahead, b.ldv, from, to, b.out, b.padded);
-    for (int r = rows - 1; r >= 0 && to < last[r]; --r) weigh_own(r, to, last[r]);
-    for (int r = 0; r < rows; ++r) {
-        const f32x16 scale = broadcast(1.0f / b.denominator[r]);
-        for (int64_t c = 0; c < b.padded; c += 16) store(b.out + r * b.padded + c, load(b.out + r * b.padded + c) * scale);
-    }
+// One head's keys or values of a document, the first `shared` of which are its parent's.
+template <class T>
+struct DocumentRows {
+    const T* data;
+    int64_t row_stride, parent_start, shared, start;
+};
+template <class T>
+PARADIGM_INLINE const T* row_at(const DocumentRows<T>& rows, int64_t key) {
+    return rows.data + (key < rows.shared ? rows.parent_start + key : rows.start + key - rows.shared) * rows.row_stride;
 }
 
-template <int rows, class T>
-PARADIGM_INLINE void attend_block(AttentionBlock<T>& block, int count) {
-    if constexpr (rows > 0) {
-        if (count == rows) return attend_rows<rows>(block);
-        attend_block<rows - 1>(block, count);
+// Tiles of 16 rows, transposed: out[tile * 16 * dim + d * 16 + lane]; lanes past `last` are zero.
+template <class T>
+PARADIGM_INLINE void transpose_rows(const DocumentRows<T>& rows, int64_t first, int64_t last, int64_t dim, float* out) {
+    for (int64_t j = first; j < last; j += 16) {
+        const int count = static_cast<int>(last - j < 16 ? last - j : 16);
+        float* to = out + j * dim;
+        if (j >= rows.shared || j + count <= rows.shared) {
+            transpose16(row_at(rows, j), rows.row_stride, count, dim, to);
+            continue;
+        }
+        for (int i = 0; i < 16; ++i) {  // the tile in which the parent ends
+            const T* from = i < count ? row_at(rows, j + i) : nullptr;
+            for (int64_t d = 0; d < dim; ++d) to[d * 16 + i] = from ? widen(from[d]) : 0.0f;
+        }
     }
 }
 

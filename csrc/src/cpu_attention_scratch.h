@@ -12,6 +12,7 @@ struct AttentionItem {
     int64_t document;     // or sequence
     int64_t kv_head;
     int64_t first, last;  // its queries, counted from the first token fed
+    int64_t num_kv_heads = 1;  // or 2 neighbours of a cache, where a token is fed alone: as many rows as a block has, at most
 };
 
 // Documents with a parent, as lists.
@@ -20,7 +21,7 @@ struct DocumentLinks {
     const int32_t* next_sibling;  // [documents], -1: none
 };
 
-// One thread's memory. Rows have padded_dim channels (head_dim rounded up to 16); padded_keys is the longest document rounded up to 16.
+// One thread's memory; what is copied in bfloat16 takes half of a place. Rows have padded_dim channels (head_dim rounded up to 16); padded_keys is the longest document rounded up to 16.
 struct AttentionScratch {
     int64_t padded_dim, padded_keys;
     float* keys;      // [padded_keys / 16][head_dim][16]
@@ -44,6 +45,7 @@ struct AttentionScratch {
 };
 
 struct AttentionKernels {  // by Dtype
+    int rows_of_block;
     void (*item[2])(const Attention&, const AttentionItem&, const AttentionScratch&);
     void (*paged_item[2])(const PagedAttention&, const AttentionItem&, const AttentionItem* next, const AttentionScratch&);
     void (*backward_item[2])(const AttentionGradient&, const AttentionItem&, const DocumentLinks&, const AttentionScratch&);
@@ -60,7 +62,7 @@ namespace avx512 {
 AttentionKernels attention_kernels();
 }
 namespace avx512bf16 {
-void attention_backward_pairs(const AttentionGradient&, const AttentionItem&, const DocumentLinks&, const AttentionScratch&);
+AttentionKernels attention_kernels();  // of bfloat16 only
 }
 #endif
 

@@ -148,6 +148,19 @@ void test_attention() {
     }
 }
 
+// Rows an odd number of elements apart, from an odd address of two bytes on.
+struct Apart {
+    Apart(const Halves& rows, int64_t width) : stride(width + 1), halves(1) {
+        for (std::size_t i = 0; i < rows.size(); i += static_cast<std::size_t>(width)) {
+            halves.insert(halves.end(), rows.begin() + static_cast<std::ptrdiff_t>(i), rows.begin() + static_cast<std::ptrdiff_t>(i) + width);
+            halves.push_back(0x7FC0);
+        }
+    }
+    HeadRows rows(int64_t dim) const { return {halves.data() + 1, stride, dim}; }
+    int64_t stride;
+    Halves halves;
+};
+
 void test_attention_in_bfloat16() {
     Draw draw;
     for (Problem p : problems()) {
@@ -177,58 +190,79 @@ void test_attention_in_bfloat16() {
                 CHECK(near(widened(grad_v), truth.grad_v, 1.0 / 64));
                 grad_q.insert(grad_q.end(), grad_k.begin(), grad_k.end());
                 grad_q.insert(grad_q.end(), grad_v.begin(), grad_v.end());
-                if (first.empty()) first = out;
-                CHECK(out == first);  // whatever the instruction set and the threads
-                if (threads == 1 && (isa == Isa::baseline || isa == Isa::avx512bf16)) first_grads = grad_q;  // the last rounds what it multiplies
-                CHECK(grad_q == first_grads);
+                if (threads == 1 && (isa == Isa::baseline || isa == Isa::avx512bf16)) {  // the last rounds what it multiplies
+                    first = out;
+                    first_grads = grad_q;
+                }
+                CHECK(out == first && grad_q == first_grads);  // whatever the instruction set, but for that, and the threads
+                const Apart apart_k(k, p.kv_heads * p.dim), apart_v(v, p.kv_heads * p.dim);
+                Halves out_apart(q.size(), 0x7FC0), grad_q_apart(q.size(), 0x7FC0);
+                gradient.forward.k = apart_k.rows(p.dim);
+                gradient.forward.v = apart_v.rows(p.dim);
+                gradient.forward.out = out_apart.data();
+                gradient.grad_q = grad_q_apart.data();
+                attention(gradient.forward, threads, isa);
+                attention_backward(gradient, threads, isa);
+                CHECK(out_apart == out && std::equal(grad_q_apart.begin(), grad_q_apart.end(), grad_q.begin()));
             }
         }
     }
 }
 
+Floats stored(const Floats& x, float) { return x; }
+Halves stored(const Floats& x, uint16_t) { return rounded(x); }
+
 // Token by token through a cache full of NaN, in blocks handed out backwards: the bits of the packed call.
-void test_paged_attention() {
+template <class T>
+void test_paged_attention(Dtype dtype, T not_a_number) {
     Draw draw;
     for (Problem p : problems()) {
         if (!p.parent.empty() || !p.causal || p.cuts.size() < 2) continue;
         p.padding = 0;
         p.fill(draw);
-        Floats packed(p.q.size());
-        attention(p.call(packed.data(), nullptr, p.q.data(), p.k.data(), p.v.data(), Dtype::float32), 1);
-        const int64_t size = 32, sequences = static_cast<int64_t>(p.cuts.size()) - 1, max_blocks = 4, num_blocks = sequences * max_blocks + 1;
-        for (int64_t step : {1, 19}) {
-            Floats keys(static_cast<std::size_t>(num_blocks * p.kv_heads * p.dim * size), NAN), values = keys, out(p.q.size(), NAN);
-            std::vector<int32_t> table;
-            for (int64_t i = num_blocks - 1; i > 0; --i) table.push_back(static_cast<int32_t>(i));
-            for (int64_t b = 0; b < sequences; ++b) {
-                for (int64_t begin = p.cuts[static_cast<std::size_t>(b)]; begin < p.cuts[static_cast<std::size_t>(b) + 1]; begin += step) {
-                    const int32_t fed = static_cast<int32_t>(std::min<int64_t>(step, p.cuts[static_cast<std::size_t>(b) + 1] - begin));
-                    const int32_t cuts[2] = {0, fed}, slot = static_cast<int32_t>(b);
-                    const int32_t context = static_cast<int32_t>(begin) + fed - p.cuts[static_cast<std::size_t>(b)];
-                    PagedAttention call;
-                    call.options = p.call(nullptr, nullptr, nullptr, nullptr, nullptr, Dtype::float32).options;
-                    call.q = {p.q.data() + begin * p.query_heads * p.dim, p.query_heads * p.dim, p.dim};
-                    call.k = {p.k.data() + begin * p.kv_heads * p.dim, p.kv_heads * p.dim, p.dim};
-                    call.v = {p.v.data() + begin * p.kv_heads * p.dim, p.kv_heads * p.dim, p.dim};
-                    call.num_rows = fed;
-                    call.keys = keys.data();
-                    call.values = values.data();
-                    call.num_blocks = num_blocks;
-                    call.block_size = size;
-                    call.cu_seqlens = cuts;
-                    call.context_lengths = &context;
-                    call.slots = &slot;
-                    call.block_table = table.data();
-                    call.num_sequences = 1;
-                    call.num_slots = sequences;
-                    call.max_blocks = max_blocks;
-                    call.out = out.data() + begin * p.query_heads * p.dim;
-                    paged_attention(call, 2);
-                    call.slots = &context;  // out of range, or another sequence's row: never written through
-                    if (context >= sequences) CHECK(refused([&] { paged_attention(call, 1); }));
+        const std::vector<T> q = stored(p.q, T()), k = stored(p.k, T()), v = stored(p.v, T());
+        for (Isa isa : isas()) {
+            std::vector<T> packed(q.size());
+            attention(p.call(packed.data(), nullptr, q.data(), k.data(), v.data(), dtype), 1, isa);
+            const int64_t sequences = static_cast<int64_t>(p.cuts.size()) - 1;
+            for (int64_t size : {16, 32}) {
+                const int64_t max_blocks = 128 / size, num_blocks = sequences * max_blocks + 1;
+                for (int64_t step : {1, 19}) {
+                    std::vector<T> keys(static_cast<std::size_t>(num_blocks * p.kv_heads * p.dim * size), not_a_number), values = keys, out(q.size(), not_a_number);
+                    std::vector<int32_t> table;
+                    for (int64_t i = num_blocks - 1; i > 0; --i) table.push_back(static_cast<int32_t>(i));
+                    for (int64_t b = 0; b < sequences; ++b) {
+                        for (int64_t begin = p.cuts[static_cast<std::size_t>(b)]; begin < p.cuts[static_cast<std::size_t>(b) + 1]; begin += step) {
+                            const int32_t fed = static_cast<int32_t>(std::min<int64_t>(step, p.cuts[static_cast<std::size_t>(b) + 1] - begin));
+                            const int32_t cuts[2] = {0, fed}, slot = static_cast<int32_t>(b);
+                            const int32_t context = static_cast<int32_t>(begin) + fed - p.cuts[static_cast<std::size_t>(b)];
+                            PagedAttention call;
+                            call.dtype = dtype;
+                            call.options = p.call(nullptr, nullptr, nullptr, nullptr, nullptr, dtype).options;
+                            call.q = {q.data() + begin * p.query_heads * p.dim, p.query_heads * p.dim, p.dim};
+                            call.k = {k.data() + begin * p.kv_heads * p.dim, p.kv_heads * p.dim, p.dim};
+                            call.v = {v.data() + begin * p.kv_heads * p.dim, p.kv_heads * p.dim, p.dim};
+                            call.num_rows = fed;
+                            call.keys = keys.data();
+                            call.values = values.data();
+                            call.num_blocks = num_blocks;
+                            call.block_size = size;
+                            call.cu_seqlens = cuts;
+                            call.context_lengths = &context;
+                            call.slots = &slot;
+                            call.block_table = table.data();
+                            call.num_sequences = 1;
+                            call.num_slots = sequences;
+                            call.max_blocks = max_blocks;
+                            call.out = out.data() + begin * p.query_heads * p.dim;
+                            paged_attention(call, static_cast<int>(std::min<int64_t>(step, 2)), isa);  // one token in one thread: two heads at once
+                            call.slots = &context;  // out of range, or another sequence's row: never written through
+                            if (context >= sequences) CHECK(refused([&] { paged_attention(call, 1, isa); }));
+                        }
+                    }
+                    CHECK(out == packed);
                 }
             }
-            CHECK(out == packed);
         }
     }
 }
@@ -259,7 +293,8 @@ void test_bad_arguments() {
 int main() {
     test_attention();
     test_attention_in_bfloat16();
-    test_paged_attention();
+    test_paged_attention<float>(Dtype::float32, NAN);
+    test_paged_attention<uint16_t>(Dtype::bfloat16, 0x7FC0);
     test_bad_arguments();
     std::printf("cpu_attention: ok\n");
 }

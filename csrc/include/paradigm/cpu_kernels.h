@@ -5,7 +5,7 @@
 // depend on the number of threads either. Sums over lanes follow paradigm/simd.h, so results agree across instruction sets.
 //
 // Strides are in elements; the last dimension is contiguous. Functions throw std::invalid_argument on bad arguments.
-// `isa` is for tests: every choice gives the same bits.
+// `isa` is for tests: every choice gives the same bits, but in bfloat16 of attention, see there.
 #pragma once
 
 #include <cstdint>
@@ -81,8 +81,9 @@ struct PagedAttention {
     void* out = nullptr;  // as Attention's
 };
 
+// The same on every instruction set, but for bfloat16 on processors with AVX-512's BF16: there P and dS are rounded to it before they are multiplied,
+// forward and back, packed and paged.
 void attention(const Attention& call, int num_threads, Isa isa = best_isa());
-// The same on every instruction set, but for bfloat16 on processors with AVX-512's BF16: there P and dS are rounded to it before they are multiplied.
 void attention_backward(const AttentionGradient& call, int num_threads, Isa isa = best_isa());
 void paged_attention(const PagedAttention& call, int num_threads, Isa isa = best_isa());
 void check_paged_attention(const PagedAttention& call, int num_threads);  // throws what paged_attention throws, the order of wanted rows apart
