@@ -7,6 +7,7 @@ into more or fewer batches changes no gradient.
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -204,7 +205,7 @@ def _fit(rows: np.ndarray, lengths: np.ndarray, max_tokens: int, share: tuple[in
 
 def _best_fit(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
     """Best-fit decreasing: the longest first, each into the fullest batch that still holds it; rows stay in order within a batch."""
-    by_room: list[list[int]] = [[] for _ in range(max_tokens + 1)]  # by_room[r]: batches with r tokens left
+    by_room: defaultdict[int, list[int]] = defaultdict(list)  # by_room[r]: batches with r tokens left
     bins: list[list[int]] = []
     rooms = np.zeros(max_tokens + 1, np.bool_)
     for row in rows[np.argsort(-lengths[rows], kind="stable")].tolist():

@@ -8,6 +8,7 @@ ops; here tensors are made contiguous where a kernel asks for it, and results ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,13 @@ except (ImportError, AttributeError):  # not built, or built before it had CPU k
 _CODES = {torch.float32: 0, torch.bfloat16: 1}
 
 
-def _address(tensor: Tensor | None) -> int:
+def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def code(tensor: Tensor) -> int:
+    """What the core calls its dtype."""
+    return _CODES[tensor.dtype]
 
 
 def _check_int32(**tensors: Tensor) -> None:
@@ -47,7 +53,7 @@ def _result(like: Tensor) -> Tensor:
     return torch.empty_like(like, memory_format=torch.contiguous_format)
 
 
-def _parent(layout: Layout) -> Tensor | None:
+def parent_of(layout: Layout) -> Tensor | None:
     host = layout.host[1]
     return None if host is None else layout.tables("parent int32", lambda: (host.to(torch.int32),))[0]
 
@@ -61,28 +67,27 @@ def attention(
     lse = torch.empty(num_rows, query_heads) if needs_lse else None
     if lse is not None:
         lse[layout.num_tokens :] = 0
-    parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
+    parent, cuts = parent_of(layout), layout.cu_seqlens.contiguous()
     _check_int32(cu_seqlens=cuts)
     _cpu.attention(
         _CODES[q.dtype], q.data_ptr(), *q.stride()[:2], k.data_ptr(), *k.stride()[:2], v.data_ptr(), *v.stride()[:2], num_rows,
-        query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent), layout.num_documents, causal, window or 0, scale, softcap or 0.0,
-        out.data_ptr(), _address(lse), torch.get_num_threads(),
+        query_heads, k.shape[1], dim, cuts.data_ptr(), address(parent), layout.num_documents, causal, window or 0, scale, softcap or 0.0,
+        out.data_ptr(), address(lse), torch.get_num_threads(),
     )
     return out, lse
 
 
 def attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, layout: Layout, causal: bool, window: int | None, scale: float,
-    softcap: float | None, grad_v: Tensor | None = None,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """grad_v: None, or where to put that of v, with contiguous heads."""
     grad, q, k, v = _heads(grad), _heads(q), _heads(k), _heads(v)
     num_rows, query_heads, dim = q.shape
-    grads = (_result(q), _result(k), _result(v) if grad_v is None else grad_v)
-    parent, cuts = _parent(layout), layout.cu_seqlens.contiguous()
+    grads = (_result(q), _result(k), _result(v))
+    parent, cuts = parent_of(layout), layout.cu_seqlens.contiguous()
     _cpu.attention_backward(
         _CODES[q.dtype], grad.data_ptr(), grad.stride(0), grad.stride(1), q.data_ptr(), q.stride(0), q.stride(1), k.data_ptr(), k.stride(0),
-        k.stride(1), v.data_ptr(), v.stride(0), v.stride(1), num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), _address(parent),
+        k.stride(1), v.data_ptr(), v.stride(0), v.stride(1), num_rows, query_heads, k.shape[1], dim, cuts.data_ptr(), address(parent),
         layout.num_documents, causal, window or 0, scale, softcap or 0.0, out.data_ptr(), lse.data_ptr(), *(g.data_ptr() for g in grads),
         grads[2].stride(0), torch.get_num_threads(),
     )
@@ -111,7 +116,7 @@ def _paged_attention(
 
 
 def _weight(weight: Tensor, bias: Tensor | None) -> tuple[int, int, int, int]:
-    return weight.data_ptr(), _address(bias), *weight.shape
+    return weight.data_ptr(), address(bias), *weight.shape
 
 
 def _below(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
@@ -183,7 +188,7 @@ def _packed_decoder(
     code, (_, kv_heads, dim), embeddings = _CODES[dtype], heads, embeddings.contiguous()
 
     def norm(weight: Tensor | None) -> tuple[int, int]:
-        return _address(weight), 0 if weight is None else weight.shape[0]
+        return address(weight), 0 if weight is None else weight.shape[0]
 
     decoder = _cpu.Decoder(code, embeddings.data_ptr(), *embeddings.shape, *heads, dim**-0.5, eps, norm(final_norm.contiguous()))
     for norms, projections, window in layers:
@@ -211,7 +216,7 @@ def _packed_decoder(
         decoder.decode(
             len(tokens), tokens.data_ptr(), positions.data_ptr(), cos.data_ptr(), sin.data_ptr(), *cos.shape, cache.keys.data_ptr(),
             cache.values.data_ptr(), cache.keys.stride(0) * cache.keys.element_size(), cache.num_blocks, cache.block_size, cuts.data_ptr(),
-            contexts.data_ptr(), slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, _address(rows),
+            contexts.data_ptr(), slots.data_ptr(), table.data_ptr(), layout.num_documents, *table.shape, address(rows),
             -1 if rows is None else rows.shape[0], hidden.data_ptr(), torch.get_num_threads(),
         )
         return hidden
@@ -226,8 +231,8 @@ def rms_norm(x: Tensor, weight: Tensor, residual: Tensor | None, eps: float, nee
     total = x if residual is None else torch.empty_like(x)
     scale = torch.empty(x.shape[0]) if needs_scale else None
     _cpu.rms_norm(
-        _CODES[x.dtype], x.shape[0], x.shape[1], x.data_ptr(), _address(residual), weight.data_ptr(), eps, y.data_ptr(),
-        0 if residual is None else total.data_ptr(), _address(scale), torch.get_num_threads(),
+        _CODES[x.dtype], x.shape[0], x.shape[1], x.data_ptr(), address(residual), weight.data_ptr(), eps, y.data_ptr(),
+        0 if residual is None else total.data_ptr(), address(scale), torch.get_num_threads(),
     )
     return y, total, scale
 
@@ -238,7 +243,7 @@ def rms_norm_backward(grad: Tensor | None, grad_total: Tensor | None, total: Ten
     weight = weight.contiguous()
     grad_x, grad_weight = torch.empty_like(total), torch.empty(total.shape[1])
     _cpu.rms_norm_backward(
-        _CODES[total.dtype], total.shape[0], total.shape[1], _address(grad), _address(grad_total), total.data_ptr(), weight.data_ptr(),
+        _CODES[total.dtype], total.shape[0], total.shape[1], address(grad), address(grad_total), total.data_ptr(), weight.data_ptr(),
         scale.data_ptr(), grad_x.data_ptr(), grad_weight.data_ptr(), torch.get_num_threads(),
     )
     return grad_x, grad_weight.to(weight.dtype)
@@ -258,7 +263,7 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: flo
     row_stride, head_stride, _ = x.stride()
     _cpu.rotary(
         _CODES[x.dtype], num_rows, num_heads, dim, cos.shape[1], x.data_ptr(), row_stride, head_stride, cos.data_ptr(), sin.data_ptr(),
-        _address(weight), eps, y.data_ptr(), torch.get_num_threads(),
+        address(weight), eps, y.data_ptr(), torch.get_num_threads(),
     )
     return y
 
@@ -267,49 +272,47 @@ def _rotary_backward(
     grad_q: Tensor, grad_k: Tensor, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, q_weight: Tensor | None, k_weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     cos, sin = cos.contiguous(), sin.contiguous()
-    q, k = _heads(q), _heads(k)
-    into_q, into_k = _result(q), _result(k)
-    by_q = rotate_backward(grad_q, q, cos, sin, q_weight, eps, into_q)
-    by_k = rotate_backward(grad_k, k, cos, sin, k_weight, eps, into_k)
+    into_q, by_q = _rotate_backward(grad_q, q, cos, sin, q_weight, eps)
+    into_k, by_k = _rotate_backward(grad_k, k, cos, sin, k_weight, eps)
     return into_q, into_k, by_q, by_k
 
 
-def rotate_backward(grad: Tensor, x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: float, into: Tensor) -> Tensor | None:
-    """Writes the gradient of x [T, H, D] `into` rows of contiguous heads. Returns: that of the norm's weight."""
-    grad, weight = _heads(grad), None if weight is None else weight.contiguous()
-    grad_weight = None if weight is None else torch.empty(x.shape[2])
+def _rotate_backward(grad: Tensor, x: Tensor, cos: Tensor, sin: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor | None]:
+    """Returns: the gradient of x [T, H, D], and of the norm's weight."""
+    grad, x, weight = _heads(grad), _heads(x), None if weight is None else weight.contiguous()
+    into, grad_weight = _result(x), None if weight is None else torch.empty(x.shape[2])
     _cpu.rotary_backward(
-        _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), _address(weight), eps,
-        grad.data_ptr(), grad.stride(0), grad.stride(1), into.data_ptr(), into.stride(0), _address(grad_weight), torch.get_num_threads(),
+        _CODES[x.dtype], *x.shape, cos.shape[1], x.data_ptr(), x.stride(0), x.stride(1), cos.data_ptr(), sin.data_ptr(), address(weight), eps,
+        grad.data_ptr(), grad.stride(0), grad.stride(1), into.data_ptr(), into.stride(0), address(grad_weight), torch.get_num_threads(),
     )
-    return None if grad_weight is None else grad_weight.to(x.dtype)
+    return into, None if grad_weight is None else grad_weight.to(x.dtype)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    gate, up, layout = _rows_of(gate, up)
+    gate, up = gate.contiguous(), up.contiguous()
     y = _result(gate)
-    _cpu.swiglu(_CODES[gate.dtype], *layout, gate.data_ptr(), up.data_ptr(), y.data_ptr(), torch.get_num_threads())
+    _cpu.swiglu(_CODES[gate.dtype], gate.numel(), 1, 1, gate.data_ptr(), up.data_ptr(), y.data_ptr(), torch.get_num_threads())
     return y
 
 
-def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor, into: Sequence[Tensor] | None = None) -> Sequence[Tensor]:
-    """into: None, or where to put the gradients of gate and up, all four rows lying equally far apart."""
-    grad = grad.contiguous()
-    if into is None:
-        gate, up = gate.contiguous(), up.contiguous()
-        into = _result(gate), _result(up)
-    gate, up, layout = _rows_of(gate, up)
+def swiglu_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    grad, gate, up = grad.contiguous(), gate.contiguous(), up.contiguous()
+    into = _result(gate), _result(up)
     _cpu.swiglu_backward(
-        _CODES[gate.dtype], *layout, gate.data_ptr(), up.data_ptr(), grad.data_ptr(), into[0].data_ptr(), into[1].data_ptr(), torch.get_num_threads()
+        _CODES[gate.dtype], gate.numel(), 1, 1, gate.data_ptr(), up.data_ptr(), grad.data_ptr(), into[0].data_ptr(), into[1].data_ptr(),
+        torch.get_num_threads(),
     )
     return into
 
 
-def _rows_of(gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
-    """Both, copied unless they have one layout that the kernel reads; and number, width and distance of its rows, in elements."""
-    if gate.dim() == 2 and gate.numel() and gate.stride() == up.stride() and gate.stride(1) == 1 and gate.stride(0) >= gate.shape[1]:
-        return gate, up, (*gate.shape, gate.stride(0))
-    return gate.contiguous(), up.contiguous(), (gate.numel(), 1, 1)
+def layer_forward(*arguments: Any) -> None:
+    """See csrc/include/paradigm/cpu_layer.h; `paradigm.cpu_layer` has the arguments."""
+    _cpu.layer_forward(*arguments)
+
+
+def layer_backward(*arguments: Any) -> None:
+    """As `layer_forward`."""
+    _cpu.layer_backward(*arguments)
 
 
 def _row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Support | None) -> tuple[Tensor, Tensor]:
@@ -318,7 +321,7 @@ def _row_statistics(z: Tensor, targets: Tensor, temperature: float, support: Sup
     logprob, entropy = torch.empty(z.shape[0]), torch.empty(z.shape[0])
     try:
         _core.row_logprob_raw(
-            z.data_ptr(), z.shape[0], z.shape[1], z.shape[1], targets.data_ptr(), temperature, _address(ids), _address(table),
+            z.data_ptr(), z.shape[0], z.shape[1], z.shape[1], targets.data_ptr(), temperature, address(ids), address(table),
             0 if table is None else table.shape[0], 0 if table is None else table.shape[1], logprob.data_ptr(), entropy.data_ptr(),
             torch.get_num_threads(),
         )
@@ -335,7 +338,7 @@ def _sample_token(logits: Tensor, draw: Draw, support: Support | None) -> tuple[
     ids, table = (None, None) if support is None else (support[0].contiguous(), support[1].contiguous())
     drawn = (torch.empty(num_rows, dtype=torch.int32), torch.empty(num_rows), torch.empty(num_rows))
     _core.sample_token_raw(
-        logits.data_ptr(), num_rows, vocabulary, logits.stride(0), *(x.data_ptr() for x in draw), _address(ids), _address(table),
+        logits.data_ptr(), num_rows, vocabulary, logits.stride(0), *(x.data_ptr() for x in draw), address(ids), address(table),
         0 if table is None else table.shape[0], 0 if table is None else table.shape[1], *(x.data_ptr() for x in drawn), torch.get_num_threads(),
     )
     return drawn
@@ -349,8 +352,8 @@ def _logits_gradient(
     grad_entropy = None if grad_entropy is None else grad_entropy.to(torch.float32).contiguous()
     ids, table = (None, None) if support is None else (support[0].contiguous(), support[1].contiguous())
     _cpu.logits_gradient(
-        z.data_ptr(), z.shape[0], z.shape[1], targets.data_ptr(), grad_logprob.data_ptr(), _address(grad_entropy), temperature, _address(ids),
-        _address(table), 0 if table is None else table.shape[0], 0 if table is None else table.shape[1], torch.get_num_threads(),
+        z.data_ptr(), z.shape[0], z.shape[1], targets.data_ptr(), grad_logprob.data_ptr(), address(grad_entropy), temperature, address(ids),
+        address(table), 0 if table is None else table.shape[0], 0 if table is None else table.shape[1], torch.get_num_threads(),
     )
     return z
 

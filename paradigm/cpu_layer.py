@@ -1,8 +1,8 @@
 """A whole layer of the decoder as one node of autograd's graph, on the CPU: the same kernels, hence the same bits forward, as operator by operator.
 
-It spares calls between kernels, and projections that share their inputs share their products: query, key and value one of three, gate and up one of
-two. So the gradient of what they share is summed within one product, where operators would round a gradient
-each to the model's dtype and then their sum.
+Forward is one call of the core, and so is back but for the gradients of weights (csrc/include/paradigm/cpu_layer.h): no time is spent between
+kernels. Projections that share their inputs share their products: query, key and value one of three, gate and up one of two. So the gradient of
+what they share is summed within one product, where operators would round a gradient each to the model's dtype and then their sum.
 """
 
 # T tokens, D model width, F width of the MLP, H heads
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from paradigm import cpu_backend as cpu
+from paradigm.kernels.cpu_slots import cpu_slot
 from paradigm.kernels.layout import Layout
-from paradigm.kernels.linear import input_gradient, weight_gradient
+from paradigm.kernels.linear import weight_gradient
 
-__all__ = ["LayerShape", "LayerWeights", "decoder_layer"]
+__all__ = ["LayerShape", "LayerWeights", "decoder_layer", "has_layer"]
 
 
 class LayerShape(NamedTuple):
@@ -55,7 +56,32 @@ class LayerWeights(NamedTuple):
 
 
 _FIELDS = LayerWeights._fields
+_NORMS, _PROJECTIONS = _FIELDS[:4], ("q", "k", "v", "o", "gate", "up", "down")
 _BEFORE_MLP = [_FIELDS.index(name) for name in _FIELDS if name not in ("post_norm", "gate", "up", "down", "gate_bias", "up_bias", "down_bias")]
+
+
+class _Kept(NamedTuple):
+    """What the forward stores and the backward reads: see `Layer` of csrc/include/paradigm/cpu_layer.h."""
+
+    x: Tensor
+    scale: Tensor
+    normed: Tensor
+    qkv: Tensor
+    turned_q: Tensor
+    turned_k: Tensor
+    attended: Tensor
+    lse: Tensor
+    post_x: Tensor
+    post_scale: Tensor
+    post_normed: Tensor
+    gate_up: Tensor
+    product: Tensor
+
+
+def has_layer(like: Tensor) -> bool:
+    """Whether the core multiplies gradients of such a tensor's dtype on this processor, as a layer's way back does."""
+    slot = "input_gradient" if like.dtype == torch.float32 else "input_gradient_bfloat16"
+    return cpu_slot(slot, like) is not None
 
 
 def decoder_layer(
@@ -64,7 +90,7 @@ def decoder_layer(
     """The layer of `transformer._Layer`, with gradients to update, residual and weights.
 
     Args:
-        update, residual: [T, D], float32 or bfloat16 on the CPU; residual None in the first layer.
+        update, residual: [T, D], float32 or bfloat16 on the CPU, where `has_layer`; residual None in the first layer.
         layout: packed. cos, sin: float32 [T, C].
         weights: all of one dtype, update's.
     Returns: this layer's update and the residual stream before it, [T, D] each.
@@ -75,30 +101,43 @@ def decoder_layer(
 class _DecoderLayer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, update: Tensor, residual: Tensor | None, layout: Layout, cos: Tensor, sin: Tensor, shape: LayerShape, *tensors: Any) -> Any:
-        w, dim, (queries, keys) = LayerWeights(*tensors), shape.head_dim, shape.heads
-        normed, x, scale = cpu.rms_norm(update, w.input_norm, residual, shape.eps, True)
-        qkv = cpu.linear(normed, (w.q, w.k, w.v), (w.q_bias, w.k_bias, w.v_bias))
-        q, k, v = torch.split_with_sizes(qkv.view(-1, queries + 2 * keys, dim), (queries, keys, keys), 1)
-        turned_q, turned_k = cpu.rotary(q, k, cos, sin, w.q_norm, w.k_norm, shape.eps)
-        heads, lse = cpu.attention(turned_q, turned_k, v, layout, shape.causal, shape.window, dim**-0.5, None, True)
-        attended = cpu.linear(heads.view(-1, queries * dim), (w.o,), (w.o_bias,))
-        post_normed, post_x, post_scale = cpu.rms_norm(attended, w.post_norm, x, shape.eps, True)
-        both = cpu.linear(post_normed, (w.gate, w.up), (w.gate_bias, w.up_bias))
-        product = cpu.swiglu(*both.chunk(2, 1))
-        ctx.save_for_backward(
-            cos, sin, x, scale, normed, qkv, turned_q, turned_k, heads, lse, post_x, post_scale, post_normed, both, product, *tensors
-        )
-        ctx.layout, ctx.shape, ctx.has_residual = layout, shape, residual is not None
-        return cpu.linear(product, (w.down,), (w.down_bias,)), post_x
+        update, residual = update.contiguous(), None if residual is None else residual.contiguous()
+        cos, sin = cos.contiguous(), sin.contiguous()
+        w = LayerWeights(*(None if tensor is None else tensor.contiguous() for tensor in tensors))  # type: ignore[arg-type]
+        (num_rows, width), (queries, keys), mlp = update.shape, (shape.heads[0] * shape.head_dim, shape.heads[1] * shape.head_dim), len(w.gate)
+
+        def rows(width: int) -> Tensor:
+            return update.new_empty(num_rows, width)
+
+        kept = _Kept(
+            x=update if residual is None else rows(width), scale=torch.empty(num_rows), normed=rows(width), qkv=rows(queries + 2 * keys),
+            turned_q=rows(queries), turned_k=rows(keys), attended=rows(queries), lse=torch.empty(num_rows, shape.heads[0]), post_x=rows(width),
+            post_scale=torch.empty(num_rows), post_normed=rows(width), gate_up=rows(2 * mlp), product=rows(mlp),
+        )  # fmt: skip
+        if layout.num_tokens < num_rows:
+            kept.lse[layout.num_tokens :] = 0
+        out, parent, cuts = rows(width), cpu.parent_of(layout), layout.cu_seqlens.contiguous()
+        arguments = _arguments(layout, cuts, parent, cos, sin, shape, w, kept)
+        cpu.layer_forward(*arguments, update.data_ptr(), cpu.address(residual), out.data_ptr(), torch.get_num_threads())
+        ctx.save_for_backward(cos, sin, *kept, *w)
+        ctx.layout, ctx.shape, ctx.has_residual, ctx.cuts, ctx.parent = layout, shape, residual is not None, cuts, parent
+        return out, kept.post_x
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_x: Tensor) -> Any:
-        cos, sin, x, scale, normed, qkv, turned_q, turned_k, heads, lse, post_x, post_scale, post_normed, both, product, *tensors = ctx.saved_tensors
-        w, shape = LayerWeights(*tensors), ctx.shape
-        dim, (queries, keys) = shape.head_dim, shape.heads
+        cos, sin, *saved = ctx.saved_tensors
+        kept, w = _Kept(*saved[: len(_Kept._fields)]), LayerWeights(*saved[len(_Kept._fields) :])
         needed = ctx.needs_input_grad
         wanted = LayerWeights(*needed[6:])
-        found: dict[str, Tensor | None] = {}
+        goes_on = needed[0] or needed[1] or any(wanted[i] for i in _BEFORE_MLP)
+        grad, grad_x = grad.contiguous(), grad_x.contiguous()
+        grad_gate_up, grad_post_x = torch.empty_like(kept.gate_up), torch.empty_like(grad)
+        grad_qkv, grad_update = (torch.empty_like(kept.qkv), torch.empty_like(grad)) if goes_on else (None, None)
+        norms = [None if norm is None else torch.empty(len(norm)) for norm in w[:4]]
+        results = (grad_gate_up, grad_post_x, grad_qkv, grad_update, *norms)
+        arguments = _arguments(ctx.layout, ctx.cuts, ctx.parent, cos, sin, ctx.shape, w, kept)
+        cpu.layer_backward(*arguments, grad.data_ptr(), grad_x.data_ptr(), *map(cpu.address, results), torch.get_num_threads())
+        found: dict[str, Tensor | None] = {name: None if by is None else by.to(grad.dtype) for name, by in zip(_NORMS, norms)}
 
         def weigh(grad: Tensor, inputs: Tensor, *names: str) -> None:
             """Gradients of projections whose outputs lie side by side in grad."""
@@ -109,27 +148,25 @@ class _DecoderLayer(torch.autograd.Function):
             if any(getattr(wanted, name) for name in biases):
                 found.update(zip(biases, torch.split_with_sizes(grad.sum(0), sizes)))
 
-        weigh(grad, product, "down")
-        grad_both = torch.empty_like(both)
-        gate, up = both.chunk(2, 1)
-        cpu.swiglu_backward(input_gradient(grad, w.down), gate, up, grad_both.chunk(2, 1))
-        weigh(grad_both, post_normed, "gate", "up")
-        grad_normed = input_gradient(grad_both, w.gate, w.up)
-        grad_x, found["post_norm"] = cpu.rms_norm_backward(grad_normed, grad_x, post_x, w.post_norm, post_scale)
-        if not (needed[0] or needed[1] or any(wanted[i] for i in _BEFORE_MLP)):
-            return None, None, None, None, None, None, *(found.get(name) for name in _FIELDS)
-        weigh(grad_x, heads.view(-1, queries * dim), "o")
-        q, k, v = torch.split_with_sizes(qkv.view(-1, queries + 2 * keys, dim), (queries, keys, keys), 1)
-        grad_qkv = torch.empty_like(qkv)
-        grad_q, grad_k, grad_v = torch.split_with_sizes(grad_qkv.view(-1, queries + 2 * keys, dim), (queries, keys, keys), 1)
-        grad_heads = input_gradient(grad_x, w.o).view_as(heads)
-        by_q, by_k, _ = cpu.attention_backward(
-            grad_heads, turned_q, turned_k, v, heads, lse, ctx.layout, shape.causal, shape.window, dim**-0.5, None, grad_v
-        )
-        cos, sin = cos.contiguous(), sin.contiguous()
-        found["q_norm"] = cpu.rotate_backward(by_q, q, cos, sin, w.q_norm, shape.eps, grad_q)
-        found["k_norm"] = cpu.rotate_backward(by_k, k, cos, sin, w.k_norm, shape.eps, grad_k)
-        weigh(grad_qkv, normed, "q", "k", "v")
-        grad_normed = input_gradient(grad_qkv, w.q, w.k, w.v)
-        grad_x, found["input_norm"] = cpu.rms_norm_backward(grad_normed, grad_x, x, w.input_norm, scale)
-        return grad_x, grad_x if ctx.has_residual else None, None, None, None, None, *(found.get(name) for name in _FIELDS)
+        weigh(grad, kept.product, "down")
+        weigh(grad_gate_up, kept.post_normed, "gate", "up")
+        if grad_qkv is not None:
+            weigh(grad_post_x, kept.attended, "o")
+            weigh(grad_qkv, kept.normed, "q", "k", "v")
+        weights = (found.get(name) if is_wanted else None for name, is_wanted in zip(_FIELDS, wanted))
+        return grad_update, grad_update if ctx.has_residual else None, None, None, None, None, *weights
+
+
+def _arguments(
+    layout: Layout, cuts: Tensor, parent: Tensor | None, cos: Tensor, sin: Tensor, shape: LayerShape, w: LayerWeights, kept: _Kept
+) -> list[Any]:
+    """What the core's `layer_forward` and `layer_backward` begin with."""
+    (queries, keys), (num_rows, width) = shape.heads, kept.normed.shape
+    arguments = [cpu.code(kept.normed), num_rows, width, shape.eps, cos.data_ptr(), sin.data_ptr(), cos.shape[1], queries, keys, shape.head_dim]
+    arguments += [shape.causal, shape.window or 0, shape.head_dim**-0.5, cuts.data_ptr(), cpu.address(parent), layout.num_documents]
+    arguments += map(cpu.address, w[:4])
+    for name in _PROJECTIONS:
+        weight = getattr(w, name)
+        arguments += weight.data_ptr(), cpu.address(getattr(w, f"{name}_bias")), len(weight)
+    arguments += [tensor.data_ptr() for tensor in kept]
+    return arguments

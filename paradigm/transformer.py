@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook as has_global_hooks
 
 from paradigm import compiled
-from paradigm.cpu_layer import LayerShape, LayerWeights, decoder_layer
+from paradigm.cpu_layer import LayerShape, LayerWeights, decoder_layer, has_layer
 from paradigm.fp8 import fp8_linear
 from paradigm.kernels.attention import attention, fits_cpu
 from paradigm.kernels.cpu_slots import cpu_slot, needs_grad
@@ -152,7 +152,7 @@ class _Layer(nn.Module):
 
     def _of_one_node(self, update: Tensor, step: Step) -> LayerWeights | None:
         """The layer's weights where autograd takes it as one node: on the CPU, in training, if to call its modules is no more than their own code."""
-        if step.compiled or step.fp8 or step.layout.is_paged or not torch.is_grad_enabled() or cpu_slot("attention", update) is None:
+        if step.compiled or step.fp8 or step.layout.is_paged or not torch.is_grad_enabled() or not has_layer(update):
             return None
         norms, projections, _ = self.parts()
         modules = (self.self_attn, self.mlp, self.input_layernorm, self.post_attention_layernorm, *self.self_attn.norms(), *projections)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import paradigm.transformer
+from paradigm.cpu_layer import has_layer
 from paradigm.kernels.layout import Layout
 from paradigm.policy import Policy, PolicyConfig
 
@@ -27,6 +28,8 @@ LAYOUT = Layout([0, 3, 3, 20, 41, 60], parent=[-1, -1, -1, 2, 2])  # an empty do
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with every layer that is one node."""
+    if not has_layer(torch.empty(0)):
+        pytest.skip("on this processor a layer is its operators")
     calls: list[int] = []
     inner = paradigm.transformer.decoder_layer
     monkeypatch.setattr(paradigm.transformer, "decoder_layer", lambda *args: (calls.append(1), inner(*args))[1])
@@ -62,6 +65,8 @@ def _by_operators(policy: Policy) -> tuple[torch.Tensor, dict[str, torch.Tensor]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_is_what_its_operators_are(family: str, dtype: str, nodes: list[int]) -> None:
     policy = _policy(family, dtype)
+    if not has_layer(policy.head_weight):
+        pytest.skip(f"on this processor a layer in {dtype} is its operators")
     hidden, grads = _run(policy)
     assert len(nodes) == 2
     expected, by_operators = _by_operators(policy)

@@ -13,6 +13,7 @@
 
 #include "arguments.h"
 #include "paradigm/cpu_decoder.h"
+#include "paradigm/cpu_layer.h"
 #include "paradigm/cpu_linear.h"
 
 namespace py = pybind11;
@@ -26,6 +27,17 @@ using Norm = std::tuple<uintptr_t, int64_t>;                        // weight or
 PackedLinear packed(Dtype dtype, const Weight& weight) {
     const auto [address, bias, outputs, inputs] = weight;
     return PackedLinear(dtype, pointer<const void>(address), pointer<const void>(bias), inputs, outputs);
+}
+
+// What `layer_forward` and `layer_backward` begin with.
+void read_layer(Arguments& in, Layer& layer) {
+    AttentionOptions& heads = layer.heads;
+    in.read(layer.dtype, layer.num_rows, layer.width, layer.eps, layer.cos, layer.sin, layer.pairs);
+    in.read(heads.num_query_heads, heads.num_kv_heads, heads.head_dim, heads.causal, heads.window, heads.scale);
+    in.read(layer.cu_seqlens, layer.parent, layer.num_documents, layer.input_norm, layer.post_norm, layer.q_norm, layer.k_norm);
+    for (Projection* p : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) in.read(p->weight, p->bias, p->num_outputs);
+    in.read(layer.x, layer.scale, layer.normed, layer.qkv, layer.turned_q, layer.turned_k, layer.attended, layer.lse, layer.post_x, layer.post_scale,
+            layer.post_normed, layer.gate_up, layer.product);
 }
 
 std::vector<char> copied(Dtype dtype, const Norm& norm) {
@@ -87,6 +99,29 @@ void bind_cpu_layers(py::module_& m) {
             py::gil_scoped_release release;
             weight_gradient(call, num_threads);
         });
+    m.def("layer_forward", [](const py::args& given) {
+        Arguments in(given);
+        Layer layer;
+        const void *update = nullptr, *residual = nullptr;
+        void* out = nullptr;
+        int num_threads = 0;
+        read_layer(in, layer);
+        in.read(update, residual, out, num_threads);
+        in.end();
+        py::gil_scoped_release release;
+        layer_forward(layer, update, residual, out, num_threads);
+    });
+    m.def("layer_backward", [](const py::args& given) {
+        Arguments in(given);
+        Layer layer;
+        LayerGradient g;
+        int num_threads = 0;
+        read_layer(in, layer);
+        in.read(g.grad, g.grad_x, g.grad_gate_up, g.grad_post_x, g.grad_qkv, g.grad_update, g.input_norm, g.post_norm, g.q_norm, g.k_norm, num_threads);
+        in.end();
+        py::gil_scoped_release release;
+        layer_backward(layer, g, num_threads);
+    });
     py::class_<PackedLinear>(m, "PackedLinear", "A weight copied into the layout of the linear layer's loops.")
         .def(py::init([](int dtype, const Weight& weight) { return packed(static_cast<Dtype>(dtype), weight); }))
         .def("multiply", [](const PackedLinear& self, int y_dtype, int64_t num_rows, uintptr_t x, uintptr_t y, int num_threads) {
