@@ -61,7 +61,7 @@ class Linear(nn.Linear):
 
 def _is_own(module: nn.Module, backward: bool = False) -> bool:
     """Whether to call it, and `backward` to go back through it, is no more than this file's code, on the CPU in exact mode."""
-    return type(module) in _BLOCKS and not _has_hooks(module, backward) and getattr(module, "exact", None) is not False
+    return type(module) in _BLOCKS and not _has_hooks(module, backward) and not (type(module) is Linear and module.exact is False)
 
 
 def _has_hooks(module: nn.Module, backward: bool = False) -> bool:
