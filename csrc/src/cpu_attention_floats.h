@@ -50,19 +50,9 @@ template <int rows, int heads, class K>
 __attribute__((noinline)) void score_rows(
     const float* q, int64_t ldq, int64_t dim, const K* const* k, const K* const* ahead, int64_t ldk, int64_t next_head, int64_t num_tiles, float* s,
     int64_t lds) {
-    constexpr int wide = tiles_of(rows, heads);
-    auto score = [&](int64_t n, auto tiles) PARADIGM_BODY {
+    for_runs<tiles_of(rows, heads)>(num_tiles, [&](int64_t n, auto tiles) PARADIGM_BODY {
         score_tiles<rows, tiles.value, heads>(q, ldq, dim, k + n, ahead + n, ldk, next_head, s + n * 16, lds);
-    };
-    int64_t n = 0;
-    for (; n + wide <= num_tiles; n += wide) score(n, std::integral_constant<int, wide>());
-    if constexpr (wide > 2) {
-        if (n + 2 <= num_tiles) {
-            score(n, std::integral_constant<int, 2>());
-            n += 2;
-        }
-    }
-    for (; n < num_tiles; ++n) score(n, std::integral_constant<int, 1>());
+    });
 }
 
 // out[r * ldo + c] += sum over keys j in [first, last) of p[r * ldp + j] * v_j[c], for `width` vectors of channels from `channel` on.
@@ -110,19 +100,9 @@ __attribute__((noinline)) void weigh_rows(
     int64_t padded, const float* p, int64_t ldp, const V* const* v, const V* const* ahead, int64_t ldv, int64_t next_head, int64_t first, int64_t last,
     float* out, int64_t ldo) {
     if (first >= last) return;
-    constexpr int wide = width_of(rows);
-    auto weigh = [&](int64_t c, auto width) PARADIGM_BODY {
-        weigh_channels<rows, width.value, heads>(c, p, ldp, v, ahead, ldv, next_head, first, last, out, ldo);
-    };
-    int64_t c = 0;
-    for (; c + 16 * wide <= padded; c += 16 * wide) weigh(c, std::integral_constant<int, wide>());
-    if constexpr (wide > 4) {
-        for (; c + 64 <= padded; c += 64) weigh(c, std::integral_constant<int, 4>());
-    }
-    if constexpr (wide > 2) {
-        for (; c + 32 <= padded; c += 32) weigh(c, std::integral_constant<int, 2>());
-    }
-    for (; c < padded; c += 16) weigh(c, std::integral_constant<int, 1>());
+    for_runs<width_of(rows)>(padded / 16, [&](int64_t c, auto width) PARADIGM_BODY {
+        weigh_channels<rows, width.value, heads>(c * 16, p, ldp, v, ahead, ldv, next_head, first, last, out, ldo);
+    });
 }
 
 // out[c] += sum over keys j in [first, last) of p[j] * v_j[c]: as weigh_rows<1>, where the keys are few.

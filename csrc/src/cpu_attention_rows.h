@@ -91,6 +91,19 @@ constexpr int tiles_of(int rows, int heads) {
     return 18 / rows > 4 ? 4 : 18 / rows;
 }
 
+// Calls body(first, n), n a constant, for [0, count) in runs of `wide`, then of the powers of two below.
+template <int wide, class Body>
+PARADIGM_INLINE void for_runs(int64_t count, const Body& body) {
+    int64_t first = 0;
+    auto run = [&](auto n) PARADIGM_BODY {
+        for (; first + n.value <= count; first += n.value) body(first, n);
+    };
+    run(std::integral_constant<int, wide>());
+    if constexpr (wide > 4) run(std::integral_constant<int, 4>());
+    if constexpr (wide > 2) run(std::integral_constant<int, 2>());
+    if constexpr (wide > 1) run(std::integral_constant<int, 1>());
+}
+
 // A block of query rows, the same number for each of one or two neighbouring key-value heads; of two heads all rows see the same keys. Key indices count
 // from the first key of the rows' document.
 template <class T>
