@@ -45,15 +45,14 @@ def exact_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, widen
     return _product(x, weight, bias, widen)
 
 
-def input_gradient(grad: Tensor, *weights: Tensor, out: Tensor | None = None) -> Tensor:
-    """grad [T, N] times the weights, one below the other [N, K], of the same dtype: what a linear layer hands back to its inputs.
+def input_gradient(grad: Tensor, weight: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """grad [T, N] times the weight [N, K] of the same dtype: what a linear layer hands back to its inputs.
 
     out: None, or contiguous [T, K] of the same dtype, to be overwritten and returned.
     """
-    slot, is_operator = _slot_of_gradients("input_gradient", grad, *weights), out is None and is_traced()
+    slot, is_operator = _slot_of_gradients("input_gradient", grad, weight), out is None and is_traced()
     if slot is not None and not is_operator:
-        return slot(grad, weights, out)
-    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return slot(grad, weight, out)
     return torch.mm(grad, weight, out=out) if slot is None else _input_gradient_operator(grad, weight)  # type: ignore[no-any-return]
 
 
@@ -126,7 +125,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
     slot = cpu_slot("linear", x)
     if slot is not None and x.shape[1] > 0 and weight.shape[0] > 0:
-        return slot(x, (weight,), (bias,), widen)
+        return slot(x, weight, bias, widen)
     if runs_triton(x):
         from paradigm.kernels.linear_triton import linear  # Triton takes a second to import
 

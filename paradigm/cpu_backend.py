@@ -119,29 +119,17 @@ def _weight(weight: Tensor, bias: Tensor | None) -> tuple[int, int, int, int]:
     return weight.data_ptr(), address(bias), *weight.shape
 
 
-def _below(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
-    """Weights that lie one below the other, and their biases, as the core takes them: in one, if it cannot cut them into panels."""
-    if any(weight.shape[0] % _cpu.panel_outputs for weight in weights[:-1]):
-        given = [weight.new_zeros(weight.shape[0]) if bias is None else bias for weight, bias in zip(weights, biases)]
-        biases = (None if all(bias is None for bias in biases) else torch.cat(given),)
-        weights = (torch.cat(list(weights)),)
-    return [weight.contiguous() for weight in weights], [None if bias is None else bias.contiguous() for bias in biases]
-
-
-def linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], widen: bool = False) -> Tensor:
-    """Of weights one below the other: the outputs of all, side by side."""
-    x, (weights, biases) = x.contiguous(), _below(weights, biases)
-    y = torch.empty(x.shape[0], sum(weight.shape[0] for weight in weights), dtype=torch.float32 if widen else x.dtype)
-    parts = [_weight(weight, bias) for weight, bias in zip(weights, biases)]
-    _cpu.linear(_CODES[x.dtype], _CODES[y.dtype], x.shape[0], x.data_ptr(), parts, y.data_ptr(), torch.get_num_threads())
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, widen: bool) -> Tensor:
+    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
+    y = torch.empty(x.shape[0], weight.shape[0], dtype=torch.float32 if widen else x.dtype)
+    _cpu.linear(_CODES[x.dtype], _CODES[y.dtype], x.shape[0], x.data_ptr(), [_weight(weight, bias)], y.data_ptr(), torch.get_num_threads())
     return y
 
 
-def _input_gradient(grad: Tensor, weights: Sequence[Tensor], out: Tensor | None) -> Tensor:
-    grad, (weights, _) = grad.contiguous(), _below(weights, [None] * len(weights))
-    grad_x = grad.new_empty(grad.shape[0], weights[0].shape[1]) if out is None else out
-    parts = [_weight(weight, None) for weight in weights]
-    _cpu.input_gradient(_CODES[grad.dtype], grad.shape[0], grad.data_ptr(), parts, grad_x.data_ptr(), torch.get_num_threads())
+def _input_gradient(grad: Tensor, weight: Tensor, out: Tensor | None) -> Tensor:
+    grad, weight = grad.contiguous(), weight.contiguous()
+    grad_x = grad.new_empty(grad.shape[0], weight.shape[1]) if out is None else out
+    _cpu.input_gradient(_CODES[grad.dtype], grad.shape[0], grad.data_ptr(), [_weight(weight, None)], grad_x.data_ptr(), torch.get_num_threads())
     return grad_x
 
 
@@ -386,7 +374,7 @@ def register() -> None:
     CPU.update(
         attention=attention, attention_backward=attention_backward, paged_attention=_paged_attention, rms_norm=rms_norm,
         rms_norm_backward=rms_norm_backward, rotary=rotary, rotary_backward=_rotary_backward, swiglu=swiglu, swiglu_backward=swiglu_backward,
-        linear=linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
+        linear=_linear, packed_linear=_packed_linear, packed_decoder=_packed_decoder,
         row_statistics=_row_statistics, logits_gradient=_logits_gradient, sample_token=_sample_token, gae=_gae, vtrace=_vtrace,
     )
     if _cpu.has_avx512:  # on a Zen 5 torch's, which are MKL's, take twice as long

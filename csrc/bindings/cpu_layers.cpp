@@ -62,7 +62,6 @@ std::pair<int64_t, int64_t> add_parts(const std::vector<Weight>& weights, std::v
 }  // namespace
 
 void bind_cpu_layers(py::module_& m) {
-    m.attr("panel_outputs") = panel_outputs;
     m.attr("has_avx512") = best_isa() >= Isa::avx512;
     m.attr("has_bfloat16_pairs") = best_bfloat16_unit() == Bfloat16Unit::pairs;
     m.def(

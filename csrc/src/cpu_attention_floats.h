@@ -109,7 +109,8 @@ __attribute__((noinline)) void weigh_rows(
 template <class V>
 PARADIGM_INLINE void weigh_few(int64_t padded, const float* p, const V* const* v, int64_t ldv, int64_t first, int64_t last, float* out) {
     if (first >= last) return;
-    auto weigh = [&](int64_t channel, auto width) PARADIGM_BODY {
+    for_runs<2>(padded / 16, [&](int64_t vector, auto width) PARADIGM_BODY {
+        const int64_t channel = vector * 16;
         f32x16 sum[width.value];
 #pragma GCC unroll 2
         for (int c = 0; c < width.value; ++c) sum[c] = load(out + channel + c * 16);
@@ -121,10 +122,7 @@ PARADIGM_INLINE void weigh_few(int64_t padded, const float* p, const V* const* v
         }
 #pragma GCC unroll 2
         for (int c = 0; c < width.value; ++c) store(out + channel + c * 16, sum[c]);
-    };
-    int64_t c = 0;
-    for (; c + 32 <= padded; c += 32) weigh(c, std::integral_constant<int, 2>());
-    if (c < padded) weigh(c, std::integral_constant<int, 1>());
+    });
 }
 
 // A query becomes a row of the block.
